@@ -1,0 +1,162 @@
+"""The one decorator for compiled functions, and their cache on disk.
+
+numba's own cache looks only at the file a function stands in: an edit in a callee of another file leaves stale
+machine code behind, and two processes that compile at once can swap each other's entries. Here an entry's file name
+is a digest of everything it depends on: all sources of the package that are compiled, the function, the types, the
+processor and numba's version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+
+PACKAGE = Path(__file__).resolve().parent
+COMPILED_SOURCES = ("compiled.py", "counters.py", "cells/**/*.py", "tasks/**/*.py", "engines/cpu/**/*.py")
+
+# a*b+c may be fused and the sign of zero is free. Not "nnan" or "ninf": a diverged network must be seen. Not "reassoc":
+# sums keep the order in which they are written.
+FAST_MATH = {"contract", "nsz"}
+
+
+@cache
+def sources_digest() -> str:
+    """Digest of every source that compiled code is made from."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for pattern in COMPILED_SOURCES:
+        for path in sorted(PACKAGE.glob(pattern)):
+            digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept: `FASTRNN_CACHE_DIR`, else the user's cache folder."""
+    if "FASTRNN_CACHE_DIR" in os.environ:
+        return Path(os.environ["FASTRNN_CACHE_DIR"])
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", tempfile.gettempdir())
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+    return Path(base) / "fastrnn"
+
+
+class _Locator(_CacheLocator):
+    """Tells numba where our entries lie and how fresh they are."""
+
+    def __init__(self, py_func, py_file):
+        self._py_file, self._line = py_file, py_func.__code__.co_firstlineno
+
+    def get_cache_path(self):
+        return str(cache_folder() / sources_digest())
+
+    def get_source_stamp(self):
+        return sources_digest()
+
+    def get_disambiguator(self):
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, py_func, py_file):
+        return cls(py_func, py_file)
+
+
+class _Implementation(CompileResultCacheImpl):
+    _locator_classes = (_Locator,)
+
+
+class _Entries:
+    """One file per key, named by the key's digest; a damaged or unwritable file is a miss, never an error."""
+
+    def __init__(self, folder: str, function: str):
+        self.folder, self.function = Path(folder), function
+
+    def _path(self, key) -> Path:
+        return self.folder / f"{self.function}-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.bin"
+
+    def load(self, key):
+        try:
+            data = self._path(key).read_bytes()
+        except OSError:
+            return None
+        if hashlib.sha256(data[32:]).digest() != data[:32]:
+            return None
+        return pickle.loads(data[32:])
+
+    def save(self, key, value):
+        from numba.core.serialize import dumps
+
+        data = dumps(value)
+        path = self._path(key)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(hashlib.sha256(data).digest() + data)
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+
+    def flush(self):
+        for path in self.folder.glob(f"{self.function}-*.bin"):
+            path.unlink(missing_ok=True)
+
+
+class SourceKeyedCache(FunctionCache):
+    """numba's function cache with our entries instead of its index and numbered files."""
+
+    _impl_class = _Implementation
+
+    def __init__(self, py_func):
+        super().__init__(py_func)
+        self._cache_file = _Entries(self._cache_path, self._impl.filename_base)
+
+    def _save_overload(self, sig, data):
+        try:
+            super()._save_overload(sig, data)
+        except OSError:
+            return  # no place for a cache: compile again next time
+
+
+def compiled(function=None, *, keep=True):
+    """House decorator: no GIL, NumPy's error model, `FAST_MATH`, machine code kept on disk (unless `keep=False`).
+
+    >>> @compiled(keep=False)
+    ... def double(x):
+    ...     return 2 * x
+    >>> double(3)
+    6
+    """
+
+    def decorate(py_func):
+        dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_MATH)(py_func)
+        if keep and not numba.config.DISABLE_JIT:
+            dispatcher._cache = SourceKeyedCache(py_func)
+        return dispatcher
+
+    return decorate if function is None else decorate(function)
+
+
+def compiled_callback(signature, *, keep=True):
+    """As `compiled`, for a function that compiled code calls by its address (`.address`)."""
+
+    def decorate(py_func):
+        callback = numba.core.ccallback.CFunc(
+            py_func,
+            numba.core.sigutils.normalize_signature(signature),
+            locals={},
+            options={"error_model": "numpy", "fastmath": FAST_MATH},
+        )
+        if keep:
+            callback._cache = SourceKeyedCache(py_func)
+        callback.compile()
+        return callback
+
+    return decorate

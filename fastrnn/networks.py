@@ -1,0 +1,181 @@
+"""A stack of N networks of one kind: named arrays, network axis first, one network a contiguous slab."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from . import counters, storage
+from .cells import check_kind, get_cell, parameter_shapes
+from .errors import RunError, UsageError
+from .shapes import check_finite, check_shape
+
+
+class Networks:
+    """N networks of the same cell, activation and size.
+
+    Attributes
+    ----------
+    cell, activation : names; gate_bias : constant inside the forget or update gate
+    n, D, K : units, inputs, outputs
+    parameters : float32 (N, M), one network a row; the named arrays are views into it
+    keys : uint64 (N,), what a network's weights and trials are drawn from
+    W_rec (N, n, G n), W_in (N, D, G n), b (N, G n), W_out (N, n, K), b_out (N, K), h0 (N, S)
+
+    >>> nets = Networks.initialize("gru", "tanh", n=8, D=3, K=2, keys=[1, 2, 3])
+    >>> nets.W_rec.shape, nets[1:].W_out.shape
+    ((3, 8, 24), (2, 8, 2))
+    """
+
+    def __init__(self, cell, activation, gate_bias, n, D, K, parameters, keys):
+        check_kind(cell, activation)
+        for name, size in (("n", n), ("D", D), ("K", K)):
+            if size != int(size) or size < 1:
+                raise UsageError(f"{name} must be a positive whole number; it is {size!r}")
+        self.cell, self.activation, self.gate_bias = cell, activation, float(gate_bias)
+        self.n, self.D, self.K = int(n), int(D), int(K)
+        self.shapes = parameter_shapes(cell, self.n, self.D, self.K)
+        count = sum(prod(shape) for shape in self.shapes.values())
+        self.parameters = check_shape("parameters", parameters, ("N", "M"), M=count)
+        if self.parameters.dtype != np.float32 or not self.parameters.flags.c_contiguous:
+            raise UsageError(
+                f"parameters must be a C-contiguous float32 array; they are {self.parameters.dtype}: "
+                "use Networks.from_arrays to convert"
+            )
+        self.keys = check_shape("keys", np.asarray(keys, np.uint64), ("N",), N=len(self.parameters))
+
+    @property
+    def count(self) -> int:
+        """M, parameters of one network."""
+        return self.parameters.shape[1]
+
+    @property
+    def S(self) -> int:
+        """State size."""
+        return get_cell(self.cell).state_size(self.n)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Views of the parameters by name, (N, ...)."""
+        return self.named(self.parameters)
+
+    def named(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        """Views by name of an array (N, M) laid out as the parameters (gradients, velocities)."""
+        views, start = {}, 0
+        for name, shape in self.shapes.items():
+            views[name] = flat[:, start : start + prod(shape)].reshape(len(flat), *shape)
+            start += prod(shape)
+        return views
+
+    def __getattr__(self, name):
+        if name in ("W_rec", "W_in", "b", "W_out", "b_out", "h0"):
+            return self.arrays[name]
+        raise AttributeError(f"Networks has no attribute {name!r}")
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} networks: {self.cell} {self.activation}, n = {self.n}, D = {self.D}, K = {self.K}>"
+
+    def _like(self, parameters, keys) -> Networks:
+        return Networks(self.cell, self.activation, self.gate_bias, self.n, self.D, self.K, parameters, keys)
+
+    def __getitem__(self, index) -> Networks:
+        """A sub-stack: views for an integer or a slice, copies for an array of indices or a mask."""
+        if isinstance(index, (int, np.integer)):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"network {index} of {len(self)}")
+            index = slice(index % len(self), index % len(self) + 1)
+        parameters = self.parameters[index]
+        return self._like(np.ascontiguousarray(parameters), self.keys[index])
+
+    def copy(self) -> Networks:
+        return self._like(self.parameters.copy(), self.keys.copy())
+
+    @classmethod
+    def concatenate(cls, stacks) -> Networks:
+        """One stack of several of the same kind, in order."""
+        first = stacks[0]
+        for other in stacks[1:]:
+            if other.kind != first.kind:
+                raise UsageError(f"networks to be joined must be of one kind; got {first.kind} and {other.kind}")
+        return first._like(np.concatenate([s.parameters for s in stacks]), np.concatenate([s.keys for s in stacks]))
+
+    @property
+    def kind(self) -> tuple:
+        """What must agree for networks to share a stack: cell, activation, gate_bias, n, D, K."""
+        return (self.cell, self.activation, self.gate_bias, self.n, self.D, self.K)
+
+    @classmethod
+    def from_arrays(cls, *, cell, activation, gate_bias=1.0, arrays, keys=None) -> Networks:
+        """Networks from anyone's weights, copied to float32.
+
+        Parameters
+        ----------
+        arrays : W_rec (N, n, G n), W_in (N, D, G n), b (N, G n), W_out (N, n, K), b_out (N, K), h0 (N, S), all finite;
+            block order as in `cells.get_cell(cell).blocks`
+        gate_bias : constant added inside the forget or update gate; 0 for most other libraries' weights
+        keys : uint64 (N,), default made from the position in the stack
+        """
+        check_kind(cell, activation)
+        names = tuple(parameter_shapes(cell, 1, 1, 1))
+        if set(arrays) != set(names):
+            raise UsageError(f"arrays must be exactly {', '.join(names)}; got {', '.join(sorted(arrays))}")
+        W_rec = check_shape("W_rec", arrays["W_rec"], ("N", "n", "G n"))
+        W_in = check_shape("W_in", arrays["W_in"], ("N", "D", "G n"))
+        W_out = check_shape("W_out", arrays["W_out"], ("N", "n", "K"))
+        N, n, D, K = W_rec.shape[0], W_rec.shape[1], W_in.shape[1], W_out.shape[2]
+        flat = []
+        for name, shape in parameter_shapes(cell, n, D, K).items():
+            array = np.asarray(arrays[name])
+            if array.shape != (N, *shape):
+                raise UsageError(f"{name} must have shape {(N, *shape)} beside W_rec {W_rec.shape}; it has {array.shape}")
+            flat.append(check_finite(name, array).reshape(N, -1))
+        if keys is None:
+            keys = [counters.network_key("from_arrays", i) for i in range(N)]
+        parameters = np.ascontiguousarray(np.concatenate(flat, axis=1), np.float32)
+        return cls(cell, activation, gate_bias, n, D, K, parameters, keys)
+
+    @classmethod
+    def initialize(cls, cell, activation, n, D, K, keys, gate_bias=1.0) -> Networks:
+        """Untrained networks: normal weights of variance 1 / fan-in, recurrent and input apart; the rest zero."""
+        shapes = parameter_shapes(cell, n, D, K)
+        parameters = np.zeros((len(keys), sum(prod(shape) for shape in shapes.values())), np.float32)
+        networks = cls(cell, activation, gate_bias, n, D, K, parameters, keys)
+        for part, (name, fan_in) in enumerate((("W_rec", n), ("W_in", D), ("W_out", n))):
+            draw = np.empty(prod(shapes[name]), np.float32)
+            for i, key in enumerate(networks.keys):
+                counters.normals(counters.stream(int(key), counters.WEIGHTS, trial=part), draw)
+                networks.arrays[name][i] = (draw / np.float32(np.sqrt(fan_in))).reshape(shapes[name])
+        return networks
+
+    def to_arrays_and_metadata(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Arrays and metadata to be stored, alone or beside others."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()} | {"keys": self.keys}
+        return arrays, {"cell": self.cell, "activation": self.activation, "gate_bias": self.gate_bias}
+
+    @classmethod
+    def from_arrays_and_metadata(cls, arrays: dict[str, np.ndarray], metadata: dict) -> Networks:
+        """Inverse of `to_arrays_and_metadata`; further arrays and metadata are left alone.
+
+        Weights that are not finite are accepted here: a stored run may hold a network that diverged.
+        """
+        try:
+            names = tuple(parameter_shapes(metadata["cell"], 1, 1, 1))
+            N, n, _ = arrays["W_rec"].shape
+            D, K = arrays["W_in"].shape[1], arrays["W_out"].shape[2]
+            flat = np.concatenate([arrays[name].reshape(N, -1) for name in names], axis=1)
+            return cls(metadata["cell"], metadata["activation"], metadata["gate_bias"], n, D, K, flat, arrays["keys"])
+        except KeyError as missing:
+            raise RunError(f"the file holds no networks: {missing} is missing; was it written by fastrnn?") from None
+
+    def save(self, path) -> None:
+        """Write a safetensors file with checksum, in one piece."""
+        storage.save_arrays(path, *self.to_arrays_and_metadata())
+
+    @classmethod
+    def load(cls, path) -> Networks:
+        """Read what `save` wrote; a damaged file raises `RunError`."""
+        return cls.from_arrays_and_metadata(*storage.load_arrays(path))

@@ -1,0 +1,92 @@
+"""SGD with momentum, exponential decay, clip by global norm and L2, each network its own values.
+
+    lr = learning_rate * decay ** (iteration / decay_steps)
+    g  = dloss + 2 l2 p;  g *= min(1, clip / |g|);  v = momentum v + g;  p -= lr v
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from .errors import Status, UsageError
+
+# name -> (test, words)
+RANGES = {
+    "learning_rate": (lambda v: v > 0, "greater than 0"),
+    "decay": (lambda v: (v > 0) & (v <= 1), "greater than 0 and at most 1"),
+    "momentum": (lambda v: (v >= 0) & (v <= 1), "from 0 to 1"),
+    "clip": (lambda v: v > 0, "greater than 0 (inf for no clipping)"),
+    "l2": (lambda v: (v >= 0) & np.isfinite(v), "0 or greater"),
+}
+
+
+def check_hyperparameter(name: str, value) -> np.ndarray:
+    """`value` as float64 if every entry is allowed; `UsageError` otherwise."""
+    value = np.asarray(value, np.float64)
+    test, words = RANGES[name]
+    ok = test(value) & (np.isfinite(value) | (name == "clip"))
+    if not np.all(ok):
+        raise UsageError(f"{name} must be {words}; got {value[~ok].flat[0] if value.ndim else float(value)!r}")
+    return value
+
+
+@dataclass
+class Optimizer:
+    """Hyperparameters and state of N networks; indexing gives those of a sub-stack.
+
+    learning_rate, decay, momentum, clip, l2 : float64 (N,)
+    decay_steps : int64 (N,), planned iterations
+    velocity : float32 (N, M)
+    iteration : int64 (N,), done so far
+    status : int8 (N,), see `errors.Status`
+    """
+
+    learning_rate: np.ndarray
+    decay: np.ndarray
+    momentum: np.ndarray
+    clip: np.ndarray
+    l2: np.ndarray
+    decay_steps: np.ndarray
+    velocity: np.ndarray
+    iteration: np.ndarray
+    status: np.ndarray
+
+    @classmethod
+    def start(cls, networks, *, learning_rate, decay=1.0, momentum=0.9, clip=1.0, l2=0.0, iterations) -> Optimizer:
+        """The state before the first iteration; every value a number or (N,)."""
+        N = len(networks)
+        given = {"learning_rate": learning_rate, "decay": decay, "momentum": momentum, "clip": clip, "l2": l2}
+        values = {name: np.broadcast_to(check_hyperparameter(name, value), N).copy() for name, value in given.items()}
+        steps = np.broadcast_to(np.asarray(iterations), N).astype(np.int64)
+        if np.any(steps < 0):
+            raise UsageError(f"iterations must be 0 or more; got {int(steps.min())}")
+        status = np.where(steps == 0, Status.UNTRAINED, Status.TRAINING).astype(np.int8)
+        return cls(
+            **values,
+            decay_steps=steps,
+            velocity=np.zeros((N, networks.count), np.float32),
+            iteration=np.zeros(N, np.int64),
+            status=status,
+        )
+
+    def __len__(self) -> int:
+        return len(self.learning_rate)
+
+    def __getitem__(self, index) -> Optimizer:
+        if isinstance(index, (int, np.integer)):
+            index = slice(index, index + 1) if index != -1 else slice(-1, None)
+        return Optimizer(**{name: array[index] for name, array in self.to_arrays().items()})
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Arrays by field name, as stored in a checkpoint."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Optimizer:
+        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+
+    @classmethod
+    def concatenate(cls, parts) -> Optimizer:
+        return cls(**{field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(cls)})
