@@ -12,6 +12,13 @@ from .errors import RunError, UsageError
 from .shapes import check_finite, check_shape
 
 
+def check_sizes(**sizes) -> None:
+    """`UsageError` unless every size is a positive whole number."""
+    for name, size in sizes.items():
+        if size != int(size) or size < 1:
+            raise UsageError(f"{name} must be a positive whole number; it is {size!r}")
+
+
 class Networks:
     """N networks of the same cell, activation and size.
 
@@ -30,9 +37,7 @@ class Networks:
 
     def __init__(self, cell, activation, gate_bias, n, D, K, parameters, keys):
         check_kind(cell, activation)
-        for name, size in (("n", n), ("D", D), ("K", K)):
-            if size != int(size) or size < 1:
-                raise UsageError(f"{name} must be a positive whole number; it is {size!r}")
+        check_sizes(n=n, D=D, K=K)
         self.cell, self.activation, self.gate_bias = cell, activation, float(gate_bias)
         self.n, self.D, self.K = int(n), int(D), int(K)
         self.shapes = parameter_shapes(cell, self.n, self.D, self.K)
@@ -132,15 +137,17 @@ class Networks:
             array = np.asarray(arrays[name])
             if array.shape != (N, *shape):
                 raise UsageError(f"{name} must have shape {(N, *shape)} beside W_rec {W_rec.shape}; it has {array.shape}")
+            with np.errstate(over="ignore"):  # beyond float32: infinite now, and refused
+                array = array.astype(np.float32)
             flat.append(check_finite(name, array).reshape(N, -1))
         if keys is None:
             keys = [counters.network_key("from_arrays", i) for i in range(N)]
-        parameters = np.ascontiguousarray(np.concatenate(flat, axis=1), np.float32)
-        return cls(cell, activation, gate_bias, n, D, K, parameters, keys)
+        return cls(cell, activation, gate_bias, n, D, K, np.concatenate(flat, axis=1), keys)
 
     @classmethod
     def initialize(cls, cell, activation, n, D, K, keys, gate_bias=1.0) -> Networks:
         """Untrained networks: normal weights of variance 1 / fan-in, recurrent and input apart; the rest zero."""
+        check_sizes(n=n, D=D, K=K)
         shapes = parameter_shapes(cell, n, D, K)
         parameters = np.zeros((len(keys), sum(prod(shape) for shape in shapes.values())), np.float32)
         networks = cls(cell, activation, gate_bias, n, D, K, parameters, keys)

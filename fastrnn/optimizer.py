@@ -76,7 +76,9 @@ class Optimizer:
 
     def __getitem__(self, index) -> Optimizer:
         if isinstance(index, (int, np.integer)):
-            index = slice(index, index + 1) if index != -1 else slice(-1, None)
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"network {index} of {len(self)}")
+            index = slice(index % len(self), index % len(self) + 1)
         return Optimizer(**{name: array[index] for name, array in self.to_arrays().items()})
 
     def to_arrays(self) -> dict[str, np.ndarray]:

@@ -1,0 +1,43 @@
+"""Networks, trials and measures that several test files use."""
+
+import numpy as np
+import oracle
+
+from fastrnn.networks import Networks
+
+KINDS = [(cell, activation) for cell in oracle.CELLS for activation in oracle.ACTIVATIONS]
+
+
+def random_networks(cell, activation, n, D, K, N, seed=0, gate_bias=1.0):
+    """N networks with no zeros among their parameters, biases and initial states included."""
+    rng = np.random.default_rng(seed)
+    shapes = oracle.parameter_shapes(cell, n, D, K)
+    fan_in = {"W_rec": n, "W_in": D, "W_out": n}
+    arrays = {
+        name: (rng.normal(size=(N, *shape)) / np.sqrt(fan_in.get(name, 4))).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    return Networks.from_arrays(cell=cell, activation=activation, gate_bias=gate_bias, arrays=arrays)
+
+
+def oracle_parameters(networks, i):
+    """Parameters of network i as the oracle takes them."""
+    return {name: array[i].astype(np.float64) for name, array in networks.arrays.items()}
+
+
+def random_trials(networks, B, T, seed=0, masked=False):
+    """Inputs (N, B, T, D), targets (N, B, T, K), and a mask (N, B, T) with zeros in it, or None."""
+    rng = np.random.default_rng(seed)
+    N = len(networks)
+    inputs = rng.normal(size=(N, B, T, networks.D)).astype(np.float32)
+    targets = rng.normal(size=(N, B, T, networks.K)).astype(np.float32)
+    if not masked:
+        return inputs, targets, None
+    mask = rng.uniform(0.5, 2.0, size=(N, B, T)) * (rng.uniform(size=(N, B, T)) < 0.6)
+    mask[:, 0, 0] = 1.0
+    return inputs, targets, mask.astype(np.float32)
+
+
+def relative_error(value, reference):
+    """Norm of the difference over the norm of the reference."""
+    return float(np.linalg.norm(np.subtract(value, reference)) / np.linalg.norm(reference))
