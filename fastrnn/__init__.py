@@ -1,0 +1,48 @@
+"""Train populations of small recurrent networks and compare their dynamics.
+
+Public names only; each is loaded on first use, so that `import fastrnn` stays quick.
+
+>>> import fastrnn
+>>> fastrnn.Networks.initialize("gru", "tanh", n=4, D=3, K=3, keys=[1]).W_rec.shape
+(1, 4, 12)
+"""
+
+from importlib import import_module
+
+_HOMES = {
+    "FastrnnError": "errors",
+    "Networks": "networks",
+    "PopulationSpec": "spec",
+    "Run": "runs",
+    "RunError": "errors",
+    "Status": "errors",
+    "Task": "tasks",
+    "UsageError": "errors",
+    "engines": None,
+    "get_task": "tasks",
+    "load_run": "runs",
+    "train": "training",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name):
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fastrnn")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fastrnn' has no attribute {name!r}")
+    home = _HOMES[name]
+    value = (
+        import_module(f".{name}", __name__)
+        if home is None
+        else getattr(import_module(f".{home}", __name__), name)
+    )
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return [*_HOMES, "__version__"]
