@@ -1,0 +1,258 @@
+"""Users' own tasks: a numba function or a Python function giving arrays, from a file or an object."""
+
+import numba
+import numpy as np
+import pytest
+
+from fastrnn.counters import TRAINING, VALIDATION, normals, uniforms, words
+from fastrnn.errors import UsageError
+from fastrnn.tasks import Task, get_task
+
+KEYS = np.array([11, 12], np.uint64)
+
+
+def delay(stream, settings, inputs, targets, mask):
+    """Repeat the input some steps later; the steps before do not count."""
+    lag = int(settings[0])
+    uniforms(stream, inputs[:, 0])
+    for t in range(inputs.shape[0]):
+        if t < lag:
+            mask[t] = 0
+        else:
+            targets[t, 0] = inputs[t - lag, 0]
+
+
+def delay_batch(rng, settings, trials):
+    """The same as arrays."""
+    lag, T = int(settings["lag"]), 9
+    inputs = rng.uniform(size=(trials, T, 1))
+    targets, mask = np.zeros((trials, T, 1)), np.zeros((trials, T))
+    targets[:, lag:], mask[:, lag:] = inputs[:, : T - lag], 1.0
+    return inputs, targets, mask
+
+
+def compiled_task(**changes):
+    return Task(
+        **({"name": "delay", "D": 1, "K": 1, "T": 9, "trial": delay, "settings": {"lag": 2}} | changes)
+    )
+
+
+def array_task(**changes):
+    given = {"name": "delay", "D": 1, "K": 1, "T": 9, "batch": delay_batch, "settings": {"lag": 2}}
+    return Task(**(given | changes))
+
+
+BOTH = pytest.mark.parametrize("make", [compiled_task, array_task])
+
+
+@BOTH
+def test_trials_follow_the_definition(make):
+    task = make()
+    inputs, targets, mask = task.draw(KEYS, TRAINING, 0, 5)
+    assert (inputs.shape, targets.shape, mask.shape) == ((2, 5, 9, 1), (2, 5, 9, 1), (2, 5, 9))
+    assert inputs.dtype == targets.dtype == mask.dtype == np.float32
+    np.testing.assert_array_equal(targets[:, :, 2:], inputs[:, :, :-2])
+    np.testing.assert_array_equal(mask, np.broadcast_to(np.arange(9) >= 2, mask.shape))
+
+
+@BOTH
+def test_trials_hang_on_key_purpose_and_iteration_only(make):
+    task = make()
+    together = task.draw(KEYS, TRAINING, 3, 5)[0]
+    np.testing.assert_array_equal(task.draw(KEYS[1:], TRAINING, 3, 5)[0][0], together[1])
+    different = [task.draw(KEYS, *rest, 5)[0] for rest in ((TRAINING, 4), (VALIDATION, 3))]
+    seen = {trial.tobytes() for array in (together, *different) for network in array for trial in network}
+    assert len(seen) == 3 * 2 * 5
+    np.testing.assert_array_equal(task.probe(4)[0], make().probe(4)[0])
+
+
+@BOTH
+def test_settings_reach_the_function_and_the_fingerprint(make):
+    task = make(settings={"lag": 4})
+    inputs, targets, mask = task.draw(KEYS, TRAINING, 0, 2)
+    np.testing.assert_array_equal(targets[:, :, 4:], inputs[:, :, :-4])
+    assert mask[0, 0].sum() == 5
+    assert task.fingerprint != make().fingerprint == make().fingerprint
+
+
+def test_no_mask_means_that_every_step_counts():
+    def plain(stream, settings, inputs, targets, mask):
+        normals(stream, inputs[:, 0])
+
+    def plain_batch(rng, settings, trials):
+        return rng.normal(size=(trials, 4, 1)), np.zeros((trials, 4, 1))
+
+    for given in ({"trial": plain}, {"batch": plain_batch}):
+        _, targets, mask = Task("plain", D=1, K=1, T=4, **given).draw(KEYS, TRAINING, 0, 3)
+        assert np.all(mask == 1)
+        assert not targets.any()
+
+
+def test_a_function_that_numba_has_compiled_already_is_taken():
+    task, jitted = compiled_task(), compiled_task(trial=numba.njit(delay))
+    for ours, theirs in zip(task.draw(KEYS, TRAINING, 0, 2), jitted.draw(KEYS, TRAINING, 0, 2), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_two_tasks_of_one_name_do_not_share_code():
+    def other(stream, settings, inputs, targets, mask):
+        inputs[:, 0] = 3.0
+
+    first = compiled_task().draw(KEYS, TRAINING, 0, 1)[0]
+    assert np.all(compiled_task(trial=other).draw(KEYS, TRAINING, 0, 1)[0] == 3.0)
+    np.testing.assert_array_equal(compiled_task().draw(KEYS, TRAINING, 0, 1)[0], first)
+    assert compiled_task(trial=other).fingerprint != compiled_task().fingerprint
+
+
+def test_several_arrays_of_random_numbers():
+    """Words, uniforms and normals in one trial, several inputs and outputs, T = 1."""
+
+    def mixed(stream, settings, inputs, targets, mask):
+        raw = np.empty(2, np.uint32)
+        words(stream, raw)
+        uniforms(stream, inputs[0])
+        normals(stream, targets[0])
+        mask[0] = 1 + raw[0] % 3
+
+    inputs, targets, mask = Task("mixed", D=3, K=2, T=1, trial=mixed).draw(KEYS, TRAINING, 0, 50)
+    assert inputs.min() >= 0
+    assert inputs.max() < 1
+    assert len(np.unique(targets)) == targets.size
+    assert set(np.unique(mask)) == {1.0, 2.0, 3.0}
+
+
+FILE = """
+import numpy as np
+from fastrnn import Task
+from fastrnn.counters import uniforms
+
+SCALE = 2.0
+
+def trial(stream, settings, inputs, targets, mask):
+    uniforms(stream, inputs[:, 0])
+    targets[:, 0] = SCALE * settings[0] * np.sqrt(inputs[:, 0])
+
+def batch(rng, settings, trials):
+    inputs = rng.uniform(size=(trials, 6, 1))
+    return inputs, SCALE * settings["gain"] * np.sqrt(inputs)
+
+compiled = Task("roots", D=1, K=1, T=6, trial=trial, settings={"gain": 1.5}, threshold=0.1)
+arrays = Task("roots", D=1, K=1, T=6, batch=batch, settings={"gain": 1.5})
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.mark.parametrize("name", ["compiled", "arrays"])
+def test_a_task_from_a_file(file, name):
+    task = get_task(f"{file}:{name}", gain=0.5)
+    assert (task.name, task.settings["gain"]) == ("roots", 0.5)
+    inputs, targets, _ = task.draw(KEYS, TRAINING, 0, 3)
+    np.testing.assert_allclose(targets, np.sqrt(inputs), rtol=1e-6)
+    assert task.fingerprint == get_task(f"{file}:{name}", gain=0.5).fingerprint
+    assert task.fingerprint != get_task(f"{file}:{name}").fingerprint
+    assert get_task(f"{file}:compiled").threshold == 0.1
+
+
+def test_a_changed_file_is_another_task(file):
+    before = get_task(f"{file}:compiled").fingerprint
+    file.write_text(FILE.replace("np.sqrt(inputs[:, 0])", "np.cbrt(inputs[:, 0])"))
+    assert get_task(f"{file}:compiled").fingerprint != before
+
+
+def test_mistakes_in_naming_a_file(file, tmp_path):
+    with pytest.raises(UsageError, match=r"there is no file '.*absent\.py'"):
+        get_task(f"{tmp_path / 'absent.py'}:task")
+    with pytest.raises(UsageError, match=r"mine\.py must define other = fastrnn\.Task"):
+        get_task(f"{file}:other")
+    with pytest.raises(UsageError, match=r"mine\.py must define number = fastrnn\.Task"):
+        get_task(f"{file}:number")
+    with pytest.raises(UsageError, match="has no setting 'lag'; its settings are gain"):
+        get_task(f"{file}:compiled", lag=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"D": 0}, "task 'delay': D must be a positive whole number; it is 0"),
+        ({"K": 1.5}, "task 'delay': K must be a positive whole number; it is 1.5"),
+        ({"T": -1}, "task 'delay': T must be a positive whole number; it is -1"),
+        ({"batch": delay_batch}, "task 'delay': give either trial= or batch=, one of the two"),
+        ({"trial": None}, "task 'delay': give either trial= or batch=, one of the two"),
+        ({"settings": {"lag": "two"}}, "task 'delay': setting 'lag' must be a finite number; it is 'two'"),
+        (
+            {"settings": {"lag": float("nan")}},
+            "task 'delay': setting 'lag' must be a finite number; it is nan",
+        ),
+    ],
+)
+def test_mistakes_in_a_task(change, message):
+    with pytest.raises(UsageError, match=message):
+        compiled_task(**change)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (
+            lambda B: np.zeros((B, 9, 1)),
+            r"batch must return \(inputs, targets\) or \(inputs, targets, mask\)",
+        ),
+        (
+            lambda B: (np.zeros((B, 9, 1)),),
+            r"batch must return \(inputs, targets\) or \(inputs, targets, mask\)",
+        ),
+        (
+            lambda B: (np.zeros((B, 9, 2)), np.zeros((B, 9, 1))),
+            r"batch must return inputs of shape \(5, 9, 1\); got \(5, 9, 2\)",
+        ),
+        (
+            lambda B: (np.zeros((B, 9, 1)), np.zeros((B, 9))),
+            r"batch must return targets of shape \(5, 9, 1\); got \(5, 9\)",
+        ),
+        (
+            lambda B: (np.zeros((B, 9, 1)), np.zeros((B, 9, 1)), np.ones(9)),
+            r"batch must return mask of shape \(5, 9\); got \(9,\)",
+        ),
+        (
+            lambda B: (np.full((B, 9, 1), np.nan), np.zeros((B, 9, 1))),
+            "task 'delay': .*inputs.* finite",
+        ),
+    ],
+)
+def test_mistakes_in_what_a_batch_returns(made, message):
+    task = array_task(batch=lambda rng, settings, trials: made(trials))
+    with pytest.raises(UsageError, match=message):
+        task.draw(KEYS, TRAINING, 0, 5)
+
+
+def test_a_trial_that_numba_cannot_compile_is_a_usage_error():
+    def confused(stream, settings, inputs, targets, mask):
+        inputs[:, 0] = "text" + 3
+
+    with pytest.raises(UsageError, match="task 'delay'"):
+        compiled_task(trial=confused).draw(KEYS, TRAINING, 0, 1)
+
+
+def test_a_trial_that_writes_outside_its_arrays_is_a_usage_error():
+    def beyond(stream, settings, inputs, targets, mask):
+        for t in range(inputs.shape[0] + 1):
+            inputs[t, 0] = 1.0
+
+    with pytest.raises(UsageError, match="task 'delay'.*out of bounds"):
+        compiled_task(trial=beyond).draw(KEYS, TRAINING, 0, 1)
+
+
+def test_settings_cannot_be_changed_behind_the_tasks_back():
+    settings = {"lag": 2}
+    task = compiled_task(settings=settings)
+    settings["lag"] = 5
+    assert task.settings["lag"] == 2
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        task.settings["lag"] = 3
