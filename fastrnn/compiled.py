@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 import numba
+from numba.core import ccallback, sigutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
 PACKAGE = Path(__file__).resolve().parent
@@ -114,9 +115,12 @@ class SourceKeyedCache(FunctionCache):
 
     _impl_class = _Implementation
 
-    def __init__(self, py_func):
+    def __init__(self, py_func, name: str = ""):
         super().__init__(py_func)
-        self._cache_file = _Entries(self._cache_path, self._impl.filename_base)
+        self._cache_file = _Entries(self._cache_path, name or self._impl.filename_base)
+
+    def _index_key(self, sig, codegen):
+        return sig, codegen.magic_tuple()  # the folder's name stands for the sources
 
     def _save_overload(self, sig, data):
         try:
@@ -144,18 +148,21 @@ def compiled(function=None, *, keep=True):
     return decorate if function is None else decorate(function)
 
 
-def compiled_callback(signature, *, keep=True):
-    """As `compiled`, for a function that compiled code calls by its address (`.address`)."""
+def compiled_callback(signature, *, name: str | None = None):
+    """As `compiled`, for a function that compiled code calls by its address (`.address`).
+
+    Kept on disk only under a `name`, which must stand for all that the function closes over.
+    """
 
     def decorate(py_func):
-        callback = numba.core.ccallback.CFunc(
+        callback = ccallback.CFunc(
             py_func,
-            numba.core.sigutils.normalize_signature(signature),
+            sigutils.normalize_signature(signature),
             locals={},
             options={"error_model": "numpy", "fastmath": FAST_MATH},
         )
-        if keep:
-            callback._cache = SourceKeyedCache(py_func)
+        if name is not None:
+            callback._cache = SourceKeyedCache(py_func, name)
         callback.compile()
         return callback
 

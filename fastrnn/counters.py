@@ -36,6 +36,12 @@ def stream(key: int, purpose: int, iteration: int = 0, trial: int = 0) -> Stream
     return Stream(U64(key), *(U64(v & 0xFFFFFFFF) for v in (purpose, iteration, trial)))
 
 
+@compiled
+def substream(stream, index):
+    """A further stream of the same trial, independent of the others; index from 1 to 2^24 - 1."""
+    return Stream(stream.key, stream.purpose | (U64(index) << U64(8)), stream.iteration, stream.trial)
+
+
 def network_key(*parts) -> int:
     """64-bit key from the parts' text: equal parts give equal keys, others differ but for one chance in 2^64.
 

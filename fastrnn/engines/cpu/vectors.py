@@ -36,6 +36,7 @@ def float_lanes(features: str) -> int:
 
 
 LANES = float_lanes(host_features())
+HAS_FMA = bool({"+fma", "+neon"} & set(host_features().split(",")))
 VECTOR = ir.VectorType(FLOAT, LANES)
 MASK = ir.VectorType(INT32, LANES)
 

@@ -1,0 +1,436 @@
+"""The CPU engine's face: shares networks out over threads and calls the compiled loop."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+from llvmlite import binding
+
+from ...cells import get_cell
+from ...counters import TRAINING, VALIDATION
+from ...errors import Status, UsageError
+from ...shapes import check_finite, check_shape
+from .kernels import DEPTH, HAS_FMA, KINDS, LANES, PANEL, multiply_packed
+from .layout import make_layout, packing
+from .loop import DIVERGED, EVALUATE, GRADIENTS, TRAIN, run_network
+
+NOTHING = np.zeros(6)  # hyperparameters where none are used
+NO_VALUES = np.empty(0)
+
+
+def usable_processors() -> int:
+    """Processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def aligned(size: int) -> np.ndarray:
+    """Uninitialised float32 (size,) on a 64-byte boundary."""
+    raw = np.empty(size + 16, np.float32)
+    start = -(raw.ctypes.data // 4) % 16
+    return raw[start : start + size]
+
+
+class Workspaces(threading.local):
+    """Each thread's arrays, kept between calls and grown as needed."""
+
+    def __init__(self):
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def take(self, name: str, size: int) -> np.ndarray:
+        if name not in self.arrays or len(self.arrays[name]) < size:
+            self.arrays[name] = aligned(size)
+        return self.arrays[name][:size]
+
+
+class Shared:
+    """What a network's thread or team works on: packed parameters, gradients, sums."""
+
+    def __init__(self, layout, transposed_size: int, take):
+        size, slices = layout.packed_size, layout.slices
+        self.packed, self.velocity = take("packed", size), take("velocity", size)
+        self.transposed = take("transposed", transposed_size)
+        self.gradients = take("gradients", slices * size).reshape(slices, size)
+        self.sums = np.zeros((slices, 2))
+        self.control = np.zeros(8, np.int64)
+
+
+class CPUEngine:
+    """Trains and runs networks on the processor.
+
+    Each network is advanced by one thread; where there are fewer networks than threads, a team of threads shares
+    each network's trials. The results are the same bits either way.
+    """
+
+    name = "cpu"
+
+    def __init__(self, threads: int | None = None):
+        available = usable_processors()
+        if threads is None:
+            threads = available
+        if not isinstance(threads, (int, np.integer)) or threads < 1:
+            raise UsageError(f"threads must be a positive whole number; it is {threads!r}")
+        self.threads = int(threads)
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="fastrnn")
+        self._workspaces = Workspaces()
+        self._rate = 0.0
+
+    @property
+    def processor(self) -> str:
+        """Kind of processor, on which the bits of a result depend."""
+        fused = "" if HAS_FMA else ", no FMA"
+        return f"{binding.get_host_cpu_name()}, {LANES} lanes{fused}"
+
+    @property
+    def description(self) -> str:
+        plural = "thread" if self.threads == 1 else "threads"
+        return f"cpu ({self.processor}; {self.threads} {plural})"
+
+    # ------------------------------------------------------------------------------------------------- training
+
+    def advance(self, networks, optimizer, task, iterations: int, batch: int = 64) -> np.ndarray:
+        """Advance every network that is in training by at most `iterations`, in place.
+
+        Returns
+        -------
+        losses : float32 (N, iterations), the data term at each iteration; NaN where none was run or it diverged
+        """
+        return self.advance_all([(networks, optimizer)], task, iterations, batch)[0]
+
+    def advance_all(self, groups, task, iterations: int, batch: int = 64) -> list[np.ndarray]:
+        """`advance` for several groups at once, so that all threads stay busy.
+
+        Parameters
+        ----------
+        groups : list of (Networks, Optimizer)
+        task : Task; each network draws its own trials from its key
+        iterations : at most so many for each network, never beyond its `decay_steps`
+        batch : trials an iteration, B
+        """
+        if iterations < 0 or iterations != int(iterations):
+            raise UsageError(f"iterations must be a whole number, 0 or more; it is {iterations!r}")
+        all_losses = [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
+        jobs = []
+        for (networks, optimizer), losses in zip(groups, all_losses, strict=True):
+            self._check(networks, task)
+            layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, _whole("batch", batch))
+            for i in range(len(networks)):
+                count = min(iterations, int(optimizer.decay_steps[i] - optimizer.iteration[i]))
+                if optimizer.status[i] == Status.TRAINING and count > 0:
+                    jobs.append((layout, networks, optimizer, i, task, count, losses))
+        jobs.sort(key=lambda job: -job[0].packed_size * job[5])
+        self._share_out(jobs, self._advance_network)
+        return all_losses
+
+    def _advance_network(self, job, team):
+        layout, networks, optimizer, i, task, count, losses = job
+        hyperparameters = np.array(
+            [
+                optimizer.learning_rate[i],
+                optimizer.decay[i],
+                optimizer.momentum[i],
+                optimizer.clip[i],
+                optimizer.l2[i],
+                optimizer.decay_steps[i],
+            ]
+        )
+        first = int(optimizer.iteration[i])
+        parameters, velocity = networks.parameters[i], optimizer.velocity[i]
+        run = np.full(count, np.nan)
+
+        def call(task_address, data, first, count, losses):
+            return team(
+                networks,
+                layout,
+                TRAIN,
+                task_address,
+                int(networks.keys[i]),
+                TRAINING,
+                first,
+                count,
+                task.values,
+                hyperparameters,
+                data,
+                parameters,
+                velocity,
+                losses,
+            )
+
+        diverged = False
+        if task.address:
+            diverged = call(task.address, _no_data(), first, count, run)
+        else:
+            for it in range(count):
+                inputs, targets, mask = task.draw(networks.keys[i : i + 1], TRAINING, first + it, layout.trials)
+                diverged = call(0, _data(inputs[0], targets[0], mask[0]), first + it, 1, run[it : it + 1])
+                if diverged:
+                    break
+        if diverged:
+            count = int(np.argmax(~np.isfinite(run))) if not np.isfinite(run).all() else len(run) - 1
+            optimizer.status[i] = Status.DIVERGED
+            run[count:] = np.nan
+        losses[i, : len(run)] = run
+        optimizer.iteration[i] = first + count
+        if optimizer.status[i] == Status.TRAINING and optimizer.iteration[i] >= optimizer.decay_steps[i]:
+            optimizer.status[i] = Status.TRAINED
+
+    # -------------------------------------------------------------------------------------- losses and gradients
+
+    def loss(self, networks, task, trials: int = 512, purpose: int = VALIDATION) -> np.ndarray:
+        """The data term of each network on its own validation trials (or another purpose's), float64 (N,)."""
+        self._check(networks, task)
+        layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, _whole("trials", trials))
+        losses = np.full((len(networks), 1), np.nan)
+
+        def evaluate(i, team):
+            data = _no_data()
+            if not task.address:
+                inputs, targets, mask = task.draw(networks.keys[i : i + 1], purpose, 0, trials)
+                data = _data(inputs[0], targets[0], mask[0])
+            key = int(networks.keys[i])
+            parameters = networks.parameters[i]
+            team(
+                networks, layout, EVALUATE, task.address, key, purpose, 0, 1, task.values, NOTHING, data,
+                parameters, parameters, losses[i],
+            )  # fmt: skip
+
+        self._share_out(range(len(networks)), evaluate)
+        return losses[:, 0]
+
+    def loss_and_gradients(self, networks, inputs, targets, mask=None):
+        """The data term and its gradient by every parameter.
+
+        Parameters
+        ----------
+        inputs (N, B, T, D), targets (N, B, T, K) : each network's own trials
+        mask (N, B, T) : weights of the steps, default one; the loss is the weighted mean of the squared error
+
+        Returns
+        -------
+        losses : float64 (N,)
+        gradients : dict of float32 arrays named and shaped as `networks.arrays`
+        """
+        inputs, targets, mask = self._check_data(networks, inputs, targets, mask)
+        N, B, T, _ = inputs.shape
+        layout = make_layout(networks.cell, networks.n, networks.D, networks.K, T, B)
+        position, _ = packing(networks.cell, layout)
+        flat = np.empty_like(networks.parameters)
+        losses = np.full((N, 1), np.nan)
+
+        def differentiate(i, team):
+            data = _data(inputs[i], targets[i], mask[i])
+            parameters = networks.parameters[i]
+            _, gradient = team(
+                networks, layout, GRADIENTS, 0, 0, 0, 0, 1, NO_VALUES, NOTHING, data, parameters, parameters, losses[i],
+                want_gradient=True,
+            )  # fmt: skip
+            flat[i] = gradient[position]
+
+        self._share_out(range(N), differentiate)
+        return losses[:, 0], networks.named(flat)
+
+    def run(self, networks, inputs):
+        """Roll networks out from their initial states.
+
+        Parameters
+        ----------
+        inputs : (N, B, T, D), or (B, T, D) common to all networks
+
+        Returns
+        -------
+        states (N, B, T, S) after each step, outputs (N, B, T, K), float32
+        """
+        inputs = np.asarray(inputs, np.float32)
+        if inputs.ndim == 3:
+            inputs = np.broadcast_to(inputs, (len(networks), *inputs.shape))
+        inputs = check_finite("inputs", check_shape("inputs", inputs, ("N", "B", "T", "D"), N=len(networks), D=networks.D))
+        N, B, T, _ = inputs.shape
+        layout = make_layout(networks.cell, networks.n, networks.D, networks.K, T, B)
+        states = np.empty((N, B, T, networks.S), np.float32)
+        outputs = np.empty((N, B, T, networks.K), np.float32)
+        targets, mask = np.zeros((B, T, networks.K), np.float32), np.ones((B, T), np.float32)
+
+        def roll(i, team):
+            data = (np.ascontiguousarray(inputs[i]), targets, mask, states[i], outputs[i])
+            parameters = networks.parameters[i]
+            team(
+                networks, layout, EVALUATE, 0, 0, 0, 0, 1, NO_VALUES, NOTHING, data, parameters, parameters, np.empty(1)
+            )
+
+        self._share_out(range(N), roll)
+        return states, outputs
+
+    # ----------------------------------------------------------------------------------------------- for analyses
+
+    def step(self, networks, states, inputs) -> np.ndarray:
+        """One update in float64: states (N, M, S), inputs (N, M, D) or (M, D) -> (N, M, S)."""
+        return self._by_network(networks, states, inputs, "step")
+
+    def jacobian(self, networks, states, inputs):
+        """Jacobians of the update in float64, by state (N, M, S, S) and by input (N, M, S, D); see `cells.Cell`."""
+        return self._by_network(networks, states, inputs, "jacobian")
+
+    def _by_network(self, networks, states, inputs, method):
+        states = check_shape("states", np.asarray(states, np.float64), ("N", "M", "S"), N=len(networks), S=networks.S)
+        inputs = np.asarray(inputs, np.float64)
+        if inputs.ndim == 2:
+            inputs = np.broadcast_to(inputs, (len(networks), *inputs.shape))
+        inputs = check_shape("inputs", inputs, ("N", "M", "D"), N=len(networks), M=states.shape[1], D=networks.D)
+        function = getattr(get_cell(networks.cell), method)
+        made = []
+        for i in range(len(networks)):
+            parameters = {name: array[i].astype(np.float64) for name, array in networks.arrays.items()}
+            made.append(function(parameters, networks.activation, networks.gate_bias, states[i], inputs[i]))
+        return np.stack(made) if method == "step" else tuple(np.stack(parts) for parts in zip(*made, strict=True))
+
+    # -------------------------------------------------------------------------------------------------- estimates
+
+    def warm_up(self, cell: str, activation: str) -> None:
+        """Compile a kind, or read its machine code from the cache."""
+        from ...networks import Networks
+
+        networks = Networks.initialize(cell, activation, LANES, 1, 1, [0])
+        self.loss_and_gradients(networks, np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, 1)))
+
+    def seconds_per_iteration(self, cell: str, activation: str, n: int, task, batch: int = 64) -> float:
+        """Estimated time of one training iteration of one network on one thread.
+
+        The matrix product's rate is measured once; pointwise work is taken as proportional to the gates.
+        """
+        self._rate = self._rate or measured_rate()
+        gates = get_cell(cell).gates
+        flops = task.T * batch * (6 * gates * n * n + 4 * gates * n * task.D + 6 * n * task.K)
+        return flops / self._rate + task.T * batch * n * gates * 1.0e-9
+
+    def workspace_bytes(self, networks_or_kind, task, batch: int = 64) -> int:
+        """Memory of one network in flight: workspace, packed parameters, velocity, transpose and partial gradients."""
+        kind = networks_or_kind
+        layout = make_layout(kind.cell, kind.n, task.D, task.K, task.T, batch)
+        transposed = layout.units * (layout.first_columns + layout.second_columns)
+        return 4 * (layout.work_size + transposed + (2 + layout.slices) * layout.packed_size)
+
+    # ------------------------------------------------------------------------------------------------ the threads
+
+    def _share_out(self, jobs, work) -> None:
+        """Call `work(job, team)` for every job: one thread each, or a team each where jobs are fewer than threads."""
+        jobs = list(jobs)
+        if len(jobs) >= self.threads or self.threads == 1:
+            for future in [self._pool.submit(work, job, self._solo) for job in jobs]:
+                future.result()
+        else:
+            for job in jobs:
+                work(job, self._team)
+
+    def _solo(self, networks, layout, *arguments, want_gradient=False):
+        """The compiled loop on this thread; returns whether the network diverged (and the packed gradient)."""
+        shared, work = self._arrays(networks, layout, self._workspaces.take)
+        _call(networks, layout, arguments, shared, work, 0, 1)
+        diverged = bool(shared.control[DIVERGED])
+        return (diverged, shared.gradients[0]) if want_gradient else diverged
+
+    def _team(self, networks, layout, *arguments, want_gradient=False):
+        """The compiled loop on as many threads as there are slices to share."""
+        ranks = min(self.threads, layout.slices)
+        shared, _ = self._arrays(networks, layout, self._workspaces.take)
+
+        def member(rank):
+            work = self._workspaces.take("work", layout.work_size)
+            _call(networks, layout, arguments, shared, work, rank, ranks)
+
+        for future in [self._pool.submit(member, rank) for rank in range(ranks)]:
+            future.result()
+        diverged = bool(shared.control[DIVERGED])
+        return (diverged, shared.gradients[0]) if want_gradient else diverged
+
+    def _arrays(self, networks, layout, take):
+        _, source = packing(networks.cell, layout)
+        return Shared(layout, len(source), take), take("work", layout.work_size)
+
+    # --------------------------------------------------------------------------------------------------- checking
+
+    def _check(self, networks, task):
+        if (networks.D, networks.K) != (task.D, task.K):
+            raise UsageError(
+                f"task {task.name!r} has {task.D} inputs and {task.K} outputs; "
+                f"the networks have {networks.D} and {networks.K}: make networks with D={task.D}, K={task.K}"
+            )
+
+    def _check_data(self, networks, inputs, targets, mask):
+        N, D, K = len(networks), networks.D, networks.K
+        inputs = check_shape("inputs", inputs, ("N", "B", "T", "D"), N=N, D=D)
+        B, T = inputs.shape[1:3]
+        if not B or not T:
+            raise UsageError(f"inputs must hold at least one trial and one step; their shape is {inputs.shape}")
+        targets = check_shape("targets", targets, ("N", "B", "T", "K"), N=N, B=B, T=T, K=K)
+        mask = np.ones((N, B, T), np.float32) if mask is None else check_shape("mask", mask, ("N", "B", "T"), N=N, B=B, T=T)
+        named = {"inputs": inputs, "targets": targets, "mask": mask}
+        return tuple(check_finite(name, np.ascontiguousarray(array, np.float32)) for name, array in named.items())
+
+
+def _call(networks, layout, arguments, shared, work, rank, ranks):
+    """Put the compiled loop's arguments together."""
+    mode, task, key, purpose, first, count, settings, hyperparameters, data, parameters, velocity, losses = arguments
+    kind = KINDS[networks.cell, networks.activation](networks.gate_bias)
+    run_network(
+        kind,
+        layout,
+        mode,
+        task,
+        np.uint64(key),
+        purpose,
+        first,
+        count,
+        settings,
+        hyperparameters,
+        data,
+        packing(networks.cell, layout),
+        parameters,
+        velocity,
+        shared.packed,
+        shared.velocity,
+        shared.transposed,
+        shared.gradients,
+        shared.sums,
+        losses,
+        work,
+        shared.control,
+        rank,
+        ranks,
+    )
+
+
+def _data(inputs, targets, mask):
+    """Arrays of one network's trials, with no room for states."""
+    return (inputs, targets, mask, *_no_data()[3:])
+
+
+@lru_cache
+def _no_data():
+    cube, square = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
+    return cube, cube, square, cube, cube
+
+
+def _whole(name: str, value) -> int:
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        raise UsageError(f"{name} must be a positive whole number; it is {value!r}")
+    return int(value)
+
+
+def measured_rate(seconds: float = 0.05) -> float:
+    """FLOP/s of the matrix micro-kernel on one thread, operands in cache."""
+    rows, columns, depth = 16, 4 * PANEL, min(DEPTH, 128)
+    a, b, c = aligned(rows * depth), aligned(depth * columns), aligned(rows * columns)
+    a[:], b[:] = 1.0, 1.0
+    arguments = (a.ctypes.data, depth, b.ctypes.data, c.ctypes.data, columns, rows, columns, depth, depth, False)
+    multiply_packed(*arguments)
+    calls, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        multiply_packed(*arguments)
+        calls += 1
+    return 2.0 * rows * columns * depth * calls / (time.perf_counter() - start)

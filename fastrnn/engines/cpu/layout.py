@@ -1,0 +1,196 @@
+"""Where everything lies: the packed parameters of one network and a thread's workspace.
+
+Packed parameters are what the compiled loops work on: units padded to whole vectors (padded units stay exactly zero),
+W_rec, W_in and b stacked to one matrix of `depth` rows (the state row is h | x | 1) and cut into panels of columns as
+the micro-kernel reads them. Gradients and velocities share the layout.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ...cells import get_cell, parameter_shapes
+from .kernels import LANES, PANEL, where_is
+
+TILE = 16  # trials of a tile: its states, gates and weights stay in the second-level cache
+SLICES = 16  # at most so many partial gradients of a batch, summed in order: bits don't depend on the team's size
+GRADIENT_ROWS = 128  # rows (steps x trials) of a block of the weight-gradient product
+
+
+class Layout(NamedTuple):
+    """Sizes and offsets in float32 elements; `*_row` are row strides, `at_*` offsets into the workspace."""
+
+    n: int
+    units: int  # n padded to whole vectors
+    D: int
+    K: int
+    outputs: int  # K padded to a multiple of 4
+    T: int
+    trials: int  # B
+    rows: int  # trials of a tile
+    tiles: int
+    slices: int
+    depth: int  # units + D + 1, the rows of the stacked weights
+    panel_rows: int  # depth padded to a multiple of 4
+    state_row: int
+    gate_row: int
+    gate_step: int  # from one step's gates to the next, 0 where nothing is kept
+    first_columns: int
+    second_columns: int
+    cell_states: int  # 1 for the LSTM
+    packed_second: int  # offsets into the packed parameters; the first product's weights are at 0
+    packed_out: int
+    packed_b_out: int
+    packed_h0: int
+    packed_size: int
+    gradient_steps: int
+    at_h: int
+    at_operand: int
+    at_gates: int
+    at_da: int
+    at_cell: int
+    at_phi_cell: int
+    at_dh: int
+    at_dcell: int
+    at_drh: int
+    at_error: int
+    at_target: int
+    at_mask: int
+    at_trial: int
+    work_size: int
+
+
+def round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def stride(columns: int) -> int:
+    """Row stride for so many columns: whole vectors, but no multiple of 128, which would crowd a few cache sets."""
+    padded = round_up(columns, LANES)
+    return padded + 16 if padded % 128 == 0 else padded
+
+
+@lru_cache(maxsize=256)
+def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int) -> Layout:
+    """Layout of one network of a kind and of the workspace of the thread that works on it."""
+    cell = get_cell(cell_name)
+    units, outputs = round_up(n, LANES), round_up(K, 4)
+    rows = min(TILE, round_up(B, 8))
+    tiles = -(-B // rows)
+    depth = units + D + 1
+    panel_rows = round_up(depth, 4)
+    first, second = len(cell.first) * units, len(cell.second) * units
+    state_row, gate_row = stride(panel_rows), stride(first + second)
+    two = cell.state_multiple - 1
+    keeps_gates = any(where_is(name, cell.blocks)[0] == "gates" for stage in cell.backward for name in stage.reads)
+    gradient_steps = min(T, max(1, GRADIENT_ROWS // rows))
+
+    sizes = {
+        "second": panel_rows * first,
+        "out": panel_rows * second,
+        "b_out": outputs * units,
+        "h0": round_up(outputs, 16),
+        "end": round_up(cell.state_multiple * units, 16),
+    }
+    packed, position = {}, 0
+    for name, size in sizes.items():
+        position += size
+        packed[name] = position
+
+    regions = {
+        "h": (T + 1) * rows * state_row,
+        "operand": T * rows * state_row * bool(second),
+        "gates": (T if keeps_gates else 1) * rows * gate_row,
+        "da": gradient_steps * rows * gate_row,
+        "cell": (T + 1) * rows * units * two,
+        "phi_cell": T * rows * units * two,
+        "dh": rows * units,
+        "dcell": rows * units * two,
+        "drh": rows * units * bool(second),
+        "error": T * rows * outputs,
+        "target": T * rows * K,
+        "mask": T * rows,
+        "trial": T * (D + K + 1),
+    }
+    at, position = {}, 0
+    for name, size in regions.items():
+        at["at_" + name] = position
+        position += round_up(size, 16) + 16
+    return Layout(
+        n=n,
+        units=units,
+        D=D,
+        K=K,
+        outputs=outputs,
+        T=T,
+        trials=B,
+        rows=rows,
+        tiles=tiles,
+        slices=min(tiles, SLICES),
+        depth=depth,
+        panel_rows=panel_rows,
+        state_row=state_row,
+        gate_row=gate_row,
+        gate_step=rows * gate_row * keeps_gates,
+        first_columns=first,
+        second_columns=second,
+        cell_states=two,
+        packed_second=packed["second"],
+        packed_out=packed["out"],
+        packed_b_out=packed["b_out"],
+        packed_h0=packed["h0"],
+        packed_size=packed["end"],
+        gradient_steps=gradient_steps,
+        **at,
+        work_size=position,
+    )
+
+
+def in_panels(row, column, rows: int, columns: int):
+    """Offset of an element of a (rows, columns) matrix cut into packed panels."""
+    start = column // PANEL * PANEL
+    width = np.where(start + PANEL <= columns, PANEL, LANES)
+    return start * rows + row * width + (column - start)
+
+
+def stacked_position(layout: Layout, row, block, unit):
+    """Offset of the stacked weights' element (row, block * units + unit) in the packed parameters."""
+    column = block * layout.units + unit
+    in_first = column < layout.first_columns
+    first = in_panels(row, column, layout.panel_rows, layout.first_columns)
+    second = in_panels(row, column - layout.first_columns, layout.panel_rows, layout.second_columns)
+    return np.where(in_first, first, layout.packed_second + second)
+
+
+@lru_cache(maxsize=64)
+def packing(cell_name: str, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """Index arrays, int32.
+
+    position (M,): where each parameter, in the order of `Networks.parameters`, lies among the packed ones.
+    transposed (units * columns,): the packed element each element of the transposed recurrent weights comes from; they
+    lie in packed panels too, those of the first product before those of the second.
+    """
+    n, units = layout.n, layout.units
+    gates = get_cell(cell_name).gates
+    block, unit = (grid.ravel() for grid in np.meshgrid(np.arange(gates), np.arange(n), indexing="ij"))
+    places = {
+        "W_rec": stacked_position(layout, np.arange(n)[:, None], block, unit),
+        "W_in": stacked_position(layout, units + np.arange(layout.D)[:, None], block, unit),
+        "b": stacked_position(layout, units + layout.D, block, unit),
+        "W_out": layout.packed_out + np.arange(layout.K)[None, :] * units + np.arange(n)[:, None],
+        "b_out": layout.packed_b_out + np.arange(layout.K),
+        "h0": layout.packed_h0 + (np.arange(layout.cell_states + 1)[:, None] * units + np.arange(n)),
+    }
+    names = parameter_shapes(cell_name, n, layout.D, layout.K)
+    position = np.concatenate([np.ravel(places[name]) for name in names])
+
+    parts = []
+    for start, columns in ((0, layout.first_columns), (layout.first_columns, layout.second_columns)):
+        source = np.empty(columns * units, np.int64)
+        c, v = (grid.ravel() for grid in np.meshgrid(np.arange(columns), np.arange(units), indexing="ij"))
+        source[in_panels(c, v, columns, units)] = stacked_position(layout, v, (start + c) // units, (start + c) % units)
+        parts.append(source)
+    return position.astype(np.int32), np.concatenate(parts).astype(np.int32)

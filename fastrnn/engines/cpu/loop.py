@@ -1,0 +1,221 @@
+"""Whole iterations of one network, without returning to Python, by one thread or a team of threads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...compiled import compiled
+from ...tasks.task import call_trial
+from .kernels import meet
+from .tiles import backward_tile, forward_tile, place_nothing, place_trial
+
+TRAIN, GRADIENTS, EVALUATE = range(3)
+MEETINGS, DIVERGED = range(2)  # places in `control`, int64
+
+
+@compiled
+def pack(position, parameters, packed):
+    """Parameters (M,) into their packed places; the rest zero."""
+    packed[:] = np.float32(0.0)
+    for j in range(position.shape[0]):
+        packed[position[j]] = parameters[j]
+
+
+@compiled
+def unpack(position, packed, parameters):
+    """Inverse of `pack`."""
+    for j in range(position.shape[0]):
+        parameters[j] = packed[position[j]]
+
+
+@compiled
+def transpose(source, packed, transposed):
+    """The recurrent weights transposed, for the way back."""
+    for j in range(source.shape[0]):
+        transposed[j] = packed[source[j]]
+
+
+@compiled
+def load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, targets, mask, work):
+    """Trials of one tile into the workspace: drawn by the function at address `task`, or from the arrays if it is 0."""
+    T, D, K = layout.T, layout.D, layout.K
+    at = layout.at_trial
+    one_input = work[at : at + T * D].reshape(T, D)
+    one_target = work[at + T * D : at + T * (D + K)].reshape(T, K)
+    one_mask = work[at + T * (D + K) : at + T * (D + K + 1)]
+    for row in range(layout.rows):
+        trial = tile * layout.rows + row
+        if trial >= layout.trials:
+            place_nothing(layout, work, row)
+        elif task == 0:
+            place_trial(layout, work, row, inputs[trial], targets[trial], mask[trial])
+        else:
+            one_input[:] = np.float32(0.0)
+            one_target[:] = np.float32(0.0)
+            one_mask[:] = np.float32(1.0)
+            call_trial(
+                task,
+                key,
+                np.uint64(purpose),
+                np.uint64(iteration),
+                np.uint64(trial),
+                settings.ctypes.data,
+                settings.shape[0],
+                one_input.ctypes.data,
+                one_target.ctypes.data,
+                one_mask.ctypes.data,
+                T,
+                D,
+                K,
+            )
+            place_trial(layout, work, row, one_input, one_target, one_mask)
+
+
+@compiled
+def add_slices(layout, gradients, scale, l2, packed):
+    """Gradient of the loss with its penalty into gradients[0]; returns its squared norm.
+
+    Slices are added in order, so the bits are the same whoever computed them.
+    """
+    total = gradients[0]
+    for s in range(1, layout.slices):
+        part = gradients[s]
+        for j in range(layout.packed_size):
+            total[j] += part[j]
+    factor, penalty = np.float32(scale), np.float32(2.0 * l2)
+    for j in range(layout.packed_size):
+        total[j] = factor * total[j] + penalty * packed[j]
+    sums = np.zeros(16)
+    for j in range(0, layout.packed_size, 16):
+        for lane in range(16):
+            g = np.float64(total[j + lane])
+            sums[lane] += g * g
+    return sums.sum()
+
+
+@compiled
+def momentum_step(layout, gradient, packed, velocity, shrink, momentum, learning_rate):
+    """v = momentum v + shrink g; p -= learning_rate v."""
+    shrink, momentum, learning_rate = np.float32(shrink), np.float32(momentum), np.float32(learning_rate)
+    for j in range(layout.packed_size):
+        v = momentum * velocity[j] + shrink * gradient[j]
+        velocity[j] = v
+        packed[j] -= learning_rate * v
+
+
+@compiled
+def run_slices(kind, layout, mode, task, key, purpose, iteration, settings, data, network, sums, work, rank, ranks):
+    """This thread's slices of the batch: losses and, unless EVALUATE, partial gradients.
+
+    sums (slices, 2) float64 takes the sum of mask * squared error and the sum of mask.
+    """
+    inputs, targets, mask, states, outputs = data
+    packed, transposed, gradients = network
+    for s in range(rank, layout.slices, ranks):
+        sums[s, 0] = 0.0
+        sums[s, 1] = 0.0
+        if mode != EVALUATE:
+            gradients[s, :] = np.float32(0.0)
+        for tile in range(s * layout.tiles // layout.slices, (s + 1) * layout.tiles // layout.slices):
+            load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, targets, mask, work)
+            loss, weight = forward_tile(kind, layout, packed, work)
+            sums[s, 0] += loss
+            sums[s, 1] += weight
+            if mode != EVALUATE:
+                backward_tile(kind, layout, packed, transposed, work, gradients[s])
+            elif states.shape[0]:
+                keep_states(layout, work, tile, states, outputs)
+
+
+@compiled
+def keep_states(layout, work, tile, states, outputs):
+    """States after each step (T, S) and outputs (T, K) of the tile's trials; targets must be zero, masks one."""
+    for row in range(layout.rows):
+        trial = tile * layout.rows + row
+        if trial < layout.trials:
+            for t in range(layout.T):
+                h = layout.at_h + ((t + 1) * layout.rows + row) * layout.state_row
+                cell = layout.at_cell + ((t + 1) * layout.rows + row) * layout.units
+                for u in range(layout.n):
+                    states[trial, t, u] = work[h + u]
+                    if layout.cell_states:
+                        states[trial, t, layout.n + u] = work[cell + u]
+                for k in range(layout.K):
+                    outputs[trial, t, k] = work[layout.at_error + (t * layout.rows + row) * layout.outputs + k]
+
+
+@compiled
+def run_network(
+    kind,
+    layout,
+    mode,
+    task,
+    key,
+    purpose,
+    first,
+    count,
+    settings,
+    hyperparameters,
+    data,
+    maps,
+    parameters,
+    velocity,
+    packed,
+    packed_velocity,
+    transposed,
+    gradients,
+    sums,
+    losses,
+    work,
+    control,
+    rank,
+    ranks,
+):
+    """TRAIN: iterations `first` .. `first` + `count` - 1 of one network, in place. GRADIENTS: the data term's gradient
+    into gradients[0], packed. EVALUATE: the loss alone, states and outputs if `data` has room for them.
+
+    One thread, or a team of `ranks` threads with the same arguments but for `rank` and `work`. Losses (count,) float64
+    take each iteration's; a loss or gradient that is not finite ends the work before the update and sets
+    control[DIVERGED] to 1.
+    hyperparameters float64: learning rate, decay, momentum, clip, l2, decay_steps.
+    """
+    position, source = maps
+    network = (packed, transposed, gradients)
+    meeting = 0
+    if rank == 0:
+        pack(position, parameters, packed)
+        if mode == TRAIN:
+            pack(position, velocity, packed_velocity)
+        if mode != EVALUATE:
+            transpose(source, packed, transposed)
+    learning_rate, decay, momentum, clip, l2, decay_steps = hyperparameters
+    for it in range(count):
+        meeting += 1
+        meet(control, meeting, ranks)
+        if control[DIVERGED]:
+            break
+        run_slices(
+            kind, layout, mode, task, key, purpose, first + it, settings, data, network, sums, work, rank, ranks
+        )
+        meeting += 1
+        meet(control, meeting, ranks)
+        if rank == 0:
+            loss, weight = 0.0, 0.0
+            for s in range(layout.slices):
+                loss += sums[s, 0]
+                weight += sums[s, 1]
+            weight = max(weight, 1e-30) * layout.K
+            losses[it] = loss / weight
+            if mode != EVALUATE:
+                norm = np.sqrt(add_slices(layout, gradients, 2.0 / weight, l2, packed))
+                if mode == TRAIN:
+                    if np.isfinite(losses[it]) and np.isfinite(norm):
+                        shrink = clip / norm if norm > clip else 1.0
+                        rate = learning_rate * decay ** ((first + it) / decay_steps)
+                        momentum_step(layout, gradients[0], packed, packed_velocity, shrink, momentum, rate)
+                        transpose(source, packed, transposed)
+                    else:
+                        control[DIVERGED] = 1
+    if rank == 0 and mode == TRAIN:
+        unpack(position, packed, parameters)
+        unpack(position, packed_velocity, velocity)

@@ -1,0 +1,266 @@
+"""One tile of trials through time: forward, backward, weight gradients. One thread owns one tile and one workspace."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...compiled import compiled
+from .kernels import (
+    Streams,
+    backward_first,
+    backward_second,
+    forward_first,
+    forward_second,
+    four_dots,
+    multiply_packed,
+    multiply_rows,
+    multiply_transposed,
+)
+
+
+@compiled
+def streams_at(layout, work, t, slot):
+    """Addresses of step t's arrays in the workspace; `slot` is the step's place in the block of gradients."""
+    base = work.ctypes.data
+    state = layout.rows * layout.state_row
+    plain = layout.rows * layout.units
+    return Streams(
+        base + 4 * (layout.at_h + t * state),
+        base + 4 * (layout.at_h + (t + 1) * state),
+        base + 4 * (layout.at_operand + t * state),
+        base + 4 * (layout.at_gates + t * layout.gate_step),
+        base + 4 * (layout.at_da + slot * layout.rows * layout.gate_row),
+        base + 4 * (layout.at_cell + t * plain),
+        base + 4 * (layout.at_cell + (t + 1) * plain),
+        base + 4 * (layout.at_phi_cell + t * plain),
+        base + 4 * layout.at_dh,
+        base + 4 * layout.at_dcell,
+        base + 4 * layout.at_drh,
+    )
+
+
+@compiled
+def place_trial(layout, work, row, inputs, targets, mask):
+    """Put one trial's inputs (T, D), targets (T, K) and mask (T,) into row `row` of the tile."""
+    for t in range(layout.T):
+        at = layout.at_h + (t * layout.rows + row) * layout.state_row + layout.units
+        for d in range(layout.D):
+            work[at + d] = inputs[t, d]
+        work[at + layout.D] = np.float32(1.0)
+        for d in range(layout.D + 1, layout.state_row - layout.units):
+            work[at + d] = np.float32(0.0)
+        if layout.second_columns:
+            shift = layout.at_operand - layout.at_h
+            for d in range(layout.state_row - layout.units):
+                work[at + shift + d] = work[at + d]
+        for k in range(layout.K):
+            work[layout.at_target + (t * layout.rows + row) * layout.K + k] = targets[t, k]
+        work[layout.at_mask + t * layout.rows + row] = mask[t]
+
+
+@compiled
+def place_nothing(layout, work, row):
+    """Fill row `row` with a trial of zeros that counts for nothing."""
+    for t in range(layout.T):
+        step_row = t * layout.rows + row
+        for j in range(layout.units, layout.state_row):
+            work[layout.at_h + step_row * layout.state_row + j] = np.float32(0.0)
+        if layout.second_columns:
+            for j in range(layout.units, layout.state_row):
+                work[layout.at_operand + step_row * layout.state_row + j] = np.float32(0.0)
+        for k in range(layout.K):
+            work[layout.at_target + step_row * layout.K + k] = np.float32(0.0)
+        work[layout.at_mask + step_row] = np.float32(0.0)
+
+
+@compiled
+def place_initial_state(layout, packed, work):
+    """The trainable initial state in every row."""
+    for row in range(layout.rows):
+        for u in range(layout.units):
+            work[layout.at_h + row * layout.state_row + u] = packed[layout.packed_h0 + u]
+            if layout.cell_states:
+                work[layout.at_cell + row * layout.units + u] = packed[layout.packed_h0 + layout.units + u]
+
+
+@compiled
+def step_error(layout, packed, work, t):
+    """Replace outputs without bias by mask * (output - target); returns (sum of mask * squared error, sum of mask)."""
+    loss = 0.0
+    weight = 0.0
+    for row in range(layout.rows):
+        m = work[layout.at_mask + t * layout.rows + row]
+        at = layout.at_error + (t * layout.rows + row) * layout.outputs
+        for k in range(layout.K):
+            target = work[layout.at_target + (t * layout.rows + row) * layout.K + k]
+            error = work[at + k] + packed[layout.packed_b_out + k] - target
+            if m == np.float32(0.0):
+                error = np.float32(0.0)
+            loss += np.float64(m) * np.float64(error) * np.float64(error)
+            work[at + k] = m * error
+        for k in range(layout.K, layout.outputs):
+            work[at + k] = np.float32(0.0)
+        weight += np.float64(m)
+    return loss, weight
+
+
+@compiled
+def forward_tile(kind, layout, packed, work):
+    """Run the tile's trials from step 0; states, gates and errors stay in the workspace.
+
+    Returns (sum of mask * squared error over trials, steps and outputs, sum of mask).
+    """
+    weights = packed.ctypes.data
+    gate_bias = np.float32(kind.gate_bias)
+    place_initial_state(layout, packed, work)
+    loss = 0.0
+    weight = 0.0
+    for t in range(layout.T):
+        s = streams_at(layout, work, t, 0)
+        multiply_packed(
+            s.h,
+            layout.state_row,
+            weights,
+            s.gates,
+            layout.gate_row,
+            layout.rows,
+            layout.first_columns,
+            layout.depth,
+            layout.panel_rows,
+            False,
+        )
+        forward_first(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
+        if layout.second_columns:
+            multiply_packed(
+                s.rh,
+                layout.state_row,
+                weights + 4 * layout.packed_second,
+                s.gates + 4 * layout.first_columns,
+                layout.gate_row,
+                layout.rows,
+                layout.second_columns,
+                layout.depth,
+                layout.panel_rows,
+                False,
+            )
+            forward_second(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
+        error = work.ctypes.data + 4 * (layout.at_error + t * layout.rows * layout.outputs)
+        for row in range(0, layout.rows, 4):
+            for k in range(layout.K):
+                four_dots(
+                    s.h_next + 4 * row * layout.state_row,
+                    layout.state_row,
+                    weights + 4 * (layout.packed_out + k * layout.units),
+                    layout.units,
+                    error + 4 * (row * layout.outputs + k),
+                    layout.outputs,
+                )
+        step_loss, step_weight = step_error(layout, packed, work, t)
+        loss += step_loss
+        weight += step_weight
+    return loss, weight
+
+
+@compiled
+def backward_tile(kind, layout, packed, transposed, work, gradient):
+    """Add the tile's gradient of half the unscaled loss to `gradient` (packed), after `forward_tile`."""
+    base, weights, back, total = work.ctypes.data, packed.ctypes.data, transposed.ctypes.data, gradient.ctypes.data
+    gate_bias = np.float32(kind.gate_bias)
+    for j in range(layout.rows * layout.units):
+        work[layout.at_dh + j] = np.float32(0.0)
+    for j in range(layout.rows * layout.units * layout.cell_states):
+        work[layout.at_dcell + j] = np.float32(0.0)
+    end = layout.T
+    while end > 0:
+        begin = max(0, end - layout.gradient_steps)
+        for t in range(end - 1, begin - 1, -1):
+            s = streams_at(layout, work, t, t - begin)
+            error = base + 4 * (layout.at_error + t * layout.rows * layout.outputs)
+            multiply_rows(  # dh += error @ W_out^T
+                error,
+                layout.outputs,
+                1,
+                weights + 4 * layout.packed_out,
+                layout.units,
+                s.dh,
+                layout.units,
+                layout.rows,
+                layout.units,
+                layout.K,
+            )
+            if layout.second_columns:
+                backward_second(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
+                multiply_packed(  # drh = da @ W_rec^T, blocks of the second product
+                    s.da + 4 * layout.first_columns,
+                    layout.gate_row,
+                    back + 4 * layout.units * layout.first_columns,
+                    s.drh,
+                    layout.units,
+                    layout.rows,
+                    layout.units,
+                    layout.second_columns,
+                    layout.second_columns,
+                    False,
+                )
+            backward_first(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
+            multiply_packed(  # dh += da @ W_rec^T, blocks of the first product
+                s.da,
+                layout.gate_row,
+                back,
+                s.dh,
+                layout.units,
+                layout.rows,
+                layout.units,
+                layout.first_columns,
+                layout.first_columns,
+                True,
+            )
+        add_weight_gradients(layout, base, total, begin, end)
+        end = begin
+    for k in range(layout.K):
+        bias = 0.0
+        for j in range(layout.T * layout.rows):
+            bias += work[layout.at_error + j * layout.outputs + k]
+        gradient[layout.packed_b_out + k] += np.float32(bias)
+    for row in range(layout.rows):
+        for u in range(layout.units):
+            gradient[layout.packed_h0 + u] += work[layout.at_dh + row * layout.units + u]
+            if layout.cell_states:
+                gradient[layout.packed_h0 + layout.units + u] += work[layout.at_dcell + row * layout.units + u]
+
+
+@compiled
+def add_weight_gradients(layout, base, total, begin, end):
+    """Add (h | x | 1)^T da, (rh | x | 1)^T da and error^T h of the steps begin .. end - 1 to the packed gradient."""
+    pairs = (end - begin) * layout.rows
+    da = base + 4 * layout.at_da
+    state = layout.rows * layout.state_row
+    h = base + 4 * (layout.at_h + begin * state)
+    multiply_transposed(
+        h, layout.state_row, da, layout.gate_row, total, layout.panel_rows, layout.first_columns, pairs, layout.panel_rows
+    )
+    if layout.second_columns:
+        multiply_transposed(
+            base + 4 * (layout.at_operand + begin * state),
+            layout.state_row,
+            da + 4 * layout.first_columns,
+            layout.gate_row,
+            total + 4 * layout.packed_second,
+            layout.panel_rows,
+            layout.second_columns,
+            pairs,
+            layout.panel_rows,
+        )
+    error = base + 4 * (layout.at_error + begin * layout.rows * layout.outputs)
+    multiply_rows(
+        error,
+        1,
+        layout.outputs,
+        h + 4 * state,
+        layout.state_row,
+        total + 4 * layout.packed_out,
+        layout.units,
+        layout.outputs,
+        layout.units,
+        pairs,
+    )

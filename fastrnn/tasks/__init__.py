@@ -1,0 +1,117 @@
+"""Tasks: `get_task` gives one by name; `Task` makes one of your own."""
+
+from __future__ import annotations
+
+import difflib
+import runpy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+from . import cdi, flipflop, sine
+from .task import Task
+
+__all__ = ["TASKS", "Task", "get_task"]
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A task of the paper: its settings decide its shape."""
+
+    name: str
+    trial: object
+    settings: dict
+    shape: Callable[[dict], tuple[int, int, int]]  # settings -> D, K, T
+    threshold: float
+    ranges: dict[str, tuple[float, float]]
+
+    def make(self, **given) -> Task:
+        """The task with some settings changed."""
+        unknown = [name for name in given if name not in self.settings]
+        if unknown:
+            raise UsageError(
+                f"task {self.name!r} has no setting {unknown[0]!r}; its settings are {', '.join(self.settings)}"
+            )
+        settings = self.settings | given
+        for name, value in settings.items():
+            low, high = self.ranges[name]
+            whole = isinstance(self.settings[name], int)
+            if not isinstance(value, (int, float)) or not low <= value <= high or (whole and value != int(value)):
+                kind = "a whole number" if whole else "a number"
+                raise UsageError(f"task {self.name!r}: {name} must be {kind} from {low} to {high}; it is {value!r}")
+        D, K, T = self.shape(settings)
+        return Task(self.name, D, K, T, trial=self.trial, settings=settings, threshold=self.threshold, built_in=True)
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        BuiltIn(
+            "flipflop",
+            flipflop.trial,
+            flipflop.SETTINGS,
+            lambda s: (s["channels"], s["channels"], s["steps"]),
+            0.01,
+            {"channels": (1, 16), "steps": (1, 100_000), "pulse_probability": (0, 1)},
+        ),
+        BuiltIn(
+            "sine",
+            sine.trial,
+            sine.SETTINGS,
+            lambda s: (1, 1, s["steps"]),
+            0.02,
+            {"steps": (1, 100_000), "frequency_slope": (-0.5, 0.5), "frequency_offset": (-0.5, 0.5)},
+        ),
+        BuiltIn(
+            "cdi",
+            cdi.trial,
+            cdi.SETTINGS,
+            lambda s: (4, 1, s["steps"]),
+            0.6,
+            {"steps": (1, 100_000), "mean_limit": (0, 100), "noise": (0, 100)},
+        ),
+    )
+}
+
+
+def get_task(task: str | Task, **settings) -> Task:
+    """A task by name, or a user's own as `path/to/file.py:name` (the name of a `Task` in that file).
+
+    >>> get_task("flipflop", steps=50).T
+    50
+    """
+    if isinstance(task, Task):
+        if settings:
+            raise UsageError(f"task {task.name!r} is given as an object; change its settings there, not by {settings}")
+        return task
+    if task in TASKS:
+        return TASKS[task].make(**settings)
+    if ".py:" in task:
+        return _from_file(task, settings)
+    near = difflib.get_close_matches(task, TASKS, 1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise UsageError(f"unknown task {task!r}{hint}; the tasks are {', '.join(TASKS)}, or your own as file.py:name")
+
+
+def _from_file(where: str, settings: dict) -> Task:
+    """The `Task` called `name` in `file.py:name`, with some settings changed."""
+    file, _, name = where.rpartition(":")
+    if not Path(file).is_file():
+        raise UsageError(f"task {where!r}: there is no file {file!r}")
+    task = runpy.run_path(file).get(name)
+    if not isinstance(task, Task):
+        raise UsageError(f"task {where!r}: {file} must define {name} = fastrnn.Task(...)")
+    unknown = [key for key in settings if key not in task.settings]
+    if unknown:
+        raise UsageError(f"task {where!r} has no setting {unknown[0]!r}; its settings are {', '.join(task.settings)}")
+    return Task(
+        task.name,
+        task.D,
+        task.K,
+        task.T,
+        trial=task.trial,
+        batch=task.batch,
+        settings=dict(task.settings) | settings,
+        threshold=task.threshold,
+    )

@@ -1,0 +1,34 @@
+"""Flip-flop memory: each channel's output is the last non-zero pulse of its input (Sussillo and Barak 2013)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..compiled import compiled
+from ..counters import words
+
+# channels; steps T; pulse_probability at each step and channel (the paper's value)
+SETTINGS = {"channels": 3, "steps": 100, "pulse_probability": 0.05}
+
+
+@compiled
+def trial(stream, settings, inputs, targets, mask):
+    """One word for each step and channel: below p 2^32 it is a pulse, and its sign is whether it is below p 2^31.
+
+    At step 0 every channel has a pulse, the top bit of its word being the sign.
+    """
+    steps, channels = inputs.shape
+    raw = np.empty(steps * channels, np.uint32)
+    words(stream, raw)
+    limit = np.int64(settings[2] * 2.0**32)
+    flat = inputs.reshape(steps * channels)
+    held = targets.reshape(steps * channels)
+    for e in range(channels):
+        flat[e] = np.float32(1.0) if raw[e] >= np.uint32(0x80000000) else np.float32(-1.0)
+        held[e] = flat[e]
+    for e in range(channels, steps * channels):
+        word = np.int64(raw[e])
+        sign = np.float32(1.0) if 2 * word < limit else np.float32(-1.0)
+        flat[e] = sign if word < limit else np.float32(0.0)
+    for e in range(channels, steps * channels):
+        held[e] = flat[e] if flat[e] != np.float32(0.0) else held[e - channels]

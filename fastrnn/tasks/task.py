@@ -1,0 +1,208 @@
+"""What a task is: a function that fills inputs and targets of one trial from a counter, with documented settings."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.dispatcher import Dispatcher
+from numba.extending import intrinsic
+
+from .. import counters
+from ..compiled import compiled, compiled_callback
+from ..counters import Stream
+from ..errors import UsageError
+
+REAL = types.CPointer(types.float32)
+TRIAL_SIGNATURE = types.void(
+    *(types.uint64,) * 4, types.CPointer(types.float64), types.int64, REAL, REAL, REAL, *(types.int64,) * 3
+)
+
+
+@intrinsic
+def call_trial(typing_context, address, key, purpose, iteration, trial, settings, count, inputs, targets, mask, T, D, K):
+    """Call the compiled trial function at `address`; the four arrays by their addresses."""
+    signature = types.void(*(types.int64,) * 1, *(types.uint64,) * 4, *(types.int64,) * 8)
+
+    def generate(context, builder, signature, arguments):
+        whole = ir.IntType(64)
+        real, double = ir.FloatType().as_pointer(), ir.DoubleType().as_pointer()
+        kinds = [whole] * 4 + [double, whole] + [real] * 3 + [whole] * 3
+        function = builder.inttoptr(arguments[0], ir.FunctionType(ir.VoidType(), kinds).as_pointer())
+        values = [
+            builder.inttoptr(value, kind) if kind.is_pointer else value
+            for value, kind in zip(arguments[1:], kinds, strict=True)
+        ]
+        builder.call(function, values)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def trial_address(function, name: str | None) -> int:
+    """Address of `function` compiled to `TRIAL_SIGNATURE`; kept on disk under `name` if there is one."""
+    fill = function if isinstance(function, Dispatcher) else compiled(keep=False)(function)
+
+    def entry(key, purpose, iteration, trial, settings, count, inputs, targets, mask, T, D, K):
+        fill(
+            Stream(key, purpose, iteration, trial),
+            numba.carray(settings, (count,)),
+            numba.carray(inputs, (T, D)),
+            numba.carray(targets, (T, K)),
+            numba.carray(mask, (T,)),
+        )
+
+    callback = compiled_callback(TRIAL_SIGNATURE, name=name)(entry)
+    _kept_alive.append(callback)
+    return callback.address
+
+
+_kept_alive: list = []  # compiled trial functions: an address must stay valid as long as the process
+
+
+@compiled
+def draw_trials(address, keys, purpose, iteration, first, settings, inputs, targets, mask):
+    """Fill inputs (N, B, T, D), targets (N, B, T, K), mask (N, B, T) with trials `first`, `first` + 1, ..."""
+    N, B, T, D = inputs.shape
+    inputs[:] = 0
+    targets[:] = 0
+    mask[:] = 1
+    for i in range(N):
+        for b in range(B):
+            call_trial(
+                address,
+                keys[i],
+                np.uint64(purpose),
+                np.uint64(iteration),
+                np.uint64(first + b),
+                settings.ctypes.data,
+                settings.shape[0],
+                inputs[i, b].ctypes.data,
+                targets[i, b].ctypes.data,
+                mask[i, b].ctypes.data,
+                T,
+                D,
+                targets.shape[3],
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A task of D inputs, K outputs and T steps.
+
+    Give one of two functions:
+
+    trial(stream, settings, inputs, targets, mask)
+        fills one trial: inputs (T, D) and targets (T, K) float32, zero before, and mask (T,), one before; compiled with
+        numba and called inside the training loop (the fast way). Random numbers come from
+        `counters.uniforms(stream, out)` and `counters.normals(stream, out)`, which fill a float32 array; `settings` is
+        a float64 array of the settings' values in order.
+    batch(rng, settings, trials)
+        returns inputs (B, T, D), targets (B, T, K) and, if wanted, mask (B, T) for B = `trials`; `rng` is a
+        `numpy.random.Generator`, `settings` a dict. Plain Python: slower, anything goes.
+
+    A step counts in the loss with the weight in `mask`; the loss is the weighted mean over trials and steps.
+
+    >>> def echo(stream, settings, inputs, targets, mask):
+    ...     uniforms(stream, inputs[:, 0])
+    ...     targets[:, 0] = settings[0] * inputs[:, 0]
+    >>> from fastrnn.counters import uniforms
+    >>> task = Task("echo", D=1, K=1, T=5, trial=echo, settings={"gain": 2.0})
+    >>> inputs, targets, mask = task.draw([7], purpose=1, iteration=0, trials=4)
+    >>> inputs.shape, bool((targets == 2 * inputs).all())
+    ((1, 4, 5, 1), True)
+    """
+
+    name: str
+    D: int
+    K: int
+    T: int
+    trial: object = None
+    batch: object = None
+    settings: dict = field(default_factory=dict)
+    threshold: float | None = None  # loss below which a network counts as having learnt the task
+    built_in: bool = False
+
+    def __post_init__(self):
+        for letter in "DKT":
+            value = getattr(self, letter)
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise UsageError(f"task {self.name!r}: {letter} must be a positive whole number; it is {value!r}")
+        if (self.trial is None) == (self.batch is None):
+            raise UsageError(f"task {self.name!r}: give either trial= or batch=, one of the two")
+        for name, value in self.settings.items():
+            if not isinstance(value, (int, float)) or not np.isfinite(value):
+                raise UsageError(f"task {self.name!r}: setting {name!r} must be a finite number; it is {value!r}")
+        object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """The settings as a trial function sees them, float64."""
+        return np.array([float(v) for v in self.settings.values()], np.float64)
+
+    @cached_property
+    def address(self) -> int:
+        """Address of the compiled trial function, 0 for a `batch` task; compiles at first use."""
+        if self.trial is None:
+            return 0
+        return trial_address(self.trial, f"trial-{self.name}" if self.built_in else None)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the settings or, for a user's task, the source of its function change."""
+        source = "" if self.built_in else _source(self.trial or self.batch)
+        said = json.dumps([self.name, self.D, self.K, self.T, dict(self.settings), source])
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    def draw(self, keys, purpose: int, iteration: int, trials: int):
+        """Trials 0 to `trials` - 1 of an iteration for each key.
+
+        Returns inputs (N, B, T, D), targets (N, B, T, K), mask (N, B, T), float32.
+        """
+        keys = np.asarray(keys, np.uint64)
+        N, B = len(keys), int(trials)
+        if B < 1:
+            raise UsageError(f"trials must be a positive whole number; it is {trials!r}")
+        inputs = np.empty((N, B, self.T, self.D), np.float32)
+        targets = np.empty((N, B, self.T, self.K), np.float32)
+        mask = np.empty((N, B, self.T), np.float32)
+        if self.trial is not None:
+            draw_trials(self.address, keys, purpose, iteration, 0, self.values, inputs, targets, mask)
+        else:
+            for i, key in enumerate(keys):
+                inputs[i], targets[i], mask[i] = self._draw_batch(int(key), purpose, iteration, B)
+        return inputs, targets, mask
+
+    def probe(self, trials: int):
+        """Trials common to all networks: inputs (B, T, D), targets (B, T, K), mask (B, T)."""
+        key = counters.network_key("probe", self.name)
+        return tuple(array[0] for array in self.draw([key], counters.PROBE, 0, trials))
+
+    def _draw_batch(self, key: int, purpose: int, iteration: int, trials: int):
+        words = [key & 0xFFFFFFFF, key >> 32, purpose, iteration]
+        made = self.batch(np.random.default_rng(words), dict(self.settings), trials)
+        if not isinstance(made, tuple) or len(made) not in (2, 3):
+            raise UsageError(f"task {self.name!r}: batch must return (inputs, targets) or (inputs, targets, mask)")
+        shapes = {"inputs": (trials, self.T, self.D), "targets": (trials, self.T, self.K), "mask": (trials, self.T)}
+        for (name, shape), array in zip(shapes.items(), made, strict=False):
+            if np.shape(array) != shape:
+                raise UsageError(f"task {self.name!r}: batch must return {name} of shape {shape}; got {np.shape(array)}")
+        return (*made, np.ones(shapes["mask"]))[:3]
+
+
+def _source(function) -> str:
+    """Source text of a user's function; its compiled code where the text is out of reach."""
+    function = function.py_func if isinstance(function, Dispatcher) else function
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        return repr((code.co_code, code.co_consts, code.co_names)) if code else repr(type(function))
