@@ -1,0 +1,175 @@
+"""Learning rate, decay, momentum and clip of every network, from tables in which the most specific row wins.
+
+A row names the networks it is for by any of the key columns (an empty field means any) and gives some of the
+values. In defaults/ lies one table a task, and `general.csv` for users' tasks.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from pathlib import Path
+
+from .cells import ACTIVATIONS, CELLS
+from .errors import RunError, UsageError
+from .optimizer import check_hyperparameter
+
+KEYS = ("cell", "activation", "n", "l2", "seed")
+VALUES = ("learning_rate", "decay", "momentum", "clip")
+RESULTS = (
+    "id",
+    "status",
+    "iterations",
+    "training_loss",
+    "validation_loss",
+)  # in a run's networks.csv; passed over
+DEFAULTS = Path(__file__).resolve().parent / "defaults"
+
+
+class HyperparameterTable:
+    """Rows, each with some of `KEYS` (which networks; a key not given means any) and some of `VALUES`.
+
+    Parameters
+    ----------
+    rows : dicts
+    source : what to call the table in errors
+
+    Raises
+    ------
+    UsageError
+        for an unknown column, a value out of range, a row without values, two rows for the same networks
+
+    >>> rows = [{"learning_rate": 0.03, "clip": 1.0}, {"cell": "gru", "learning_rate": 0.1}]
+    >>> table = HyperparameterTable(rows)
+    >>> network = {"cell": "gru", "activation": "tanh", "n": 64, "l2": 1e-5, "seed": 0}
+    >>> table.lookup(network)
+    {'learning_rate': 0.1, 'clip': 1.0}
+    """
+
+    def __init__(self, rows, source: str = "hyperparameters"):
+        self.rows = tuple(_clean(row, f"{source}, row {i}") for i, row in enumerate(rows, 1))
+        self.source = source
+        # for each combination of keys that rows name: the keys' values -> row number
+        self._index: dict[tuple[str, ...], dict[tuple, int]] = {}
+        for i, row in enumerate(self.rows):
+            keys = tuple(key for key in KEYS if key in row)
+            same = self._index.setdefault(keys, {})
+            networks = tuple(row[key] for key in keys)
+            if networks in same:
+                raise UsageError(
+                    f"{source}: rows {same[networks] + 1} and {i + 1} are for the same networks "
+                    f"({describe(row)}); remove one"
+                )
+            same[networks] = i
+
+    def lookup(self, network: dict) -> dict[str, float]:
+        """Values for a network (given all of `KEYS`), each from the most specific row that has it."""
+        matching = [
+            (len(keys), same[named])
+            for keys, same in self._index.items()
+            if (named := tuple(network[key] for key in keys)) in same
+        ]
+        found = {}
+        for value in VALUES:
+            rows = sorted(((size, i) for size, i in matching if value in self.rows[i]), reverse=True)
+            if len(rows) > 1 and rows[0][0] == rows[1][0]:
+                first, second = sorted((rows[0][1], rows[1][1]))
+                raise UsageError(
+                    f"{self.source}: rows {first + 1} ({describe(self.rows[first])}) and {second + 1} "
+                    f"({describe(self.rows[second])}) both give {value} to {describe(network)}; "
+                    "add a row that names both, or remove one"
+                )
+            if rows:
+                found[value] = self.rows[rows[0][1]][value]
+        return found
+
+
+def describe(row: dict) -> str:
+    """The networks a row is for, in words."""
+    return ", ".join(f"{key} {row[key]}" for key in KEYS if key in row) or "all networks"
+
+
+def read_rows(path) -> list[dict]:
+    """Rows of a CSV file whose first line names the columns, any of `KEYS` and `VALUES`.
+
+    An empty field means any. A run's `networks.csv` will do: the columns that only hold results are passed over.
+    """
+    columns, lines = _read_csv(path)
+    for column in columns:
+        if column not in RESULTS:
+            check_name("column", column, KEYS + VALUES, f" of {str(path)!r}")
+    if not set(columns) & set(VALUES):
+        raise UsageError(
+            f"{str(path)!r} has no column of {', '.join(VALUES)}; its first line must name the columns"
+        )
+    rows = []
+    for number, line in lines:
+        where = f"{str(path)!r}, line {number}"
+        if len(line) != len(columns):
+            raise UsageError(f"{where}: it must have {len(columns)} fields, as the first line has")
+        fields = zip(columns, line, strict=True)
+        rows.append(_clean({name: field for name, field in fields if field and name not in RESULTS}, where))
+    return rows
+
+
+def _read_csv(path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Names of the columns, and line number and fields of every further line that is not empty."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, [field.strip() for field in line]) for line in reader if line]
+    except OSError as error:
+        raise RunError(f"could not read the table {str(path)!r}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{str(path)!r} is not a CSV file: {error}") from error
+    return (lines[0][1] if lines else []), lines[1:]
+
+
+def default_rows(task: str) -> list[dict]:
+    """The rows shipped for a task, the general ones for a task without a table of its own."""
+    path = DEFAULTS / f"{task}.csv"
+    return read_rows(path if task.isidentifier() and path.is_file() else DEFAULTS / "general.csv")
+
+
+def check_name(what: str, name: str, allowed, where: str = "") -> None:
+    """`UsageError` with the nearest allowed name unless `name` is one of `allowed`."""
+    if name not in allowed:
+        near = difflib.get_close_matches(str(name), allowed, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise UsageError(f"unknown {what} {name!r}{where}{hint}; allowed are {', '.join(allowed)}")
+
+
+def _clean(row: dict, where: str) -> dict:
+    """The row with numbers for texts, every field checked."""
+    clean = {}
+    for name, field in row.items():
+        check_name("column", name, KEYS + VALUES, f" in {where}")
+        if name in ("cell", "activation"):
+            check_name(name, field, tuple(CELLS) if name == "cell" else ACTIVATIONS, f" in {where}")
+            clean[name] = field
+        elif name in ("n", "seed"):
+            clean[name] = _number(int, name, field, where, "a whole number")
+        else:
+            clean[name] = _number(float, name, field, where, "a number")
+            if name in VALUES:
+                _in_range(name, clean[name], where)
+    if not clean.keys() & set(VALUES):
+        raise UsageError(f"{where}: the row gives none of {', '.join(VALUES)}; fill one in or remove the row")
+    return clean
+
+
+def _number(kind, name: str, field, where: str, words: str):
+    try:
+        number = kind(field)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or isinstance(field, bool) or (not isinstance(field, str) and number != field):
+        raise UsageError(f"{where}: {name} must be {words}; it is {field!r}")
+    return number
+
+
+def _in_range(name: str, value: float, where: str) -> None:
+    try:
+        check_hyperparameter(name, value)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
