@@ -92,7 +92,7 @@ def describe(row: dict) -> str:
 def read_rows(path) -> list[dict]:
     """Rows of a CSV file whose first line names the columns, any of `KEYS` and `VALUES`.
 
-    An empty field means any. A run's `networks.csv` will do: the columns that only hold results are passed over.
+    An empty field means any. A run's `networks.csv` will do: columns that only hold results are passed over.
     """
     columns, lines = _read_csv(path)
     for column in columns:
