@@ -6,7 +6,7 @@ float32 keeps 6e-8; a sum over B T steps of a recurrence loses one to two digits
 GRADIENT = 1e-5  # float32 engine against the float64 oracle, each parameter by itself
 LOSS = 2e-6  # the same for the loss
 STATES = 2e-6  # states and outputs of a rollout in float32
-TRAJECTORY = 2e-5  # weights after several iterations, relative to how far training moved them
+TRAJECTORY = 1e-5  # losses and velocities after several iterations, and how far training moved the weights
 EXACT_FORMULA = 1e-12  # the same formula twice in float64
 CENTRAL_DIFFERENCE = 1e-8  # float64, steps of 1e-6: truncation and cancellation both about 1e-10
 NORMALS = 3e-7  # absolute, per unit of the pair's radius: float32 logarithm, sine and cosine of our own
