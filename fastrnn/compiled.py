@@ -148,6 +148,11 @@ def compiled(function=None, *, keep=True):
     return decorate if function is None else decorate(function)
 
 
+def part(function):
+    """`compiled` for a function that only other compiled functions call: no machine code of its own is kept."""
+    return compiled(keep=False)(function)
+
+
 def compiled_callback(signature, *, name: str | None = None):
     """As `compiled`, for a function that compiled code calls by its address (`.address`).
 

@@ -28,7 +28,9 @@ TRIAL_SIGNATURE = types.void(
 
 
 @intrinsic
-def call_trial(typing_context, address, key, purpose, iteration, trial, settings, count, inputs, targets, mask, T, D, K):
+def call_trial(
+    typing_context, address, key, purpose, iteration, trial, settings, count, inputs, targets, mask, T, D, K
+):
     """Call the compiled trial function at `address`; the four arrays by their addresses."""
     signature = types.void(*(types.int64,) * 1, *(types.uint64,) * 4, *(types.int64,) * 8)
 
@@ -135,12 +137,16 @@ class Task:
         for letter in "DKT":
             value = getattr(self, letter)
             if not isinstance(value, (int, np.integer)) or value < 1:
-                raise UsageError(f"task {self.name!r}: {letter} must be a positive whole number; it is {value!r}")
+                raise UsageError(
+                    f"task {self.name!r}: {letter} must be a positive whole number; it is {value!r}"
+                )
         if (self.trial is None) == (self.batch is None):
             raise UsageError(f"task {self.name!r}: give either trial= or batch=, one of the two")
         for name, value in self.settings.items():
             if not isinstance(value, (int, float)) or not np.isfinite(value):
-                raise UsageError(f"task {self.name!r}: setting {name!r} must be a finite number; it is {value!r}")
+                raise UsageError(
+                    f"task {self.name!r}: setting {name!r} must be a finite number; it is {value!r}"
+                )
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
 
     @cached_property
@@ -190,11 +196,19 @@ class Task:
         words = [key & 0xFFFFFFFF, key >> 32, purpose, iteration]
         made = self.batch(np.random.default_rng(words), dict(self.settings), trials)
         if not isinstance(made, tuple) or len(made) not in (2, 3):
-            raise UsageError(f"task {self.name!r}: batch must return (inputs, targets) or (inputs, targets, mask)")
-        shapes = {"inputs": (trials, self.T, self.D), "targets": (trials, self.T, self.K), "mask": (trials, self.T)}
+            raise UsageError(
+                f"task {self.name!r}: batch must return (inputs, targets) or (inputs, targets, mask)"
+            )
+        shapes = {
+            "inputs": (trials, self.T, self.D),
+            "targets": (trials, self.T, self.K),
+            "mask": (trials, self.T),
+        }
         for (name, shape), array in zip(shapes.items(), made, strict=False):
             if np.shape(array) != shape:
-                raise UsageError(f"task {self.name!r}: batch must return {name} of shape {shape}; got {np.shape(array)}")
+                raise UsageError(
+                    f"task {self.name!r}: batch must return {name} of shape {shape}; got {np.shape(array)}"
+                )
         return (*made, np.ones(shapes["mask"]))[:3]
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import binding
@@ -15,11 +16,12 @@ from ...cells import get_cell
 from ...counters import TRAINING, VALIDATION
 from ...errors import Status, UsageError
 from ...shapes import check_finite, check_shape
-from .kernels import DEPTH, HAS_FMA, KINDS, LANES, PANEL, multiply_packed
-from .layout import make_layout, packing
+from .kernels import DEPTH, HAS_FMA, LANES, PANEL, multiply_packed
+from .layout import RECORD, make_layout, packing
 from .loop import DIVERGED, EVALUATE, GRADIENTS, TRAIN, run_network
+from .tiles import tile_address
 
-NOTHING = np.zeros(6)  # hyperparameters where none are used
+NOTHING = (0.0,) * 6  # hyperparameters where none are used
 NO_VALUES = np.empty(0)
 
 
@@ -49,16 +51,15 @@ class Workspaces(threading.local):
         return self.arrays[name][:size]
 
 
-class Shared:
-    """What a network's thread or team works on: packed parameters, gradients, sums."""
+class Shared(NamedTuple):
+    """What a network's thread or team works on; see `loop.run_network`."""
 
-    def __init__(self, layout, transposed_size: int, take):
-        size, slices = layout.packed_size, layout.slices
-        self.packed, self.velocity = take("packed", size), take("velocity", size)
-        self.transposed = take("transposed", transposed_size)
-        self.gradients = take("gradients", slices * size).reshape(slices, size)
-        self.sums = np.zeros((slices, 2))
-        self.control = np.zeros(8, np.int64)
+    packed: np.ndarray
+    velocity: np.ndarray
+    transposed: np.ndarray
+    gradients: np.ndarray
+    sums: np.ndarray
+    control: np.ndarray
 
 
 class CPUEngine:
@@ -119,7 +120,9 @@ class CPUEngine:
         jobs = []
         for (networks, optimizer), losses in zip(groups, all_losses, strict=True):
             self._check(networks, task)
-            layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, _whole("batch", batch))
+            layout = make_layout(
+                networks.cell, networks.n, networks.D, networks.K, task.T, _whole("batch", batch)
+            )
             for i in range(len(networks)):
                 count = min(iterations, int(optimizer.decay_steps[i] - optimizer.iteration[i]))
                 if optimizer.status[i] == Status.TRAINING and count > 0:
@@ -130,16 +133,8 @@ class CPUEngine:
 
     def _advance_network(self, job, team):
         layout, networks, optimizer, i, task, count, losses = job
-        hyperparameters = np.array(
-            [
-                optimizer.learning_rate[i],
-                optimizer.decay[i],
-                optimizer.momentum[i],
-                optimizer.clip[i],
-                optimizer.l2[i],
-                optimizer.decay_steps[i],
-            ]
-        )
+        names = ("learning_rate", "decay", "momentum", "clip", "l2", "decay_steps")
+        hyperparameters = tuple(float(getattr(optimizer, name)[i]) for name in names)
         first = int(optimizer.iteration[i])
         parameters, velocity = networks.parameters[i], optimizer.velocity[i]
         run = np.full(count, np.nan)
@@ -167,7 +162,9 @@ class CPUEngine:
             diverged = call(task.address, _no_data(), first, count, run)
         else:
             for it in range(count):
-                inputs, targets, mask = task.draw(networks.keys[i : i + 1], TRAINING, first + it, layout.trials)
+                inputs, targets, mask = task.draw(
+                    networks.keys[i : i + 1], TRAINING, first + it, layout.trials
+                )
                 diverged = call(0, _data(inputs[0], targets[0], mask[0]), first + it, 1, run[it : it + 1])
                 if diverged:
                     break
@@ -185,7 +182,9 @@ class CPUEngine:
     def loss(self, networks, task, trials: int = 512, purpose: int = VALIDATION) -> np.ndarray:
         """The data term of each network on its own validation trials (or another purpose's), float64 (N,)."""
         self._check(networks, task)
-        layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, _whole("trials", trials))
+        layout = make_layout(
+            networks.cell, networks.n, networks.D, networks.K, task.T, _whole("trials", trials)
+        )
         losses = np.full((len(networks), 1), np.nan)
 
         def evaluate(i, team):
@@ -249,7 +248,9 @@ class CPUEngine:
         inputs = np.asarray(inputs, np.float32)
         if inputs.ndim == 3:
             inputs = np.broadcast_to(inputs, (len(networks), *inputs.shape))
-        inputs = check_finite("inputs", check_shape("inputs", inputs, ("N", "B", "T", "D"), N=len(networks), D=networks.D))
+        inputs = check_finite(
+            "inputs", check_shape("inputs", inputs, ("N", "B", "T", "D"), N=len(networks), D=networks.D)
+        )
         N, B, T, _ = inputs.shape
         layout = make_layout(networks.cell, networks.n, networks.D, networks.K, T, B)
         states = np.empty((N, B, T, networks.S), np.float32)
@@ -260,7 +261,20 @@ class CPUEngine:
             data = (np.ascontiguousarray(inputs[i]), targets, mask, states[i], outputs[i])
             parameters = networks.parameters[i]
             team(
-                networks, layout, EVALUATE, 0, 0, 0, 0, 1, NO_VALUES, NOTHING, data, parameters, parameters, np.empty(1)
+                networks,
+                layout,
+                EVALUATE,
+                0,
+                0,
+                0,
+                0,
+                1,
+                NO_VALUES,
+                NOTHING,
+                data,
+                parameters,
+                parameters,
+                np.empty(1),
             )
 
         self._share_out(range(N), roll)
@@ -277,17 +291,25 @@ class CPUEngine:
         return self._by_network(networks, states, inputs, "jacobian")
 
     def _by_network(self, networks, states, inputs, method):
-        states = check_shape("states", np.asarray(states, np.float64), ("N", "M", "S"), N=len(networks), S=networks.S)
+        states = check_shape(
+            "states", np.asarray(states, np.float64), ("N", "M", "S"), N=len(networks), S=networks.S
+        )
         inputs = np.asarray(inputs, np.float64)
         if inputs.ndim == 2:
             inputs = np.broadcast_to(inputs, (len(networks), *inputs.shape))
-        inputs = check_shape("inputs", inputs, ("N", "M", "D"), N=len(networks), M=states.shape[1], D=networks.D)
+        inputs = check_shape(
+            "inputs", inputs, ("N", "M", "D"), N=len(networks), M=states.shape[1], D=networks.D
+        )
         function = getattr(get_cell(networks.cell), method)
         made = []
         for i in range(len(networks)):
             parameters = {name: array[i].astype(np.float64) for name, array in networks.arrays.items()}
             made.append(function(parameters, networks.activation, networks.gate_bias, states[i], inputs[i]))
-        return np.stack(made) if method == "step" else tuple(np.stack(parts) for parts in zip(*made, strict=True))
+        return (
+            np.stack(made)
+            if method == "step"
+            else tuple(np.stack(parts) for parts in zip(*made, strict=True))
+        )
 
     # -------------------------------------------------------------------------------------------------- estimates
 
@@ -349,8 +371,17 @@ class CPUEngine:
         return (diverged, shared.gradients[0]) if want_gradient else diverged
 
     def _arrays(self, networks, layout, take):
+        size, slices = layout.packed_size, layout.slices
         _, source = packing(networks.cell, layout)
-        return Shared(layout, len(source), take), take("work", layout.work_size)
+        shared = Shared(
+            take("packed", size),
+            take("velocity", size),
+            take("transposed", len(source)),
+            take("gradients", slices * size).reshape(slices, size),
+            np.zeros((slices, 2)),
+            np.zeros(8, np.int64),
+        )
+        return shared, take("work", layout.work_size)
 
     # --------------------------------------------------------------------------------------------------- checking
 
@@ -366,40 +397,41 @@ class CPUEngine:
         inputs = check_shape("inputs", inputs, ("N", "B", "T", "D"), N=N, D=D)
         B, T = inputs.shape[1:3]
         if not B or not T:
-            raise UsageError(f"inputs must hold at least one trial and one step; their shape is {inputs.shape}")
+            raise UsageError(
+                f"inputs must hold at least one trial and one step; their shape is {inputs.shape}"
+            )
         targets = check_shape("targets", targets, ("N", "B", "T", "K"), N=N, B=B, T=T, K=K)
-        mask = np.ones((N, B, T), np.float32) if mask is None else check_shape("mask", mask, ("N", "B", "T"), N=N, B=B, T=T)
+        mask = (
+            np.ones((N, B, T), np.float32)
+            if mask is None
+            else check_shape("mask", mask, ("N", "B", "T"), N=N, B=B, T=T)
+        )
         named = {"inputs": inputs, "targets": targets, "mask": mask}
-        return tuple(check_finite(name, np.ascontiguousarray(array, np.float32)) for name, array in named.items())
+        return tuple(
+            check_finite(name, np.ascontiguousarray(array, np.float32)) for name, array in named.items()
+        )
 
 
 def _call(networks, layout, arguments, shared, work, rank, ranks):
     """Put the compiled loop's arguments together."""
-    mode, task, key, purpose, first, count, settings, hyperparameters, data, parameters, velocity, losses = arguments
-    kind = KINDS[networks.cell, networks.activation](networks.gate_bias)
+    mode, task, key, purpose, first, count, settings, hyperparameters, data, parameters, velocity, losses = (
+        arguments
+    )
     run_network(
-        kind,
-        layout,
+        (tile_address(networks.cell, networks.activation), networks.gate_bias),
+        np.array([layout], RECORD),
         mode,
-        task,
-        np.uint64(key),
-        purpose,
+        (task, np.uint64(key), purpose, settings),
         first,
         count,
-        settings,
         hyperparameters,
         data,
         packing(networks.cell, layout),
         parameters,
         velocity,
-        shared.packed,
-        shared.velocity,
-        shared.transposed,
-        shared.gradients,
-        shared.sums,
+        shared,
         losses,
         work,
-        shared.control,
         rank,
         ranks,
     )
@@ -427,7 +459,18 @@ def measured_rate(seconds: float = 0.05) -> float:
     rows, columns, depth = 16, 4 * PANEL, min(DEPTH, 128)
     a, b, c = aligned(rows * depth), aligned(depth * columns), aligned(rows * columns)
     a[:], b[:] = 1.0, 1.0
-    arguments = (a.ctypes.data, depth, b.ctypes.data, c.ctypes.data, columns, rows, columns, depth, depth, False)
+    arguments = (
+        a.ctypes.data,
+        depth,
+        b.ctypes.data,
+        c.ctypes.data,
+        columns,
+        rows,
+        columns,
+        depth,
+        depth,
+        False,
+    )
     multiply_packed(*arguments)
     calls, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:

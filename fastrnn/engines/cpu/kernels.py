@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ...cells import ACTIVATIONS, CELLS
-from ...compiled import compiled
+from ...compiled import part
 from .vectors import FLOAT, HAS_FMA, INT64, LANES, VECTOR, Vector, VectorMath
 
 ROWS = 8 if LANES == 16 else 4  # rows of the register tile; 16 accumulators of 32 registers, or 8 of 16
@@ -69,7 +69,9 @@ def sum_lanes(builder, vector):
         width //= 2
         upper = [*range(width, 2 * width), *[0] * (LANES - width)]
         moved = builder.shuffle_vector(
-            vector, ir.Constant(VECTOR, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), upper)
+            vector,
+            ir.Constant(VECTOR, ir.Undefined),
+            ir.Constant(ir.VectorType(ir.IntType(32), LANES), upper),
         )
         vector = builder.fadd(vector, moved)
     return builder.extract_element(vector, ir.IntType(32)(0))
@@ -124,7 +126,9 @@ def make_micro_kernel(rows: int, vectors: int, keep: bool):
                 a_k = element(builder, a, builder.mul(k, a_depth))
                 following = []
                 for i in range(rows):
-                    left = broadcast(builder, builder.load(element(builder, a_k, builder.mul(a_row, INT64(i)))))
+                    left = broadcast(
+                        builder, builder.load(element(builder, a_k, builder.mul(a_row, INT64(i))))
+                    )
                     following += [
                         multiply_add(builder, left, right[j], sums[i * vectors + j]) for j in range(vectors)
                     ]
@@ -146,7 +150,7 @@ rest_wide_new, rest_wide_add = make_micro_kernel(4, 2, False), make_micro_kernel
 rest_narrow_new, rest_narrow_add = make_micro_kernel(4, 1, False), make_micro_kernel(4, 1, True)
 
 
-@compiled
+@part
 def multiply_panel(a, a_row, a_depth, b, b_row, c, c_row, rows, depth, wide, keep):
     """One panel of columns of a product: C = [C +] A B, rows a multiple of 4."""
     i = 0
@@ -175,7 +179,7 @@ def multiply_panel(a, a_row, a_depth, b, b_row, c, c_row, rows, depth, wide, kee
             rest_narrow_new(a_i, a_row, a_depth, b, b_row, c_i, c_row, depth)
 
 
-@compiled
+@part
 def multiply_packed(a, a_row, b, c, c_row, rows, columns, depth, panel_rows, keep):
     """C (rows, columns) = [C +] A (rows, depth) B (depth, columns), B in packed panels of `panel_rows` rows."""
     blocks = (depth + DEPTH - 1) // DEPTH
@@ -201,7 +205,7 @@ def multiply_packed(a, a_row, b, c, c_row, rows, columns, depth, panel_rows, kee
             )
 
 
-@compiled
+@part
 def multiply_transposed(a, a_depth, b, b_row, c, rows, columns, depth, panel_rows):
     """C += A^T B for A (depth, rows), B (depth, columns); C in packed panels of `panel_rows` rows."""
     for j in range(0, columns, PANEL):
@@ -212,7 +216,7 @@ def multiply_transposed(a, a_depth, b, b_row, c, rows, columns, depth, panel_row
         )
 
 
-@compiled
+@part
 def multiply_rows(a, a_row, a_depth, b, b_row, c, c_row, rows, columns, depth):
     """C += A B, B and C row-major; for the few columns or rows of the readout."""
     for j in range(0, columns, PANEL):
@@ -232,7 +236,8 @@ def four_dots(typing_context, a, a_row, b, size, out, out_row):
             u = builder.mul(k, INT64(LANES))
             right = load(builder, element(builder, b, u))
             lefts = [
-                load(builder, element(builder, a, builder.add(u, builder.mul(a_row, INT64(i))))) for i in range(4)
+                load(builder, element(builder, a, builder.add(u, builder.mul(a_row, INT64(i)))))
+                for i in range(4)
             ]
             return [multiply_add(builder, left, right, s) for left, s in zip(lefts, sums, strict=True)]
 
@@ -303,7 +308,13 @@ def make_stage(direction: str, index: int):
             if index >= len(stages):
                 return context.get_dummy_value()
             _, gate_bias, streams, state_row, gate_row, rows, units = arguments
-            strides = {"h": state_row, "h_next": state_row, "rh": state_row, "gates": gate_row, "da": gate_row}
+            strides = {
+                "h": state_row,
+                "h_next": state_row,
+                "rh": state_row,
+                "gates": gate_row,
+                "da": gate_row,
+            }
             m = VectorMath(builder, activation)
             k = Vector(builder, broadcast(builder, gate_bias))
 
@@ -319,7 +330,9 @@ def make_stage(direction: str, index: int):
                         offset = builder.add(offset, builder.add(u, builder.mul(units, INT64(block))))
                         return element(builder, address, offset)
 
-                    values = {name: Vector(builder, load(builder, place(name))) for name in stages[index].reads}
+                    values = {
+                        name: Vector(builder, load(builder, place(name))) for name in stages[index].reads
+                    }
                     for name, value in stages[index](m, k, values).items():
                         value = value if isinstance(value, Vector) else m.constant(value)
                         store(builder, value.value, place(name))
@@ -351,7 +364,7 @@ def atomic_add(typing_context, address, value):
 yield_processor = types.ExternalFunction("sched_yield", types.int32())
 
 
-@compiled
+@part
 def meet(control, meeting, ranks):
     """Wait until all `ranks` threads of a team have come to their `meeting`-th (from 1) meeting."""
     if ranks == 1:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...compiled import compiled
+from ...compiled import compiled, part
 from ...tasks.task import call_trial
 from .kernels import meet
-from .tiles import backward_tile, forward_tile, place_nothing, place_trial
+from .tiles import call_tile, place_nothing, place_trial
 
 TRAIN, GRADIENTS, EVALUATE = range(3)
 MEETINGS, DIVERGED = range(2)  # places in `control`, int64
 
 
-@compiled
+@part
 def pack(position, parameters, packed):
     """Parameters (M,) into their packed places; the rest zero."""
     packed[:] = np.float32(0.0)
@@ -21,21 +21,21 @@ def pack(position, parameters, packed):
         packed[position[j]] = parameters[j]
 
 
-@compiled
+@part
 def unpack(position, packed, parameters):
     """Inverse of `pack`."""
     for j in range(position.shape[0]):
         parameters[j] = packed[position[j]]
 
 
-@compiled
+@part
 def transpose(source, packed, transposed):
     """The recurrent weights transposed, for the way back."""
     for j in range(source.shape[0]):
         transposed[j] = packed[source[j]]
 
 
-@compiled
+@part
 def load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, targets, mask, work):
     """Trials of one tile into the workspace: drawn by the function at address `task`, or from the arrays if it is 0."""
     T, D, K = layout.T, layout.D, layout.K
@@ -71,7 +71,7 @@ def load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, tar
             place_trial(layout, work, row, one_input, one_target, one_mask)
 
 
-@compiled
+@part
 def add_slices(layout, gradients, scale, l2, packed):
     """Gradient of the loss with its penalty into gradients[0]; returns its squared norm.
 
@@ -93,7 +93,7 @@ def add_slices(layout, gradients, scale, l2, packed):
     return sums.sum()
 
 
-@compiled
+@part
 def momentum_step(layout, gradient, packed, velocity, shrink, momentum, learning_rate):
     """v = momentum v + shrink g; p -= learning_rate v."""
     shrink, momentum, learning_rate = np.float32(shrink), np.float32(momentum), np.float32(learning_rate)
@@ -103,31 +103,39 @@ def momentum_step(layout, gradient, packed, velocity, shrink, momentum, learning
         packed[j] -= learning_rate * v
 
 
-@compiled
-def run_slices(kind, layout, mode, task, key, purpose, iteration, settings, data, network, sums, work, rank, ranks):
+@part
+def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work, rank, ranks):
     """This thread's slices of the batch: losses and, unless EVALUATE, partial gradients.
 
     sums (slices, 2) float64 takes the sum of mask * squared error and the sum of mask.
     """
+    layout = layouts[0]
+    tile_address, gate_bias = kind
+    task, key, purpose, settings = trials
     inputs, targets, mask, states, outputs = data
     packed, transposed, gradients = network
     for s in range(rank, layout.slices, ranks):
-        sums[s, 0] = 0.0
-        sums[s, 1] = 0.0
+        sums[s] = 0.0
         if mode != EVALUATE:
-            gradients[s, :] = np.float32(0.0)
+            gradients[s] = np.float32(0.0)
         for tile in range(s * layout.tiles // layout.slices, (s + 1) * layout.tiles // layout.slices):
             load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, targets, mask, work)
-            loss, weight = forward_tile(kind, layout, packed, work)
-            sums[s, 0] += loss
-            sums[s, 1] += weight
-            if mode != EVALUATE:
-                backward_tile(kind, layout, packed, transposed, work, gradients[s])
-            elif states.shape[0]:
+            call_tile(
+                tile_address,
+                gate_bias,
+                layouts.ctypes.data,
+                packed.ctypes.data,
+                transposed.ctypes.data,
+                work.ctypes.data,
+                gradients[s].ctypes.data,
+                sums[s].ctypes.data,
+                mode != EVALUATE,
+            )
+            if states.shape[0]:
                 keep_states(layout, work, tile, states, outputs)
 
 
-@compiled
+@part
 def keep_states(layout, work, tile, states, outputs):
     """States after each step (T, S) and outputs (T, K) of the tile's trials; targets must be zero, masks one."""
     for row in range(layout.rows):
@@ -141,46 +149,37 @@ def keep_states(layout, work, tile, states, outputs):
                     if layout.cell_states:
                         states[trial, t, layout.n + u] = work[cell + u]
                 for k in range(layout.K):
-                    outputs[trial, t, k] = work[layout.at_error + (t * layout.rows + row) * layout.outputs + k]
+                    outputs[trial, t, k] = work[
+                        layout.at_error + (t * layout.rows + row) * layout.outputs + k
+                    ]
 
 
 @compiled
 def run_network(
-    kind,
-    layout,
-    mode,
-    task,
-    key,
-    purpose,
-    first,
-    count,
-    settings,
-    hyperparameters,
-    data,
-    maps,
-    parameters,
-    velocity,
-    packed,
-    packed_velocity,
-    transposed,
-    gradients,
-    sums,
-    losses,
-    work,
-    control,
-    rank,
-    ranks,
-):
+    kind, layouts, mode, trials, first, count, hyperparameters, data, maps, parameters, velocity, shared, losses, work,
+    rank, ranks,
+):  # fmt: skip
     """TRAIN: iterations `first` .. `first` + `count` - 1 of one network, in place. GRADIENTS: the data term's gradient
-    into gradients[0], packed. EVALUATE: the loss alone, states and outputs if `data` has room for them.
+    into gradients[0], packed. EVALUATE: the loss alone; states and outputs if `data` has room for them.
 
-    One thread, or a team of `ranks` threads with the same arguments but for `rank` and `work`. Losses (count,) float64
-    take each iteration's; a loss or gradient that is not finite ends the work before the update and sets
-    control[DIVERGED] to 1.
-    hyperparameters float64: learning rate, decay, momentum, clip, l2, decay_steps.
+    One thread, or a team of `ranks` threads with the same arguments but for `rank` and `work`. A loss or gradient that
+    is not finite ends the work before the update and sets control[DIVERGED].
+
+    kind : address of the tile function, gate_bias
+    layouts : one `layout.RECORD`
+    trials : address of the task's trial function (0: take them from `data`), key, purpose, settings
+    hyperparameters : learning rate, decay, momentum, clip, l2, decay_steps
+    data : inputs (B, T, D), targets (B, T, K), mask (B, T), states (B, T, S), outputs (B, T, K), or empty
+    maps : see `layout.packing`
+    parameters, velocity : (M,)
+    shared : packed parameters, velocity and transposed weights, gradients (slices, packed_size), sums (slices, 2), control
+    losses : float64 (count,)
     """
+    layout = layouts[0]
     position, source = maps
+    packed, packed_velocity, transposed, gradients, sums, control = shared
     network = (packed, transposed, gradients)
+    learning_rate, decay, momentum, clip, l2, decay_steps = hyperparameters
     meeting = 0
     if rank == 0:
         pack(position, parameters, packed)
@@ -188,15 +187,12 @@ def run_network(
             pack(position, velocity, packed_velocity)
         if mode != EVALUATE:
             transpose(source, packed, transposed)
-    learning_rate, decay, momentum, clip, l2, decay_steps = hyperparameters
     for it in range(count):
         meeting += 1
         meet(control, meeting, ranks)
         if control[DIVERGED]:
             break
-        run_slices(
-            kind, layout, mode, task, key, purpose, first + it, settings, data, network, sums, work, rank, ranks
-        )
+        run_slices(kind, layouts, mode, trials, first + it, data, network, sums, work, rank, ranks)
         meeting += 1
         meet(control, meeting, ranks)
         if rank == 0:

@@ -1,11 +1,22 @@
-"""One tile of trials through time: forward, backward, weight gradients. One thread owns one tile and one workspace."""
+"""One tile of trials through time: forward, backward, weight gradients. One thread owns one tile and one workspace.
+
+Everything that depends on the kind of network is here, compiled once for each kind and called by address
+(`tile_address`), so that the loops around it are compiled once for all.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from functools import cache
 
-from ...compiled import compiled
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ...compiled import compiled_callback, part
 from .kernels import (
+    KINDS,
     Streams,
     backward_first,
     backward_second,
@@ -16,9 +27,64 @@ from .kernels import (
     multiply_rows,
     multiply_transposed,
 )
+from .layout import RECORD
+
+REAL, DOUBLE = types.CPointer(types.float32), types.CPointer(types.float64)
+LAYOUT = types.CPointer(numba.from_dtype(RECORD))
+TILE_SIGNATURE = types.void(types.float64, LAYOUT, REAL, REAL, REAL, REAL, DOUBLE, types.int64)
 
 
-@compiled
+@cache
+def tile_address(cell: str, activation: str) -> int:
+    """Address of the tile function of a kind, for `call_tile`; compiles it or reads it from the cache."""
+    kind = KINDS[cell, activation]
+
+    def tile(gate_bias, layouts, packed, transposed, work, gradient, sums, backward):
+        layout = numba.carray(layouts, (1,))[0]
+        parameters = numba.carray(packed, (layout.packed_size,))
+        workspace = numba.carray(work, (layout.work_size,))
+        loss, weight = forward_tile(kind(gate_bias), layout, parameters, workspace)
+        sums[0] += loss
+        sums[1] += weight
+        if backward:
+            back = numba.carray(transposed, (layout.units * (layout.first_columns + layout.second_columns),))
+            total = numba.carray(gradient, (layout.packed_size,))
+            backward_tile(kind(gate_bias), layout, parameters, back, workspace, total)
+
+    callback = compiled_callback(TILE_SIGNATURE, name=f"tile-{cell}-{activation}")(tile)
+    _kept_alive.append(callback)
+    return callback.address
+
+
+_kept_alive: list = []  # an address must stay valid as long as the process
+
+
+@intrinsic
+def call_tile(
+    typing_context, address, gate_bias, layouts, packed, transposed, work, gradient, sums, backward
+):
+    """Run the tile in `work` forward and, if `backward`, back; arrays by address.
+
+    Adds the sum of mask * squared error and the sum of mask to sums[0] and sums[1], the tile's gradient of half the
+    unscaled loss to `gradient`.
+    """
+    signature = types.void(types.intp, types.float64, *(types.intp,) * 6, types.int64)
+
+    def generate(context, builder, signature, arguments):
+        real, whole, double = ir.FloatType(), ir.IntType(64), ir.DoubleType()
+        kinds = [double, *(kind.as_pointer() for kind in (whole, real, real, real, real, double)), whole]
+        function = builder.inttoptr(arguments[0], ir.FunctionType(ir.VoidType(), kinds).as_pointer())
+        values = [
+            builder.inttoptr(value, kind) if kind.is_pointer else value
+            for value, kind in zip(arguments[1:], kinds, strict=True)
+        ]
+        builder.call(function, values)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@part
 def streams_at(layout, work, t, slot):
     """Addresses of step t's arrays in the workspace; `slot` is the step's place in the block of gradients."""
     base = work.ctypes.data
@@ -39,7 +105,7 @@ def streams_at(layout, work, t, slot):
     )
 
 
-@compiled
+@part
 def place_trial(layout, work, row, inputs, targets, mask):
     """Put one trial's inputs (T, D), targets (T, K) and mask (T,) into row `row` of the tile."""
     for t in range(layout.T):
@@ -58,7 +124,7 @@ def place_trial(layout, work, row, inputs, targets, mask):
         work[layout.at_mask + t * layout.rows + row] = mask[t]
 
 
-@compiled
+@part
 def place_nothing(layout, work, row):
     """Fill row `row` with a trial of zeros that counts for nothing."""
     for t in range(layout.T):
@@ -73,7 +139,7 @@ def place_nothing(layout, work, row):
         work[layout.at_mask + step_row] = np.float32(0.0)
 
 
-@compiled
+@part
 def place_initial_state(layout, packed, work):
     """The trainable initial state in every row."""
     for row in range(layout.rows):
@@ -83,7 +149,7 @@ def place_initial_state(layout, packed, work):
                 work[layout.at_cell + row * layout.units + u] = packed[layout.packed_h0 + layout.units + u]
 
 
-@compiled
+@part
 def step_error(layout, packed, work, t):
     """Replace outputs without bias by mask * (output - target); returns (sum of mask * squared error, sum of mask)."""
     loss = 0.0
@@ -104,7 +170,7 @@ def step_error(layout, packed, work, t):
     return loss, weight
 
 
-@compiled
+@part
 def forward_tile(kind, layout, packed, work):
     """Run the tile's trials from step 0; states, gates and errors stay in the workspace.
 
@@ -161,10 +227,15 @@ def forward_tile(kind, layout, packed, work):
     return loss, weight
 
 
-@compiled
+@part
 def backward_tile(kind, layout, packed, transposed, work, gradient):
     """Add the tile's gradient of half the unscaled loss to `gradient` (packed), after `forward_tile`."""
-    base, weights, back, total = work.ctypes.data, packed.ctypes.data, transposed.ctypes.data, gradient.ctypes.data
+    base, weights, back, total = (
+        work.ctypes.data,
+        packed.ctypes.data,
+        transposed.ctypes.data,
+        gradient.ctypes.data,
+    )
     gate_bias = np.float32(kind.gate_bias)
     for j in range(layout.rows * layout.units):
         work[layout.at_dh + j] = np.float32(0.0)
@@ -189,7 +260,9 @@ def backward_tile(kind, layout, packed, transposed, work, gradient):
                 layout.K,
             )
             if layout.second_columns:
-                backward_second(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
+                backward_second(
+                    kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units
+                )
                 multiply_packed(  # drh = da @ W_rec^T, blocks of the second product
                     s.da + 4 * layout.first_columns,
                     layout.gate_row,
@@ -226,10 +299,12 @@ def backward_tile(kind, layout, packed, transposed, work, gradient):
         for u in range(layout.units):
             gradient[layout.packed_h0 + u] += work[layout.at_dh + row * layout.units + u]
             if layout.cell_states:
-                gradient[layout.packed_h0 + layout.units + u] += work[layout.at_dcell + row * layout.units + u]
+                gradient[layout.packed_h0 + layout.units + u] += work[
+                    layout.at_dcell + row * layout.units + u
+                ]
 
 
-@compiled
+@part
 def add_weight_gradients(layout, base, total, begin, end):
     """Add (h | x | 1)^T da, (rh | x | 1)^T da and error^T h of the steps begin .. end - 1 to the packed gradient."""
     pairs = (end - begin) * layout.rows
@@ -237,7 +312,15 @@ def add_weight_gradients(layout, base, total, begin, end):
     state = layout.rows * layout.state_row
     h = base + 4 * (layout.at_h + begin * state)
     multiply_transposed(
-        h, layout.state_row, da, layout.gate_row, total, layout.panel_rows, layout.first_columns, pairs, layout.panel_rows
+        h,
+        layout.state_row,
+        da,
+        layout.gate_row,
+        total,
+        layout.panel_rows,
+        layout.first_columns,
+        pairs,
+        layout.panel_rows,
     )
     if layout.second_columns:
         multiply_transposed(
