@@ -29,9 +29,7 @@ __all__ = [*_HOMES]
 
 def __getattr__(name):
     if name == "__version__":
-        from importlib.metadata import version
-
-        return version("fastrnn")
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'fastrnn' has no attribute {name!r}")
     home = _HOMES[name]
@@ -42,6 +40,16 @@ def __getattr__(name):
     )
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    """The installed version; "unknown" for sources that were never installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("fastrnn")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def __dir__():

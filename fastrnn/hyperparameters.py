@@ -11,7 +11,7 @@ import difflib
 from pathlib import Path
 
 from .cells import ACTIVATIONS, CELLS
-from .errors import RunError, UsageError
+from .errors import UsageError
 from .optimizer import check_hyperparameter
 
 KEYS = ("cell", "activation", "n", "l2", "seed")
@@ -119,7 +119,7 @@ def _read_csv(path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             reader = csv.reader(file)
             lines = [(reader.line_num, [field.strip() for field in line]) for line in reader if line]
     except OSError as error:
-        raise RunError(f"could not read the table {str(path)!r}: {error.strerror or error}") from error
+        raise UsageError(f"could not read the table {str(path)!r}: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{str(path)!r} is not a CSV file: {error}") from error
     return (lines[0][1] if lines else []), lines[1:]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fastrnn.errors import RunError, UsageError
+from fastrnn.errors import UsageError
 from fastrnn.hyperparameters import DEFAULTS, VALUES, HyperparameterTable, default_rows, read_rows
 from fastrnn.tasks import TASKS
 
@@ -124,7 +124,7 @@ def test_bad_csv_files(tmp_path, text, message):
 
 
 def test_files_that_are_no_tables(tmp_path):
-    with pytest.raises(RunError, match=r"could not read the table .*none\.csv.*No such file"):
+    with pytest.raises(UsageError, match=r"could not read the table .*none\.csv.*No such file"):
         read_rows(tmp_path / "none.csv")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(UsageError, match="is not a CSV file"):

@@ -1,0 +1,338 @@
+"""What to train: a grid of networks on one task, validated once; presets; TOML in and out."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from itertools import product
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+import tomli_w
+
+from .cells import ACTIVATIONS, CELLS
+from .errors import UsageError
+from .hyperparameters import VALUES, HyperparameterTable, check_name, default_rows
+from .storage import SCHEMA_VERSION, check_schema
+from .tasks import Task, get_task
+
+KINDS = tuple(f"{cell}-{activation}" for cell in CELLS for activation in ACTIVATIONS)
+RECORD = "record"  # what a run folder's population.toml holds beside the settings
+
+PRESETS = {
+    "quick": {"sizes": (64,), "l2": (1e-5,), "seeds": 3},
+    "tiny": {"sizes": (16,), "l2": (1e-5,), "seeds": 2},
+    "paper": {"sizes": (64, 128, 256), "l2": (1e-5, 1e-4, 1e-3, 1e-2), "seeds": 30},
+}
+# planned iterations by preset and task; "" for any other task
+ITERATIONS = {
+    "quick": {"flipflop": 2_000, "cdi": 4_000, "sine": 5_000, "": 3_000},
+    "tiny": {"flipflop": 400, "cdi": 800, "sine": 60, "": 100},
+    "paper": {"": 20_000},
+}
+EXCLUDED = {"sine": ("lstm-relu",)}  # as in the paper, where it did not train
+
+
+@dataclass(frozen=True)
+class PopulationSpec:
+    """A population: every cell with every activation, size, L2 and seed, on one task.
+
+    Parameters
+    ----------
+    task : name of a task, `path/to/file.py:name`, or a `Task`
+    task_settings : changes to the task's documented constants
+    cells, activations, sizes, l2 : names, names, units n, weights of the squared parameters in the loss
+    seeds : how many networks of each configuration; their seeds are 0, 1, ...
+    iterations : planned training iterations, on which the learning rate's decay depends; default by task
+    batch : trials an iteration, B
+    seed : of the whole population; another gives other weights and trials
+    gate_bias : constant inside the forget or update gate
+    excluded : kinds left out, as `cell-activation`; default by task
+    hyperparameters : rows for `HyperparameterTable`, going before the defaults
+    default_hyperparameters : rows for what the ones above leave open; default by task
+
+    Raises
+    ------
+    UsageError
+        naming the value, what is allowed and what to do
+
+    >>> spec = PopulationSpec("flipflop", cells=("gru", "lstm"), seeds=2)
+    >>> len(spec), spec.iterations, spec.ids[0]
+    (8, 2000, 'gru-tanh-64-1e-05-0')
+    """
+
+    task: str | Task = "flipflop"
+    task_settings: dict = field(default_factory=dict)
+    cells: tuple[str, ...] = tuple(CELLS)
+    activations: tuple[str, ...] = ACTIVATIONS
+    sizes: tuple[int, ...] = PRESETS["quick"]["sizes"]
+    l2: tuple[float, ...] = PRESETS["quick"]["l2"]
+    seeds: int = PRESETS["quick"]["seeds"]
+    iterations: int | None = None
+    batch: int = 64
+    seed: int = 0
+    gate_bias: float = 1.0
+    excluded: tuple[str, ...] | None = None
+    hyperparameters: tuple[dict, ...] = ()
+    default_hyperparameters: tuple[dict, ...] | None = None
+
+    def __post_init__(self):
+        task = _resolve(self.task, self.task_settings)
+        excluded, iterations, defaults = self.excluded, self.iterations, self.default_hyperparameters
+        excluded = EXCLUDED.get(task.name, ()) if excluded is None else excluded
+        iterations = planned_iterations("quick", task.name) if iterations is None else iterations
+        defaults = default_rows(task.name) if defaults is None else defaults
+        checked = {
+            "task_settings": dict(task.settings),
+            "cells": _names("cells", self.cells, tuple(CELLS)),
+            "activations": _names("activations", self.activations, ACTIVATIONS),
+            "sizes": _distinct("sizes", [_whole("sizes", n, 1) for n in _list("sizes", self.sizes)]),
+            "l2": _distinct("l2", [_real("l2", value, 0.0) for value in _list("l2", self.l2)]),
+            "seeds": _whole("seeds", self.seeds, 1),
+            "iterations": _whole("iterations", iterations, 0),
+            "batch": _whole("batch", self.batch, 1),
+            "seed": _whole("seed", self.seed, 0),
+            "gate_bias": _real("gate_bias", self.gate_bias),
+            "excluded": _names("excluded", excluded, KINDS, may_be_empty=True),
+            "hyperparameters": _rows("hyperparameters", self.hyperparameters),
+            "default_hyperparameters": _rows("default_hyperparameters", defaults),
+            "_task": task,
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        if not self.kinds:
+            raise UsageError(
+                f"no networks are left: excluded takes away {', '.join(self.excluded)}; leave one in"
+            )
+        _ = self.rows  # an ambiguous or missing hyperparameter is noticed here
+
+    # ------------------------------------------------------------------------------------------- the networks
+
+    @property
+    def resolved_task(self) -> Task:
+        """The task itself, its settings applied."""
+        return self._task
+
+    @property
+    def kinds(self) -> tuple[tuple[str, str], ...]:
+        """Cell and activation of every kind that is not excluded."""
+        both = product(self.cells, self.activations)
+        return tuple(kind for kind in both if "-".join(kind) not in self.excluded)
+
+    @cached_property
+    def rows(self) -> tuple[dict, ...]:
+        """A dict for each network: group, id, cell, activation, n, l2, seed and hyperparameters."""
+        first = HyperparameterTable(self.hyperparameters)
+        then = HyperparameterTable(self.default_hyperparameters, "default_hyperparameters")
+        rows = []
+        for (cell, activation), n, l2, seed in product(self.kinds, self.sizes, self.l2, range(self.seeds)):
+            network = {"cell": cell, "activation": activation, "n": n, "l2": l2, "seed": seed}
+            values = then.lookup(network) | first.lookup(network)
+            missing = [name for name in VALUES if name not in values]
+            if missing:
+                raise UsageError(
+                    f"no row of default_hyperparameters gives {missing[0]} to {network_id(**network)}; "
+                    "add a row for all networks"
+                )
+            names = {"group": f"{cell}-{activation}-{n}", "id": network_id(**network)}
+            rows.append(names | network | {name: values[name] for name in VALUES})
+        return tuple(rows)
+
+    @cached_property
+    def groups(self) -> dict[str, list[dict]]:
+        """Rows by group: networks of one cell, activation and size, which share stacked arrays."""
+        groups: dict[str, list[dict]] = {}
+        for row in self.rows:
+            groups.setdefault(row["group"], []).append(row)
+        return groups
+
+    @property
+    def ids(self) -> list[str]:
+        return [row["id"] for row in self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def table(self):
+        """One row a network: id, cell, activation, n, l2, seed and hyperparameters (pandas DataFrame)."""
+        import pandas
+
+        return pandas.DataFrame(self.rows).drop(columns="group")
+
+    # ----------------------------------------------------------------------------------------- TOML and dicts
+
+    @classmethod
+    def preset(cls, name: str = "quick", task: str | Task = "flipflop", **changes) -> PopulationSpec:
+        """One of `PRESETS` for a task, with some settings changed.
+
+        >>> len(PopulationSpec.preset("paper")), len(PopulationSpec.preset("quick", "sine"))
+        (2880, 21)
+        """
+        return cls.from_settings({"preset": name, "task": task} | changes)
+
+    @classmethod
+    def from_settings(cls, settings: dict) -> PopulationSpec:
+        """From a dict of parameters, with `preset` naming what the ones left out default to."""
+        settings = dict(settings)
+        record = settings.pop(RECORD, {})
+        check_schema("the population's settings", record.get("schema", SCHEMA_VERSION))
+        for name in settings:
+            check_name("setting", name, ("preset", *(f.name for f in fields(cls))))
+        preset = settings.pop("preset", "quick")
+        check_name("preset", preset, tuple(PRESETS))
+        task = settings.setdefault("task", "flipflop")
+        iterations = planned_iterations(preset, str(getattr(task, "name", task)))
+        return cls(**(PRESETS[preset] | {"iterations": iterations} | settings))
+
+    @classmethod
+    def from_toml(cls, path, **changes) -> PopulationSpec:
+        """From a TOML file with any of the parameters (and `preset`), some of them changed."""
+        return cls.from_settings(read_toml(path) | changes)
+
+    def to_settings(self) -> dict:
+        """All parameters as TOML can hold them, a `Task` by its name, and a record of what the task was."""
+        settings = {f.name: getattr(self, f.name) for f in fields(self)}
+        settings = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()
+        }
+        return settings | {
+            "task": self.task if isinstance(self.task, str) else self.task.name,
+            RECORD: self._record(),
+        }
+
+    def to_toml(self) -> str:
+        """Text of a TOML file that gives this population again."""
+        return tomli_w.dumps(self.to_settings())
+
+    def _record(self) -> dict:
+        from . import __version__
+
+        task = self.resolved_task
+        record = {
+            "schema": SCHEMA_VERSION,
+            "fastrnn": __version__,
+            "task": task.name,
+            "fingerprint": task.fingerprint,
+        }
+        return record if task.threshold is None else record | {"threshold": task.threshold}
+
+    # ---------------------------------------------------------------------------------------------- comparing
+
+    def contains(self, other: PopulationSpec) -> bool:
+        """Whether every network of `other` is here too, trained in the same way.
+
+        >>> three, ten = PopulationSpec(seeds=3), PopulationSpec(seeds=10)
+        >>> ten.contains(three), three.contains(ten)
+        (True, False)
+        """
+        return not self.obstacles(other.to_settings())
+
+    def obstacles(self, other: dict) -> list[str]:
+        """Why a population, given as by its `to_settings`, is not contained here; a phrase a setting."""
+        mine, its = self.to_settings(), dict(other)
+        tasks = its[RECORD]["task"], mine[RECORD]["task"]
+        if tasks[0] != tasks[1]:
+            return [f"task: {tasks[0]} there, {tasks[1]} here"]
+        shared = ("task_settings", "iterations", "batch", "seed", "gate_bias")
+        reasons = [
+            f"{name}: {its[name]} there, {mine[name]} here" for name in shared if mine[name] != its[name]
+        ]
+        for name in ("cells", "activations", "sizes", "l2"):
+            if missing := [str(value) for value in its[name] if value not in mine[name]]:
+                reasons += [f"{name}: {', '.join(missing)} there and not here"]
+        if self.seeds < its["seeds"]:
+            reasons += [f"seeds: {its['seeds']} there, {self.seeds} here"]
+        if not reasons and mine[RECORD]["fingerprint"] != its[RECORD]["fingerprint"]:
+            reasons = [f"task: the code of {tasks[1]!r} has changed"]
+        return reasons or self._network_obstacles(self.from_settings(other | {"task": self.task}))
+
+    def _network_obstacles(self, other: PopulationSpec) -> list[str]:
+        """The networks of `other` that are missing here, else the first with other hyperparameters."""
+        mine = {row["id"]: row for row in self.rows}
+        missing = [row["id"] for row in other.rows if row["id"] not in mine]
+        if missing:
+            return [f"excluded: {len(missing)} networks there and not here, {missing[0]} for one"]
+        for row in other.rows:
+            here = mine[row["id"]]
+            for name in VALUES:
+                if here[name] != row[name]:
+                    return [f"hyperparameters: {name} of {row['id']} is {row[name]} there, {here[name]} here"]
+        return []
+
+
+def network_id(cell: str, activation: str, n: int, l2: float, seed: int) -> str:
+    """A network's name, unique in its population."""
+    return f"{cell}-{activation}-{n}-{l2!r}-{seed}"
+
+
+def planned_iterations(preset: str, task: str) -> int:
+    """Default number of iterations."""
+    return ITERATIONS[preset].get(task, ITERATIONS[preset][""])
+
+
+def read_toml(path) -> dict:
+    """Content of a TOML file; `UsageError` where there is none."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"could not read {str(path)!r}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{str(path)!r} is not a TOML file: {error}") from error
+
+
+def _resolve(task, settings) -> Task:
+    """The task with its settings changed; a `Task` that comes with its own settings stays as it is."""
+    if not isinstance(settings, dict):
+        raise UsageError(f"task_settings must be a table of names and numbers; it is {settings!r}")
+    if isinstance(task, Task) and settings == dict(task.settings):
+        return task
+    if not isinstance(task, (str, Task)):
+        raise UsageError(f"task must be a name, file.py:name or a Task; it is {task!r}")
+    return get_task(task, **settings)
+
+
+def _list(name: str, values, may_be_empty: bool = False) -> list:
+    """Several values, or one alone."""
+    if isinstance(values, (str, int, float, np.number)):
+        return [values]
+    if not isinstance(values, (list, tuple, range, np.ndarray)) or (len(values) == 0 and not may_be_empty):
+        raise UsageError(f"{name} must be one or several values; it is {values!r}")
+    return list(values)
+
+
+def _distinct(name: str, values: list) -> tuple:
+    twice = [value for i, value in enumerate(values) if value in values[:i]]
+    if twice:
+        raise UsageError(f"{name} names {twice[0]!r} twice; remove one")
+    return tuple(values)
+
+
+def _names(name: str, values, allowed: tuple[str, ...], may_be_empty: bool = False) -> tuple[str, ...]:
+    values = _list(name, values, may_be_empty)
+    for value in values:
+        check_name(name, value, allowed)
+    return _distinct(name, values)
+
+
+def _rows(name: str, rows) -> tuple[dict, ...]:
+    if not isinstance(rows, (list, tuple)) or not all(isinstance(row, dict) for row in rows):
+        raise UsageError(
+            f"{name} must be a list of tables such as {{cell = 'gru', learning_rate = 0.1}}; it is {rows!r}"
+        )
+    return HyperparameterTable(rows, name).rows
+
+
+def _whole(name: str, value, least: int) -> int:
+    words = "a positive whole number" if least else "a whole number, 0 or more"
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise UsageError(f"{name} must be {words}; got {value!r}")
+    return int(value)
+
+
+def _real(name: str, value, least: float | None = None) -> float:
+    number = not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating))
+    if not number or not isfinite(value) or (least is not None and value < least):
+        raise UsageError(f"{name} must be a number{'' if least is None else ', 0 or more'}; got {value!r}")
+    return float(value)

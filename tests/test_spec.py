@@ -1,0 +1,271 @@
+"""What a population is, and every way to ask for an impossible one."""
+
+import re
+from dataclasses import FrozenInstanceError, fields, replace
+
+import numpy as np
+import pytest
+
+from fastrnn.errors import RunError, UsageError
+from fastrnn.spec import ITERATIONS, PRESETS, PopulationSpec
+from fastrnn.tasks import TASKS, Task
+
+OWN_TASK = """
+from fastrnn import Task
+
+def batch(rng, settings, trials):
+    inputs = rng.normal(size=(trials, 5, 1))
+    return inputs, settings["gain"] * inputs
+
+echo = Task("echo", D=1, K=1, T=5, batch=batch, settings={"gain": 2.0}, threshold=0.1)
+"""
+
+
+def noise(rng, settings, trials):
+    return rng.normal(size=(trials, 4, 1)), np.zeros((trials, 4, 1))
+
+
+@pytest.fixture
+def own_task(tmp_path):
+    (tmp_path / "own.py").write_text(OWN_TASK)
+    return f"{tmp_path}/own.py:echo"
+
+
+def toml(tmp_path, text):
+    (tmp_path / "my.toml").write_text(text)
+    return tmp_path / "my.toml"
+
+
+def test_presets_are_those_promised():
+    quick = PopulationSpec.preset("quick")
+    assert quick == PopulationSpec()
+    assert (len(quick), quick.sizes, quick.l2, quick.seeds) == (24, (64,), (1e-5,), 3)
+    paper = PopulationSpec.preset("paper", "cdi")
+    assert (len(paper), len(paper.groups), paper.iterations) == (2880, 24, 20_000)
+    for preset in PRESETS:
+        sine = PopulationSpec.preset(preset, "sine")
+        assert ("lstm", "relu") not in sine.kinds
+        assert len(sine.kinds) == 7
+    assert len(PopulationSpec.preset("tiny")) <= 24
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_default_iterations_by_preset_and_task(preset, own_task):
+    for task in TASKS:
+        planned = PopulationSpec.preset(preset, task).iterations
+        assert planned == ITERATIONS[preset].get(task, ITERATIONS[preset][""])
+    assert PopulationSpec.preset(preset, own_task).iterations == ITERATIONS[preset][""]
+    assert PopulationSpec.preset(preset, iterations=7).iterations == 7
+
+
+def test_the_table_has_a_row_for_each_network():
+    spec = PopulationSpec(
+        "cdi", cells=("gru", "vanilla"), activations="tanh", sizes=(8, 9), l2=(0, 1e-3), seeds=2
+    )
+    table = spec.table()
+    assert list(table) == [
+        *("id", "cell", "activation", "n", "l2", "seed"),
+        *("learning_rate", "decay", "momentum", "clip"),
+    ]
+    assert len(table) == len(spec) == 16
+    assert table.id.is_unique
+    assert table.id[0] == "gru-tanh-8-0.0-0"
+    assert table.id[15] == "vanilla-tanh-9-0.001-1"
+    assert list(spec.groups) == ["gru-tanh-8", "gru-tanh-9", "vanilla-tanh-8", "vanilla-tanh-9"]
+
+
+def test_hyperparameters_by_row():
+    spec = PopulationSpec(
+        sizes=8,
+        hyperparameters=({"cell": "gru", "learning_rate": 0.5}, {"cell": "gru", "seed": 1, "clip": 7.0}),
+        default_hyperparameters=(
+            {"learning_rate": 0.1, "decay": 0.2, "momentum": 0.3, "clip": 0.4},
+            {"cell": "gru", "activation": "tanh", "n": 8, "learning_rate": 0.9, "decay": 0.6},
+        ),
+    )
+    rows = {
+        row["id"]: [row[name] for name in ("learning_rate", "decay", "momentum", "clip")] for row in spec.rows
+    }
+    assert rows["vanilla-tanh-8-1e-05-1"] == [0.1, 0.2, 0.3, 0.4]
+    assert rows["gru-tanh-8-1e-05-0"] == [0.5, 0.6, 0.3, 0.4]  # one asked for goes before any default
+    assert rows["gru-relu-8-1e-05-1"] == [0.5, 0.2, 0.3, 7.0]
+
+
+def test_toml_there_and_back(tmp_path, own_task):
+    spec = PopulationSpec(
+        own_task,
+        task_settings={"gain": 3.0},
+        cells="gru",
+        sizes=(3, 5),
+        l2=(0.0, 1e-7),
+        seeds=4,
+        iterations=9,
+        batch=2,
+        seed=11,
+        gate_bias=0.5,
+        excluded=("gru-relu",),
+        hyperparameters=({"n": 3, "seed": 1, "clip": float("inf")},),
+    )
+    again = PopulationSpec.from_toml(toml(tmp_path, spec.to_toml()))
+    assert again == spec
+    assert again.rows == spec.rows
+    assert again.contains(spec)
+    changed = [f.name for f in fields(spec) if getattr(spec, f.name) != getattr(PopulationSpec(), f.name)]
+    assert set(changed) == {f.name for f in fields(spec)} - {"activations", "default_hyperparameters"}
+
+
+def test_toml_with_a_preset_and_changes(tmp_path):
+    path = toml(
+        tmp_path, 'preset = "tiny"\ntask = "cdi"\nseeds = 5\ncells = "gru"\n[task_settings]\nsteps = 9\n'
+    )
+    spec = PopulationSpec.from_toml(path, cells=("lstm",))
+    assert (spec.sizes, spec.seeds, spec.cells, spec.resolved_task.T) == (
+        PRESETS["tiny"]["sizes"],
+        5,
+        ("lstm",),
+        9,
+    )
+    assert spec.iterations == ITERATIONS["tiny"]["cdi"]
+
+
+def test_a_task_of_ones_own(own_task):
+    spec = PopulationSpec(own_task)
+    assert spec.resolved_task.settings == {"gain": 2.0}
+    task = Task("noise", D=1, K=1, T=4, batch=noise)
+    spec = PopulationSpec(task)
+    assert replace(spec, seeds=5).resolved_task is task
+    assert spec.to_settings()["task"] == "noise"
+
+
+def test_it_can_not_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        PopulationSpec().seeds = 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "flipflp"}, r"unknown task 'flipflp' \(did you mean 'flipflop'.*flipflop, sine, cdi"),
+        ({"task": 3}, r"task must be a name, file\.py:name or a Task; it is 3"),
+        ({"task": "none.py:echo"}, r"there is no file 'none\.py'"),
+        ({"task_settings": {"step": 3}}, "has no setting 'step'; its settings are channels, steps"),
+        ({"task_settings": {"steps": 0}}, "steps must be a whole number from 1"),
+        ({"task_settings": 3}, "task_settings must be a table of names and numbers; it is 3"),
+        (
+            {"cells": ("gru", "lstmm")},
+            r"unknown cells 'lstmm' \(did you mean 'lstm'.*vanilla, ugrnn, gru, lstm",
+        ),
+        ({"cells": ()}, r"cells must be one or several values; it is \(\)"),
+        ({"cells": ("gru", "gru")}, "cells names 'gru' twice; remove one"),
+        ({"activations": "sigmoid"}, "unknown activations 'sigmoid'.*tanh, relu"),
+        ({"sizes": (64, 0)}, "sizes must be a positive whole number; got 0"),
+        ({"sizes": -3}, "sizes must be a positive whole number; got -3"),
+        ({"sizes": 64.5}, r"sizes must be a positive whole number; got 64\.5"),
+        ({"sizes": "64"}, "sizes must be a positive whole number; got '64'"),
+        ({"sizes": {64}}, "sizes must be one or several values"),
+        ({"sizes": (64, 64)}, "sizes names 64 twice"),
+        ({"l2": -1e-5}, "l2 must be a number, 0 or more; got -1e-05"),
+        ({"l2": float("nan")}, "l2 must be a number, 0 or more; got nan"),
+        ({"seeds": 0}, "seeds must be a positive whole number; got 0"),
+        ({"seeds": True}, "seeds must be a positive whole number; got True"),
+        ({"iterations": -1}, "iterations must be a whole number, 0 or more; got -1"),
+        ({"batch": 0}, "batch must be a positive whole number; got 0"),
+        ({"seed": -1}, "seed must be a whole number, 0 or more; got -1"),
+        ({"gate_bias": "one"}, "gate_bias must be a number; got 'one'"),
+        ({"excluded": ("gru",)}, "unknown excluded 'gru'.*allowed are vanilla-tanh, vanilla-relu"),
+        ({"cells": "gru", "activations": "tanh", "excluded": "gru-tanh"}, "no networks are left: excluded"),
+        ({"hyperparameters": {"clip": 1.0}}, "hyperparameters must be a list of tables"),
+        ({"hyperparameters": ({"clip": 0.0},)}, "hyperparameters, row 1: clip must be greater than 0"),
+        (
+            {"hyperparameters": ({"cell": "gru", "clip": 1.0}, {"n": 64, "clip": 2.0})},
+            "both give clip to cell gru",
+        ),
+        (
+            {"default_hyperparameters": ({"clip": 1.0},)},
+            "default_hyperparameters gives learning_rate to vanilla-tanh-64",
+        ),
+        ({"sizs": (64,)}, r"unknown setting 'sizs' \(did you mean 'sizes'\?\); allowed are preset, task"),
+        (
+            {"preset": "quik"},
+            r"unknown preset 'quik' \(did you mean 'quick'\?\); allowed are quick, tiny, paper",
+        ),
+    ],
+)
+def test_impossible_populations(settings, message):
+    with pytest.raises(UsageError, match=message):
+        PopulationSpec.from_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cells = ", r"my\.toml' is not a TOML file: Invalid value"),
+        ("[sizes]\nn = 3", "sizes must be one or several values"),
+        ("cels = ['gru']", "unknown setting 'cels'.*did you mean 'cells'"),
+    ],
+)
+def test_bad_toml(tmp_path, text, message):
+    with pytest.raises(UsageError, match=message):
+        PopulationSpec.from_toml(toml(tmp_path, text))
+
+
+def test_toml_that_is_not_there_or_of_another_schema(tmp_path):
+    with pytest.raises(UsageError, match=r"could not read .*none\.toml': No such file"):
+        PopulationSpec.from_toml(tmp_path / "none.toml")
+    with pytest.raises(RunError, match="has schema version 2; this fastrnn reads version 1"):
+        PopulationSpec.from_toml(toml(tmp_path, "[record]\nschema = 2\n"))
+
+
+BASE = {"cells": ("gru", "vanilla"), "sizes": (8,), "l2": (1e-5,), "seeds": 2}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"seeds": 3},
+        {"cells": ("vanilla", "lstm", "gru")},
+        {"sizes": (16, 8)},
+        {"l2": (0.0, 1e-5)},
+        {"seeds": 3, "hyperparameters": ({"seed": 2, "clip": 0.1},)},  # of a new network
+    ],
+)
+def test_a_larger_population_contains_a_smaller(changes):
+    small = PopulationSpec(**BASE)
+    large = PopulationSpec(**(BASE | changes))
+    assert large.contains(small)
+    assert small.contains(large) == (not changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"task": "cdi"}, "task: flipflop there, cdi here"),
+        ({"task_settings": {"steps": 50}}, "task_settings: .*'steps': 100.* there, .*'steps': 50.* here"),
+        ({"iterations": 5}, "iterations: 2000 there, 5 here"),
+        ({"batch": 5}, "batch: 64 there, 5 here"),
+        ({"seed": 5}, "seed: 0 there, 5 here"),
+        ({"gate_bias": 0.0}, r"gate_bias: 1\.0 there, 0\.0 here"),
+        ({"cells": "gru"}, "cells: vanilla there and not here"),
+        ({"activations": "tanh"}, "activations: relu there and not here"),
+        ({"sizes": (16,)}, "sizes: 8 there and not here"),
+        ({"l2": (1e-4,)}, "l2: 1e-05 there and not here"),
+        ({"seeds": 1}, "seeds: 2 there, 1 here"),
+        ({"excluded": "gru-relu"}, "excluded: 2 networks there and not here, gru-relu-8-1e-05-0 for one"),
+        (
+            {"hyperparameters": ({"cell": "gru", "clip": 0.1},)},
+            r"hyperparameters: clip of gru-tanh-8-1e-05-0 is .* there, 0\.1 here",
+        ),
+    ],
+)
+def test_why_a_population_does_not_contain_another(changes, reason):
+    there, here = PopulationSpec(**BASE), PopulationSpec(**(BASE | changes))
+    assert not here.contains(there)
+    (text,) = here.obstacles(there.to_settings())
+    assert re.search(reason, text)
+
+
+def test_changed_code_of_a_task_is_noticed(tmp_path, own_task):
+    before = PopulationSpec(own_task).to_settings()
+    (tmp_path / "own.py").write_text(OWN_TASK.replace("settings[", "2 * settings["))
+    assert PopulationSpec(own_task).obstacles(before) == ["task: the code of 'echo' has changed"]
