@@ -1,0 +1,65 @@
+"""What users get: the wheel's contents, and the commands of the README."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Names of the files in the wheel built from this tree, and its metadata's text."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+        (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        return names, archive.read(metadata).decode()
+
+
+def shipped(source, place):
+    """Names that files below `source`, a folder of this tree, have in the wheel."""
+    files = (path for path in (ROOT / source).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {f"{place}/{path.relative_to(ROOT / source).as_posix()}" for path in files}
+
+
+def test_wheel_holds_the_package_and_the_kernels_and_nothing_else(wheel):
+    names, _ = wheel
+    expected = shipped("fastrnn", "fastrnn") | shipped("kernels", "fastrnn/_cuda")
+    assert {name for name in names if ".dist-info/" not in name} == expected
+    assert "fastrnn/_cuda/README.md" in names
+
+
+def test_wheel_holds_licence_and_command(wheel):
+    names, metadata = wheel
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert any(name.endswith("entry_points.txt") for name in names)
+    assert "License-Expression: MIT" in metadata
+
+
+def test_cuda_extras_bring_cupy_its_compiler_and_headers_of_one_version():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra in ("cuda12", "cuda13"):
+        for library in ("cupy", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime"):
+            (requirement,) = (r for r in extras[extra] if r.startswith(library))
+            assert extra[-2:] in requirement
+
+
+def test_continuous_integration_runs_the_command_of_the_readme():
+    readme, ci = (ROOT / "README.md").read_text(), (ROOT / ".ci/run").read_text()
+    assert "pip install -e '.[test]' && .venv/bin/python tests/gate.py" in readme
+    assert "pip\" install --quiet -e '.[test]'" in ci
+    assert 'python" tests/gate.py' in ci
+
+
+def test_importing_the_package_is_light():
+    """No numba, pandas or GPU library before something asks for it."""
+    code = "import sys, fastrnn; print(*sorted({'numba', 'pandas', 'cupy', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split() == []
