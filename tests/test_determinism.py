@@ -219,9 +219,7 @@ def test_divergence_in_one_go_or_in_pieces(one, kind, fails_at):
         if stream.iteration == np.uint64(settings[0]):
             targets[:] = np.float32(np.nan) if settings[1] == 0 else np.float32(3e38)
 
-    task = Task(
-        "burst", D=3, K=3, T=11, trial=trial, settings={"at": fails_at, "huge": int(kind == "gradient")}
-    )
+    task = Task("burst", D=3, K=3, T=11, trial=trial, settings={"at": fails_at, "huge": int(kind == "gradient")})
     start, _ = population()
     start.parameters[:] += 0.1
     results = []

@@ -10,6 +10,7 @@ from samples import KINDS, oracle_parameters, random_networks, random_trials, re
 
 from fastrnn import engines
 from fastrnn.counters import PROBE, TRAINING, VALIDATION
+from fastrnn.engines.cpu.loop import run_network
 from fastrnn.errors import Status, UsageError
 from fastrnn.networks import Networks
 from fastrnn.optimizer import Optimizer
@@ -147,6 +148,31 @@ def test_arrays_of_other_types_and_orders_are_taken(engine):
         np.testing.assert_array_equal(value, plain[0])
         for name, gradient in gradients.items():
             np.testing.assert_array_equal(gradient, plain[1][name])
+
+
+def test_a_kind_is_compiled_once(engine):
+    """Whatever arrays come: read-only, common to all networks, of another type, trained or rolled out."""
+    networks, task = random_networks("ugrnn", "relu", 5, 3, 3, N=2), get_task("flipflop", steps=4)
+    inputs, targets, mask = random_trials(networks, 4, 5, masked=True)
+    engine.warm_up("ugrnn", "relu")
+    before = len(run_network.signatures)
+    for array in (inputs, targets, mask):
+        array.flags.writeable = False
+    engine.loss_and_gradients(networks, inputs, targets, mask)
+    engine.loss_and_gradients(networks[:1], inputs[:1].astype(np.float64), targets[:1])
+    engine.run(networks, inputs[0])
+    engine.run(networks, np.broadcast_to(inputs[:, :1], inputs.shape))
+    engine.loss(networks, task, trials=4)
+    optimizer = Optimizer.start(networks, learning_rate=0.1, iterations=3)
+    engine.advance(networks, optimizer, task, 1, batch=4)
+    engine.advance(networks[np.array([1])], optimizer[np.array([1])], task, 1, batch=4)
+    engine.advance(networks, optimizer, Task("still", 3, 3, 4, batch=still), 1, batch=4)
+    assert len(run_network.signatures) == before
+
+
+def still(rng, settings, trials):
+    """A batch of nothing."""
+    return np.zeros((trials, 4, 3)), np.zeros((trials, 4, 3))
 
 
 def test_networks_are_left_as_they_were(engine):

@@ -94,8 +94,7 @@ def test_concatenate():
 
 def test_from_arrays_copies_and_converts():
     arrays = {
-        name: array.astype(np.float64)
-        for name, array in random_networks("gru", "tanh", 4, 2, 1, N=3).arrays.items()
+        name: array.astype(np.float64) for name, array in random_networks("gru", "tanh", 4, 2, 1, N=3).arrays.items()
     }
     networks = Networks.from_arrays(cell="gru", activation="tanh", gate_bias=0, arrays=arrays)
     assert networks.parameters.dtype == np.float32
@@ -172,7 +171,5 @@ def test_files_give_back_the_same_networks(cell, activation, tmp_path):
 def test_a_file_without_networks_says_so():
     arrays, metadata = random_networks("gru", "tanh", 4, 2, 1, N=1).to_arrays_and_metadata()
     for broken in ((without(arrays, "h0"), metadata), (arrays, without(metadata, "cell"))):
-        with pytest.raises(
-            RunError, match="the file holds no networks: .* is missing; was it written by fastrnn"
-        ):
+        with pytest.raises(RunError, match="the file holds no networks: .* is missing; was it written by fastrnn"):
             Networks.from_arrays_and_metadata(*broken)

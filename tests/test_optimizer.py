@@ -95,9 +95,7 @@ def test_values_out_of_range_are_refused(networks, name, value, message):
         Optimizer.start(networks, **(GOOD | {name: value}), iterations=1)
 
 
-@pytest.mark.parametrize(
-    "good", [("clip", np.inf), ("decay", 1.0), ("momentum", 0.0), ("momentum", 1.0), ("l2", 0)]
-)
+@pytest.mark.parametrize("good", [("clip", np.inf), ("decay", 1.0), ("momentum", 0.0), ("momentum", 1.0), ("l2", 0)])
 def test_values_at_the_edge_are_allowed(good):
     assert check_hyperparameter(*good) == good[1]
 

@@ -49,9 +49,7 @@ def test_gradients_against_complex_step(cell, activation, gate_bias):
         value, dp, dinputs = oracle.loss_and_gradients(*kind, p, inputs, targets, m)
         assert value == oracle.loss(*kind, p, inputs, targets, m)
         for name in p:
-            expected = complex_step(
-                lambda a, q=name, w=m: oracle.loss(*kind, p | {q: a}, inputs, targets, w), p[name]
-            )
+            expected = complex_step(lambda a, q=name, w=m: oracle.loss(*kind, p | {q: a}, inputs, targets, w), p[name])
             np.testing.assert_allclose(dp[name], expected, rtol=1e-11, atol=1e-14)
         expected = complex_step(lambda a, w=m: oracle.loss(*kind, p, a, targets, w), inputs)
         np.testing.assert_allclose(dinputs, expected, rtol=1e-11, atol=1e-14)
@@ -68,9 +66,7 @@ def test_pull_back_against_central_differences(cell, activation):
     for name in p:
         expected = central_difference(lambda a, q=name: projected(p | {q: a}, inputs), p[name])
         np.testing.assert_allclose(dp[name], expected, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(
-        dinputs, central_difference(lambda a: projected(p, a), inputs), rtol=1e-6, atol=1e-8
-    )
+    np.testing.assert_allclose(dinputs, central_difference(lambda a: projected(p, a), inputs), rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize(("cell", "activation"), KINDS)

@@ -32,9 +32,7 @@ def delay_batch(rng, settings, trials):
 
 
 def compiled_task(**changes):
-    return Task(
-        **({"name": "delay", "D": 1, "K": 1, "T": 9, "trial": delay, "settings": {"lag": 2}} | changes)
-    )
+    return Task(**({"name": "delay", "D": 1, "K": 1, "T": 9, "trial": delay, "settings": {"lag": 2}} | changes))
 
 
 def array_task(**changes):
