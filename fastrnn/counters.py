@@ -48,7 +48,8 @@ def network_key(*parts) -> int:
     >>> network_key(0, "flipflop", "gru", "tanh", 64, 1e-5, 3) == network_key(0, "flipflop", "gru", "tanh", 64, 1e-5, 4)
     False
     """
-    text = "\x1f".join(repr(part) for part in parts)
+    plain = (part.item() if isinstance(part, np.generic) else part for part in parts)
+    text = "\x1f".join(repr(part) for part in plain)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
@@ -81,7 +82,7 @@ def philox4x32(counter, key) -> tuple[int, int, int, int]:
 
 @compiled
 def words(stream, out):
-    """Fill `out` (any length) uint32 with the stream's first words: block b of the counter gives elements 4b to 4b+3."""
+    """Fill `out` (any length) uint32 with the stream's first words; block b of the counter gives 4b to 4b + 3."""
     key0 = stream.key & LOW_32
     key1 = stream.key >> U64(32)
     blocks = out.shape[0] // 4

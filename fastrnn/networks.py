@@ -136,7 +136,9 @@ class Networks:
         for name, shape in parameter_shapes(cell, n, D, K).items():
             array = np.asarray(arrays[name])
             if array.shape != (N, *shape):
-                raise UsageError(f"{name} must have shape {(N, *shape)} beside W_rec {W_rec.shape}; it has {array.shape}")
+                raise UsageError(
+                    f"{name} must have shape {(N, *shape)} beside W_rec {W_rec.shape}; it has {array.shape}"
+                )
             with np.errstate(over="ignore"):  # beyond float32: infinite now, and refused
                 array = array.astype(np.float32)
             flat.append(check_finite(name, array).reshape(N, -1))

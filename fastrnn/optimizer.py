@@ -1,7 +1,7 @@
 """SGD with momentum, exponential decay, clip by global norm and L2, each network its own values.
 
-    lr = learning_rate * decay ** (iteration / decay_steps)
-    g  = dloss + 2 l2 p;  g *= min(1, clip / |g|);  v = momentum v + g;  p -= lr v
+lr = learning_rate * decay ** (iteration / decay_steps)
+g  = dloss + 2 l2 p;  g *= min(1, clip / |g|);  v = momentum v + g;  p -= lr v
 """
 
 from __future__ import annotations

@@ -38,12 +38,7 @@ def jacobian(w, m, v):
     by_g, by_c, by_r = (h - c) * g * (1 - g), (1 - g) * m.phi_slope(c), h * r * (1 - r)
     candidate = rows(by_c, w.recurrent["c"])
     through_reset = columns(candidate, by_r)
-    state = (
-        rows(g, w.eye)
-        + rows(by_g, w.recurrent["g"])
-        + columns(candidate, r)
-        + through_reset @ w.recurrent["r"]
-    )
+    state = rows(g, w.eye) + rows(by_g, w.recurrent["g"]) + columns(candidate, r) + through_reset @ w.recurrent["r"]
     return state, rows(by_g, w.input["g"]) + rows(by_c, w.input["c"]) + through_reset @ w.input["r"]
 
 

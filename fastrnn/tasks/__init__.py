@@ -37,19 +37,12 @@ class BuiltIn:
         for name, value in settings.items():
             low, high = self.ranges[name]
             whole = isinstance(self.settings[name], int)
-            if (
-                not isinstance(value, (int, float))
-                or not low <= value <= high
-                or (whole and value != int(value))
-            ):
+            if not isinstance(value, (int, float)) or not low <= value <= high or (whole and value != int(value)):
                 kind = "a whole number" if whole else "a number"
-                raise UsageError(
-                    f"task {self.name!r}: {name} must be {kind} from {low} to {high}; it is {value!r}"
-                )
+                raise UsageError(f"task {self.name!r}: {name} must be {kind} from {low} to {high}; it is {value!r}")
+        settings = {name: type(self.settings[name])(value) for name, value in settings.items()}
         D, K, T = self.shape(settings)
-        return Task(
-            self.name, D, K, T, trial=self.trial, settings=settings, threshold=self.threshold, built_in=True
-        )
+        return Task(self.name, D, K, T, trial=self.trial, settings=settings, threshold=self.threshold, built_in=True)
 
 
 TASKS = {
@@ -91,9 +84,7 @@ def get_task(task: str | Task, **settings) -> Task:
     """
     if isinstance(task, Task):
         if settings:
-            raise UsageError(
-                f"task {task.name!r} is given as an object; change its settings there, not by {settings}"
-            )
+            raise UsageError(f"task {task.name!r} is given as an object; change its settings there, not by {settings}")
         return task
     if task in TASKS:
         return TASKS[task].make(**settings)
@@ -101,9 +92,7 @@ def get_task(task: str | Task, **settings) -> Task:
         return _from_file(task, settings)
     near = difflib.get_close_matches(task, TASKS, 1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise UsageError(
-        f"unknown task {task!r}{hint}; the tasks are {', '.join(TASKS)}, or your own as file.py:name"
-    )
+    raise UsageError(f"unknown task {task!r}{hint}; the tasks are {', '.join(TASKS)}, or your own as file.py:name")
 
 
 def _from_file(where: str, settings: dict) -> Task:
@@ -116,9 +105,7 @@ def _from_file(where: str, settings: dict) -> Task:
         raise UsageError(f"task {where!r}: {file} must define {name} = fastrnn.Task(...)")
     unknown = [key for key in settings if key not in task.settings]
     if unknown:
-        raise UsageError(
-            f"task {where!r} has no setting {unknown[0]!r}; its settings are {', '.join(task.settings)}"
-        )
+        raise UsageError(f"task {where!r} has no setting {unknown[0]!r}; its settings are {', '.join(task.settings)}")
     return Task(
         task.name,
         task.D,

@@ -1,4 +1,4 @@
-"""What a task is: a function that fills inputs and targets of one trial from a counter, with documented settings."""
+"""What a task is: a function that fills one trial's inputs and targets from a counter, with documented settings."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .. import counters
 from ..compiled import compiled, compiled_callback
 from ..counters import Stream
 from ..errors import UsageError
+from ..shapes import check_finite
 
 REAL = types.CPointer(types.float32)
 TRIAL_SIGNATURE = types.void(
@@ -137,16 +138,12 @@ class Task:
         for letter in "DKT":
             value = getattr(self, letter)
             if not isinstance(value, (int, np.integer)) or value < 1:
-                raise UsageError(
-                    f"task {self.name!r}: {letter} must be a positive whole number; it is {value!r}"
-                )
+                raise UsageError(f"task {self.name!r}: {letter} must be a positive whole number; it is {value!r}")
         if (self.trial is None) == (self.batch is None):
             raise UsageError(f"task {self.name!r}: give either trial= or batch=, one of the two")
         for name, value in self.settings.items():
             if not isinstance(value, (int, float)) or not np.isfinite(value):
-                raise UsageError(
-                    f"task {self.name!r}: setting {name!r} must be a finite number; it is {value!r}"
-                )
+                raise UsageError(f"task {self.name!r}: setting {name!r} must be a finite number; it is {value!r}")
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
 
     @cached_property
@@ -159,11 +156,16 @@ class Task:
         """Address of the compiled trial function, 0 for a `batch` task; compiles at first use."""
         if self.trial is None:
             return 0
+        if not self.built_in:
+            self._try_out()
         return trial_address(self.trial, f"trial-{self.name}" if self.built_in else None)
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the settings or, for a user's task, the source of its function change."""
+        """Changes when the settings or, for a user's task, the source of its function change.
+
+        The trials of a built-in task stay the same for given settings.
+        """
         source = "" if self.built_in else _source(self.trial or self.batch)
         said = json.dumps([self.name, self.D, self.K, self.T, dict(self.settings), source])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
@@ -196,9 +198,7 @@ class Task:
         words = [key & 0xFFFFFFFF, key >> 32, purpose, iteration]
         made = self.batch(np.random.default_rng(words), dict(self.settings), trials)
         if not isinstance(made, tuple) or len(made) not in (2, 3):
-            raise UsageError(
-                f"task {self.name!r}: batch must return (inputs, targets) or (inputs, targets, mask)"
-            )
+            raise UsageError(f"task {self.name!r}: batch must return (inputs, targets) or (inputs, targets, mask)")
         shapes = {
             "inputs": (trials, self.T, self.D),
             "targets": (trials, self.T, self.K),
@@ -209,7 +209,35 @@ class Task:
                 raise UsageError(
                     f"task {self.name!r}: batch must return {name} of shape {shape}; got {np.shape(array)}"
                 )
-        return (*made, np.ones(shapes["mask"]))[:3]
+            check_finite(f"task {self.name!r}: {name} from batch", np.asarray(array, float))
+        inputs, targets, mask = (*made, np.ones(shapes["mask"]))[:3]
+        if np.min(mask) < 0 or not np.any(mask):
+            raise UsageError(f"task {self.name!r}: mask must be 0 or greater and somewhere greater than 0")
+        return inputs, targets, mask
+
+    def _try_out(self) -> None:
+        """Draw one trial with a user's function, array bounds checked: its mistakes would be silent in the loop."""
+        function = self.trial.py_func if isinstance(self.trial, Dispatcher) else self.trial
+        arrays = (np.zeros((self.T, self.D)), np.zeros((self.T, self.K)), np.ones(self.T))
+        arrays = tuple(array.astype(np.float32) for array in arrays)
+        try:
+            numba.njit(boundscheck=True, error_model="numpy")(function)(
+                counters.stream(0, counters.PROBE), self.values, *arrays
+            )
+        except IndexError as error:
+            raise UsageError(
+                f"task {self.name!r}: the trial function goes beyond its arrays ({error}); "
+                f"inputs are {arrays[0].shape}, targets {arrays[1].shape}, mask {arrays[2].shape}"
+            ) from error
+        except numba.core.errors.NumbaError as error:
+            raise UsageError(
+                f"task {self.name!r}: numba can't compile the trial function; "
+                f"change it, or give batch= instead:\n{error}"
+            ) from error
+        except Exception as error:
+            raise UsageError(f"task {self.name!r}: the trial function failed: {error!r}") from error
+        for name, array in zip(("inputs", "targets", "mask"), arrays, strict=True):
+            check_finite(f"task {self.name!r}: {name} from trial", array)
 
 
 def _source(function) -> str:

@@ -18,7 +18,7 @@ from ...errors import Status, UsageError
 from ...shapes import check_finite, check_shape
 from .kernels import DEPTH, HAS_FMA, LANES, PANEL, multiply_packed
 from .layout import RECORD, make_layout, packing
-from .loop import DIVERGED, EVALUATE, GRADIENTS, TRAIN, run_network
+from .loop import ABANDONED, DIVERGED, EVALUATE, GRADIENTS, STOPPED_AT, TRAIN, run_network
 from .tiles import tile_address
 
 NOTHING = (0.0,) * 6  # hyperparameters where none are used
@@ -78,6 +78,7 @@ class CPUEngine:
         if not isinstance(threads, (int, np.integer)) or threads < 1:
             raise UsageError(f"threads must be a positive whole number; it is {threads!r}")
         self.threads = int(threads)
+        self._busy = threading.Lock()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="fastrnn")
         self._workspaces = Workspaces()
         self._rate = 0.0
@@ -119,10 +120,8 @@ class CPUEngine:
         all_losses = [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
         jobs = []
         for (networks, optimizer), losses in zip(groups, all_losses, strict=True):
-            self._check(networks, task)
-            layout = make_layout(
-                networks.cell, networks.n, networks.D, networks.K, task.T, _whole("batch", batch)
-            )
+            self._check(networks, task, optimizer)
+            layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, _whole("batch", batch))
             for i in range(len(networks)):
                 count = min(iterations, int(optimizer.decay_steps[i] - optimizer.iteration[i]))
                 if optimizer.status[i] == Status.TRAINING and count > 0:
@@ -157,22 +156,21 @@ class CPUEngine:
                 losses,
             )
 
-        diverged = False
         if task.address:
-            diverged = call(task.address, _no_data(), first, count, run)
+            control = call(task.address, _no_data(), first, count, run)
+            stopped_at = control[STOPPED_AT]
         else:
             for it in range(count):
-                inputs, targets, mask = task.draw(
-                    networks.keys[i : i + 1], TRAINING, first + it, layout.trials
-                )
-                diverged = call(0, _data(inputs[0], targets[0], mask[0]), first + it, 1, run[it : it + 1])
-                if diverged:
+                inputs, targets, mask = task.draw(networks.keys[i : i + 1], TRAINING, first + it, layout.trials)
+                control = call(0, _data(inputs[0], targets[0], mask[0]), first + it, 1, run[it : it + 1])
+                if control[DIVERGED]:
+                    stopped_at = it
                     break
-        if diverged:
-            count = int(np.argmax(~np.isfinite(run))) if not np.isfinite(run).all() else len(run) - 1
+        if control[DIVERGED]:
+            count = int(stopped_at)
             optimizer.status[i] = Status.DIVERGED
-            run[count:] = np.nan
-        losses[i, : len(run)] = run
+        with np.errstate(over="ignore"):  # a loss may be finite in float64 only
+            losses[i, :count] = run[:count]
         optimizer.iteration[i] = first + count
         if optimizer.status[i] == Status.TRAINING and optimizer.iteration[i] >= optimizer.decay_steps[i]:
             optimizer.status[i] = Status.TRAINED
@@ -182,9 +180,7 @@ class CPUEngine:
     def loss(self, networks, task, trials: int = 512, purpose: int = VALIDATION) -> np.ndarray:
         """The data term of each network on its own validation trials (or another purpose's), float64 (N,)."""
         self._check(networks, task)
-        layout = make_layout(
-            networks.cell, networks.n, networks.D, networks.K, task.T, _whole("trials", trials)
-        )
+        layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, _whole("trials", trials))
         losses = np.full((len(networks), 1), np.nan)
 
         def evaluate(i, team):
@@ -225,11 +221,10 @@ class CPUEngine:
         def differentiate(i, team):
             data = _data(inputs[i], targets[i], mask[i])
             parameters = networks.parameters[i]
-            _, gradient = team(
+            team(
                 networks, layout, GRADIENTS, 0, 0, 0, 0, 1, NO_VALUES, NOTHING, data, parameters, parameters, losses[i],
-                want_gradient=True,
+                keep_gradient=lambda gradient: np.take(gradient, position, out=flat[i]),
             )  # fmt: skip
-            flat[i] = gradient[position]
 
         self._share_out(range(N), differentiate)
         return losses[:, 0], networks.named(flat)
@@ -251,14 +246,15 @@ class CPUEngine:
         inputs = check_finite(
             "inputs", check_shape("inputs", inputs, ("N", "B", "T", "D"), N=len(networks), D=networks.D)
         )
-        N, B, T, _ = inputs.shape
+        inputs = np.require(inputs, requirements=["C", "W"])
+        N, B, T, _ = _not_empty(inputs)
         layout = make_layout(networks.cell, networks.n, networks.D, networks.K, T, B)
         states = np.empty((N, B, T, networks.S), np.float32)
         outputs = np.empty((N, B, T, networks.K), np.float32)
         targets, mask = np.zeros((B, T, networks.K), np.float32), np.ones((B, T), np.float32)
 
         def roll(i, team):
-            data = (np.ascontiguousarray(inputs[i]), targets, mask, states[i], outputs[i])
+            data = (inputs[i], targets, mask, states[i], outputs[i])
             parameters = networks.parameters[i]
             team(
                 networks,
@@ -291,25 +287,17 @@ class CPUEngine:
         return self._by_network(networks, states, inputs, "jacobian")
 
     def _by_network(self, networks, states, inputs, method):
-        states = check_shape(
-            "states", np.asarray(states, np.float64), ("N", "M", "S"), N=len(networks), S=networks.S
-        )
+        states = check_shape("states", np.asarray(states, np.float64), ("N", "M", "S"), N=len(networks), S=networks.S)
         inputs = np.asarray(inputs, np.float64)
         if inputs.ndim == 2:
             inputs = np.broadcast_to(inputs, (len(networks), *inputs.shape))
-        inputs = check_shape(
-            "inputs", inputs, ("N", "M", "D"), N=len(networks), M=states.shape[1], D=networks.D
-        )
+        inputs = check_shape("inputs", inputs, ("N", "M", "D"), N=len(networks), M=states.shape[1], D=networks.D)
         function = getattr(get_cell(networks.cell), method)
         made = []
         for i in range(len(networks)):
             parameters = {name: array[i].astype(np.float64) for name, array in networks.arrays.items()}
             made.append(function(parameters, networks.activation, networks.gate_bias, states[i], inputs[i]))
-        return (
-            np.stack(made)
-            if method == "step"
-            else tuple(np.stack(parts) for parts in zip(*made, strict=True))
-        )
+        return np.stack(made) if method == "step" else tuple(np.stack(parts) for parts in zip(*made, strict=True))
 
     # -------------------------------------------------------------------------------------------------- estimates
 
@@ -342,35 +330,44 @@ class CPUEngine:
     def _share_out(self, jobs, work) -> None:
         """Call `work(job, team)` for every job: one thread each, or a team each where jobs are fewer than threads."""
         jobs = list(jobs)
-        if len(jobs) >= self.threads or self.threads == 1:
-            for future in [self._pool.submit(work, job, self._solo) for job in jobs]:
-                future.result()
-        else:
-            for job in jobs:
-                work(job, self._team)
+        with self._busy:  # teams of two callers would wait for each other's threads
+            if len(jobs) >= self.threads or self.threads == 1:
+                for future in [self._pool.submit(work, job, self._solo) for job in jobs]:
+                    future.result()
+            else:
+                for job in jobs:
+                    work(job, self._team)
 
-    def _solo(self, networks, layout, *arguments, want_gradient=False):
-        """The compiled loop on this thread; returns whether the network diverged (and the packed gradient)."""
-        shared, work = self._arrays(networks, layout, self._workspaces.take)
+    def _solo(self, networks, layout, *arguments, keep_gradient=None):
+        """The compiled loop on this thread; returns its `control`."""
+        shared, work = self._arrays(networks, layout)
         _call(networks, layout, arguments, shared, work, 0, 1)
-        diverged = bool(shared.control[DIVERGED])
-        return (diverged, shared.gradients[0]) if want_gradient else diverged
+        if keep_gradient:
+            keep_gradient(shared.gradients[0])
+        return shared.control
 
-    def _team(self, networks, layout, *arguments, want_gradient=False):
-        """The compiled loop on as many threads as there are slices to share."""
+    def _team(self, networks, layout, *arguments, keep_gradient=None):
+        """The compiled loop on as many threads as there are slices to share; returns its `control`."""
         ranks = min(self.threads, layout.slices)
-        shared, _ = self._arrays(networks, layout, self._workspaces.take)
+        shared, _ = self._arrays(networks, layout)
 
         def member(rank):
-            work = self._workspaces.take("work", layout.work_size)
-            _call(networks, layout, arguments, shared, work, rank, ranks)
+            try:
+                work = self._workspaces.take("work", layout.work_size)
+                _call(networks, layout, arguments, shared, work, rank, ranks)
+            except BaseException:
+                shared.control[ABANDONED] = 1  # or the others would wait for ever
+                raise
 
         for future in [self._pool.submit(member, rank) for rank in range(ranks)]:
             future.result()
-        diverged = bool(shared.control[DIVERGED])
-        return (diverged, shared.gradients[0]) if want_gradient else diverged
+        if keep_gradient:
+            keep_gradient(shared.gradients[0])
+        return shared.control
 
-    def _arrays(self, networks, layout, take):
+    def _arrays(self, networks, layout):
+        """The calling thread's arrays for a network, and its workspace."""
+        take = self._workspaces.take
         size, slices = layout.packed_size, layout.slices
         _, source = packing(networks.cell, layout)
         shared = Shared(
@@ -385,21 +382,21 @@ class CPUEngine:
 
     # --------------------------------------------------------------------------------------------------- checking
 
-    def _check(self, networks, task):
+    def _check(self, networks, task, optimizer=None):
         if (networks.D, networks.K) != (task.D, task.K):
             raise UsageError(
                 f"task {task.name!r} has {task.D} inputs and {task.K} outputs; "
                 f"the networks have {networks.D} and {networks.K}: make networks with D={task.D}, K={task.K}"
             )
+        if optimizer is not None:
+            if len(optimizer) != len(networks):
+                raise UsageError(f"the optimizer is for {len(optimizer)} networks; the stack holds {len(networks)}")
+            check_shape("velocity", optimizer.velocity, ("N", "M"), N=len(networks), M=networks.count)
 
     def _check_data(self, networks, inputs, targets, mask):
         N, D, K = len(networks), networks.D, networks.K
         inputs = check_shape("inputs", inputs, ("N", "B", "T", "D"), N=N, D=D)
-        B, T = inputs.shape[1:3]
-        if not B or not T:
-            raise UsageError(
-                f"inputs must hold at least one trial and one step; their shape is {inputs.shape}"
-            )
+        _, B, T, _ = _not_empty(inputs)
         targets = check_shape("targets", targets, ("N", "B", "T", "K"), N=N, B=B, T=T, K=K)
         mask = (
             np.ones((N, B, T), np.float32)
@@ -407,16 +404,12 @@ class CPUEngine:
             else check_shape("mask", mask, ("N", "B", "T"), N=N, B=B, T=T)
         )
         named = {"inputs": inputs, "targets": targets, "mask": mask}
-        return tuple(
-            check_finite(name, np.ascontiguousarray(array, np.float32)) for name, array in named.items()
-        )
+        return tuple(check_finite(name, np.require(array, np.float32, ["C", "W"])) for name, array in named.items())
 
 
 def _call(networks, layout, arguments, shared, work, rank, ranks):
     """Put the compiled loop's arguments together."""
-    mode, task, key, purpose, first, count, settings, hyperparameters, data, parameters, velocity, losses = (
-        arguments
-    )
+    mode, task, key, purpose, first, count, settings, hyperparameters, data, parameters, velocity, losses = arguments
     run_network(
         (tile_address(networks.cell, networks.activation), networks.gate_bias),
         np.array([layout], RECORD),
@@ -446,6 +439,13 @@ def _data(inputs, targets, mask):
 def _no_data():
     cube, square = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
     return cube, cube, square, cube, cube
+
+
+def _not_empty(inputs) -> tuple[int, ...]:
+    """Shape of inputs (N, B, T, D), none of them 0."""
+    if 0 in inputs.shape:
+        raise UsageError(f"inputs must hold at least one trial and one step; their shape is {inputs.shape}")
+    return inputs.shape
 
 
 def _whole(name: str, value) -> int:

@@ -7,6 +7,7 @@ is then the longer one). Panels of the right operand that are packed lie one beh
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -23,6 +24,7 @@ PANEL = 2 * LANES  # columns of the register tile
 DEPTH = 288  # depth of a block: a packed panel of it stays in the first-level cache
 
 ADDRESS = types.intp
+ZERO = ir.Constant(VECTOR, [0.0] * LANES)
 
 
 # --------------------------------------------------------------------------------------------- pieces of vector code
@@ -36,16 +38,19 @@ def element(builder, base, offset):
 
 
 def load(builder, pointer):
+    """`LANES` floats, aligned or not."""
     value = builder.load(builder.bitcast(pointer, VECTOR.as_pointer()))
     value.align = 4
     return value
 
 
 def store(builder, value, pointer):
+    """Put `LANES` floats at a pointer, aligned or not."""
     builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer())).align = 4
 
 
 def broadcast(builder, scalar):
+    """One float in every lane."""
     one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), scalar, ir.IntType(32)(0))
     lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), lanes)
@@ -75,10 +80,6 @@ def sum_lanes(builder, vector):
         )
         vector = builder.fadd(vector, moved)
     return builder.extract_element(vector, ir.IntType(32)(0))
-
-
-def zeros(builder):
-    return ir.Constant(VECTOR, [0.0] * LANES)
 
 
 def accumulate_over(builder, depth, start, body):
@@ -126,15 +127,11 @@ def make_micro_kernel(rows: int, vectors: int, keep: bool):
                 a_k = element(builder, a, builder.mul(k, a_depth))
                 following = []
                 for i in range(rows):
-                    left = broadcast(
-                        builder, builder.load(element(builder, a_k, builder.mul(a_row, INT64(i))))
-                    )
-                    following += [
-                        multiply_add(builder, left, right[j], sums[i * vectors + j]) for j in range(vectors)
-                    ]
+                    left = broadcast(builder, builder.load(element(builder, a_k, builder.mul(a_row, INT64(i)))))
+                    following += [multiply_add(builder, left, right[j], sums[i * vectors + j]) for j in range(vectors)]
                 return following
 
-            start = [load(builder, cell) if keep else zeros(builder) for cell in cells]
+            start = [load(builder, cell) if keep else ZERO for cell in cells]
             for value, cell in zip(accumulate_over(builder, depth, start, body), cells, strict=True):
                 store(builder, value, cell)
             return context.get_dummy_value()
@@ -211,9 +208,7 @@ def multiply_transposed(a, a_depth, b, b_row, c, rows, columns, depth, panel_row
     for j in range(0, columns, PANEL):
         wide = j + PANEL <= columns
         width = PANEL if wide else LANES
-        multiply_panel(
-            a, 1, a_depth, b + 4 * j, b_row, c + 4 * j * panel_rows, width, rows, depth, wide, True
-        )
+        multiply_panel(a, 1, a_depth, b + 4 * j, b_row, c + 4 * j * panel_rows, width, rows, depth, wide, True)
 
 
 @part
@@ -235,13 +230,10 @@ def four_dots(typing_context, a, a_row, b, size, out, out_row):
         def body(k, sums):
             u = builder.mul(k, INT64(LANES))
             right = load(builder, element(builder, b, u))
-            lefts = [
-                load(builder, element(builder, a, builder.add(u, builder.mul(a_row, INT64(i)))))
-                for i in range(4)
-            ]
+            lefts = [load(builder, element(builder, a, builder.add(u, builder.mul(a_row, INT64(i))))) for i in range(4)]
             return [multiply_add(builder, left, right, s) for left, s in zip(lefts, sums, strict=True)]
 
-        sums = accumulate_over(builder, builder.sdiv(size, INT64(LANES)), [zeros(builder)] * 4, body)
+        sums = accumulate_over(builder, builder.sdiv(size, INT64(LANES)), [ZERO] * 4, body)
         for i, vector in enumerate(sums):
             builder.store(sum_lanes(builder, vector), element(builder, out, builder.mul(out_row, INT64(i))))
         return context.get_dummy_value()
@@ -277,8 +269,7 @@ def _make_kinds():
     for cell in CELLS.values():
         for activation in ACTIVATIONS:
             name = f"{cell.name}_{activation}"
-            kind = NamedTuple(name, [("gate_bias", float)])
-            kind.__module__ = __name__
+            kind = namedtuple(name, ["gate_bias"], module=__name__)
             globals()[name] = KINDS[cell.name, activation] = kind
 
 
@@ -330,9 +321,7 @@ def make_stage(direction: str, index: int):
                         offset = builder.add(offset, builder.add(u, builder.mul(units, INT64(block))))
                         return element(builder, address, offset)
 
-                    values = {
-                        name: Vector(builder, load(builder, place(name))) for name in stages[index].reads
-                    }
+                    values = {name: Vector(builder, load(builder, place(name))) for name in stages[index].reads}
                     for name, value in stages[index](m, k, values).items():
                         value = value if isinstance(value, Vector) else m.constant(value)
                         store(builder, value.value, place(name))
@@ -366,13 +355,16 @@ yield_processor = types.ExternalFunction("sched_yield", types.int32())
 
 @part
 def meet(control, meeting, ranks):
-    """Wait until all `ranks` threads of a team have come to their `meeting`-th (from 1) meeting."""
+    """Wait until all `ranks` threads of a team have come to their `meeting`-th (from 1) meeting.
+
+    control[0] counts arrivals; control[1] is set when a member can't come.
+    """
     if ranks == 1:
         return
     address = control.ctypes.data
     atomic_add(address, 1)
     spins = 0
-    while atomic_add(address, 0) < meeting * ranks:
+    while atomic_add(address, 0) < meeting * ranks and atomic_add(address + 8, 0) == 0:
         spins += 1
         if spins > 1000:
             yield_processor()

@@ -16,9 +16,7 @@ from ...cells import get_cell, parameter_shapes
 from .kernels import LANES, PANEL, where_is
 
 TILE = 16  # trials of a tile: its states, gates and weights stay in the second-level cache
-SLICES = (
-    16  # at most so many partial gradients of a batch, summed in order: bits don't depend on the team's size
-)
+SLICES = 16  # at most so many partial gradients of a batch, summed in order: bits don't depend on the team's size
 GRADIENT_ROWS = 128  # rows (steps x trials) of a block of the weight-gradient product
 
 
@@ -69,6 +67,7 @@ RECORD = np.dtype([(name, np.int64) for name in Layout._fields])  # a `Layout` a
 
 
 def round_up(value: int, multiple: int) -> int:
+    """Smallest multiple that is not below the value."""
     return -(-value // multiple) * multiple
 
 
@@ -90,9 +89,7 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int) -> Layou
     first, second = len(cell.first) * units, len(cell.second) * units
     state_row, gate_row = stride(panel_rows), stride(first + second)
     two = cell.state_multiple - 1
-    keeps_gates = any(
-        where_is(name, cell.blocks)[0] == "gates" for stage in cell.backward for name in stage.reads
-    )
+    keeps_gates = any(where_is(name, cell.blocks)[0] == "gates" for stage in cell.backward for name in stage.reads)
     gradient_steps = min(T, max(1, GRADIENT_ROWS // rows))
 
     sizes = {
@@ -198,8 +195,6 @@ def packing(cell_name: str, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     for start, columns in ((0, layout.first_columns), (layout.first_columns, layout.second_columns)):
         source = np.empty(columns * units, np.int64)
         c, v = (grid.ravel() for grid in np.meshgrid(np.arange(columns), np.arange(units), indexing="ij"))
-        source[in_panels(c, v, columns, units)] = stacked_position(
-            layout, v, (start + c) // units, (start + c) % units
-        )
+        source[in_panels(c, v, columns, units)] = stacked_position(layout, v, (start + c) // units, (start + c) % units)
         parts.append(source)
     return position.astype(np.int32), np.concatenate(parts).astype(np.int32)

@@ -7,10 +7,10 @@ import numpy as np
 from ...compiled import compiled, part
 from ...tasks.task import call_trial
 from .kernels import meet
-from .tiles import call_tile, place_nothing, place_trial
+from .tiles import call_tile, place_trial, repeat_trial
 
 TRAIN, GRADIENTS, EVALUATE = range(3)
-MEETINGS, DIVERGED = range(2)  # places in `control`, int64
+MEETINGS, ABANDONED, DIVERGED, STOPPED_AT = range(4)  # places in `control`, int64
 
 
 @part
@@ -46,7 +46,7 @@ def load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, tar
     for row in range(layout.rows):
         trial = tile * layout.rows + row
         if trial >= layout.trials:
-            place_nothing(layout, work, row)
+            repeat_trial(layout, work, row)
         elif task == 0:
             place_trial(layout, work, row, inputs[trial], targets[trial], mask[trial])
         else:
@@ -105,7 +105,7 @@ def momentum_step(layout, gradient, packed, velocity, shrink, momentum, learning
 
 @part
 def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work, rank, ranks):
-    """This thread's slices of the batch: losses and, unless EVALUATE, partial gradients.
+    """One thread's slices of the batch: losses and, unless EVALUATE, partial gradients.
 
     sums (slices, 2) float64 takes the sum of mask * squared error and the sum of mask.
     """
@@ -149,9 +149,7 @@ def keep_states(layout, work, tile, states, outputs):
                     if layout.cell_states:
                         states[trial, t, layout.n + u] = work[cell + u]
                 for k in range(layout.K):
-                    outputs[trial, t, k] = work[
-                        layout.at_error + (t * layout.rows + row) * layout.outputs + k
-                    ]
+                    outputs[trial, t, k] = work[layout.at_error + (t * layout.rows + row) * layout.outputs + k]
 
 
 @compiled
@@ -159,11 +157,14 @@ def run_network(
     kind, layouts, mode, trials, first, count, hyperparameters, data, maps, parameters, velocity, shared, losses, work,
     rank, ranks,
 ):  # fmt: skip
-    """TRAIN: iterations `first` .. `first` + `count` - 1 of one network, in place. GRADIENTS: the data term's gradient
-    into gradients[0], packed. EVALUATE: the loss alone; states and outputs if `data` has room for them.
+    """Run one network in one of three modes.
+
+    TRAIN: iterations `first` .. `first` + `count` - 1, in place. GRADIENTS: the data term's gradient into gradients[0],
+    packed. EVALUATE: the loss alone; states and outputs if `data` has room for them.
 
     One thread, or a team of `ranks` threads with the same arguments but for `rank` and `work`. A loss or gradient that
-    is not finite ends the work before the update and sets control[DIVERGED].
+    is not finite ends the work before the update, sets control[DIVERGED] and says in control[STOPPED_AT] which of the
+    iterations it was.
 
     kind : address of the tile function, gate_bias
     layouts : one `layout.RECORD`
@@ -172,7 +173,8 @@ def run_network(
     data : inputs (B, T, D), targets (B, T, K), mask (B, T), states (B, T, S), outputs (B, T, K), or empty
     maps : see `layout.packing`
     parameters, velocity : (M,)
-    shared : packed parameters, velocity and transposed weights, gradients (slices, packed_size), sums (slices, 2), control
+    shared : packed parameters, velocity and transposed weights, gradients (slices, packed_size), sums (slices, 2),
+        control
     losses : float64 (count,)
     """
     layout = layouts[0]
@@ -190,7 +192,7 @@ def run_network(
     for it in range(count):
         meeting += 1
         meet(control, meeting, ranks)
-        if control[DIVERGED]:
+        if control[DIVERGED] or control[ABANDONED]:
             break
         run_slices(kind, layouts, mode, trials, first + it, data, network, sums, work, rank, ranks)
         meeting += 1
@@ -212,6 +214,7 @@ def run_network(
                         transpose(source, packed, transposed)
                     else:
                         control[DIVERGED] = 1
+                        control[STOPPED_AT] = it
     if rank == 0 and mode == TRAIN:
         unpack(position, packed, parameters)
         unpack(position, packed_velocity, velocity)

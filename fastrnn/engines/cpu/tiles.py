@@ -60,9 +60,7 @@ _kept_alive: list = []  # an address must stay valid as long as the process
 
 
 @intrinsic
-def call_tile(
-    typing_context, address, gate_bias, layouts, packed, transposed, work, gradient, sums, backward
-):
+def call_tile(typing_context, address, gate_bias, layouts, packed, transposed, work, gradient, sums, backward):
     """Run the tile in `work` forward and, if `backward`, back; arrays by address.
 
     Adds the sum of mask * squared error and the sum of mask to sums[0] and sums[1], the tile's gradient of half the
@@ -125,17 +123,18 @@ def place_trial(layout, work, row, inputs, targets, mask):
 
 
 @part
-def place_nothing(layout, work, row):
-    """Fill row `row` with a trial of zeros that counts for nothing."""
+def repeat_trial(layout, work, row):
+    """Fill row `row` with the trial of the row before it, counting for nothing: as finite as a trial that counts."""
     for t in range(layout.T):
         step_row = t * layout.rows + row
+        at = step_row * layout.state_row
         for j in range(layout.units, layout.state_row):
-            work[layout.at_h + step_row * layout.state_row + j] = np.float32(0.0)
-        if layout.second_columns:
-            for j in range(layout.units, layout.state_row):
-                work[layout.at_operand + step_row * layout.state_row + j] = np.float32(0.0)
+            work[layout.at_h + at + j] = work[layout.at_h + at - layout.state_row + j]
+            if layout.second_columns:
+                work[layout.at_operand + at + j] = work[layout.at_operand + at - layout.state_row + j]
         for k in range(layout.K):
-            work[layout.at_target + step_row * layout.K + k] = np.float32(0.0)
+            target = layout.at_target + step_row * layout.K + k
+            work[target] = work[target - layout.K]
         work[layout.at_mask + step_row] = np.float32(0.0)
 
 
@@ -260,9 +259,7 @@ def backward_tile(kind, layout, packed, transposed, work, gradient):
                 layout.K,
             )
             if layout.second_columns:
-                backward_second(
-                    kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units
-                )
+                backward_second(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
                 multiply_packed(  # drh = da @ W_rec^T, blocks of the second product
                     s.da + 4 * layout.first_columns,
                     layout.gate_row,
@@ -299,9 +296,7 @@ def backward_tile(kind, layout, packed, transposed, work, gradient):
         for u in range(layout.units):
             gradient[layout.packed_h0 + u] += work[layout.at_dh + row * layout.units + u]
             if layout.cell_states:
-                gradient[layout.packed_h0 + layout.units + u] += work[
-                    layout.at_dcell + row * layout.units + u
-                ]
+                gradient[layout.packed_h0 + layout.units + u] += work[layout.at_dcell + row * layout.units + u]
 
 
 @part
