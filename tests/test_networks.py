@@ -29,7 +29,7 @@ def test_named_arrays_are_views_in_the_order_of_the_table(cell):
 
 def test_unknown_attribute():
     with pytest.raises(AttributeError, match="Networks has no attribute 'W_hh'"):
-        random_networks("gru", "tanh", 3, 1, 1, N=1).W_hh
+        _ = random_networks("gru", "tanh", 3, 1, 1, N=1).W_hh
 
 
 @pytest.mark.parametrize("cell", oracle.CELLS)
@@ -88,7 +88,7 @@ def test_concatenate():
     joined = Networks.concatenate([networks[2], networks[:2]])
     np.testing.assert_array_equal(joined.parameters, networks.parameters[[2, 0, 1]])
     np.testing.assert_array_equal(joined.keys, networks.keys[[2, 0, 1]])
-    with pytest.raises(UsageError, match="must be of one kind; got .*'gru', 'tanh'.* and .*'gru', 'relu'"):
+    with pytest.raises(UsageError, match=r"must be of one kind; got .*'gru', 'tanh'.* and .*'gru', 'relu'"):
         Networks.concatenate([networks, random_networks("gru", "relu", 4, 2, 1, N=1)])
 
 
@@ -171,5 +171,5 @@ def test_files_give_back_the_same_networks(cell, activation, tmp_path):
 def test_a_file_without_networks_says_so():
     arrays, metadata = random_networks("gru", "tanh", 4, 2, 1, N=1).to_arrays_and_metadata()
     for broken in ((without(arrays, "h0"), metadata), (arrays, without(metadata, "cell"))):
-        with pytest.raises(RunError, match="the file holds no networks: .* is missing; was it written by fastrnn"):
+        with pytest.raises(RunError, match=r"the file holds no networks: .* is missing; was it written by fastrnn"):
             Networks.from_arrays_and_metadata(*broken)

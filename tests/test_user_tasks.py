@@ -243,7 +243,7 @@ def test_a_trial_that_writes_outside_its_arrays_is_a_usage_error():
         for t in range(inputs.shape[0] + 1):
             inputs[t, 0] = 1.0
 
-    with pytest.raises(UsageError, match="task 'delay'.*out of bounds"):
+    with pytest.raises(UsageError, match=r"task 'delay'.*out of bounds"):
         compiled_task(trial=beyond).draw(KEYS, TRAINING, 0, 1)
 
 

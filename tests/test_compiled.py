@@ -1,0 +1,112 @@
+"""The disk cache of compiled code: kept, keyed to the sources, and never in the way."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from fastrnn import compiled as module
+from fastrnn.compiled import cache_folder, compiled, sources_digest
+
+
+def triple(x):
+    """What is compiled here."""
+    return 3 * x
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTRNN_CACHE_DIR", str(tmp_path / "cache"))
+    assert cache_folder() == tmp_path / "cache"
+    return tmp_path / "cache"
+
+
+def entries(folder):
+    return sorted(folder.rglob("*.bin"))
+
+
+def test_the_second_time_is_read_from_disk(folder):
+    assert compiled(triple)(2) == 6
+    (entry,) = entries(folder)
+    assert entry.parent.name == sources_digest()
+    again = compiled(triple)
+    assert again(2) == 6
+    assert sum(again.stats.cache_hits.values()) == 1
+    assert not sum(again.stats.cache_misses.values())
+    assert again(2.5) == 7.5  # other types, an entry of its own
+    assert len(entries(folder)) == 2
+
+
+def test_nothing_else_is_left_in_the_folder(folder):
+    compiled(triple)(2)
+    assert [path for path in folder.rglob("*") if path.is_file()] == entries(folder)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: data[:-1] + b"\x00\x01", lambda data: b""])
+def test_a_damaged_entry_is_compiled_again(folder, damage):
+    compiled(triple)(2)
+    (entry,) = entries(folder)
+    good = entry.read_bytes()
+    entry.write_bytes(damage(good))
+    again = compiled(triple)
+    assert again(2) == 6
+    assert not sum(again.stats.cache_hits.values())
+    final = compiled(triple)
+    assert final(2) == 6
+    assert sum(final.stats.cache_hits.values()) == 1
+
+
+def test_a_place_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("FASTRNN_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert compiled(triple)(2) == 6
+
+
+def test_any_edit_of_a_compiled_source_gives_another_folder(tmp_path, monkeypatch):
+    digests = set()
+    copy = tmp_path / "fastrnn"
+    shutil.copytree(module.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(module, "PACKAGE", copy)
+
+    def digest():
+        sources_digest.cache_clear()
+        value = sources_digest()
+        assert value not in digests
+        digests.add(value)
+
+    try:
+        digest()
+        for source in ("counters.py", "cells/gru.py", "tasks/cdi.py", "engines/cpu/kernels.py", "compiled.py"):
+            with (copy / source).open("a") as file:
+                file.write("# edited\n")
+            digest()
+        (copy / "cells" / "new.py").write_text("")
+        digest()
+    finally:
+        sources_digest.cache_clear()
+
+
+def test_the_default_place_is_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.delenv("FASTRNN_CACHE_DIR", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "fastrnn"
+
+
+def test_not_kept_on_request(folder):
+    assert compiled(keep=False)(triple)(2) == 6
+    assert not entries(folder)
+
+
+def test_arithmetic_is_not_reordered_and_what_is_not_finite_is_seen():
+    @compiled(keep=False)
+    def total(x):
+        result = np.float32(0.0)
+        for value in x:
+            result += value
+        return result, np.isfinite(result)
+
+    x = np.array([1e8, 1.0, -1e8, 1.0], np.float32)
+    assert total(x) == (1.0, True)
+    assert not total(np.array([1.0, np.nan], np.float32))[1]
+    assert not total(np.array([np.inf, 1.0], np.float32))[1]

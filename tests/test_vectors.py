@@ -1,0 +1,162 @@
+"""Vector code: accuracy of its functions in units in the last place, matrix products, other vector widths."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tolerances
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from fastrnn.cells import ArrayMath
+from fastrnn.engines.cpu import kernels
+from fastrnn.engines.cpu.vectors import LANES, Vector, VectorMath, float_lanes
+
+
+def vector_function(method, activation="tanh"):
+    """A method of `VectorMath` as a function of float32 arrays."""
+
+    @intrinsic
+    def one_vector(typing_context, source, destination):
+        def generate(context, builder, signature, arguments):
+            start, end = (kernels.element(builder, address, ir.IntType(64)(0)) for address in arguments)
+            value = getattr(VectorMath(builder, activation), method)(Vector(builder, kernels.load(builder, start)))
+            kernels.store(builder, value.value, end)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp), generate
+
+    @njit
+    def apply(source, destination):
+        for j in range(0, source.shape[0], LANES):
+            one_vector(source.ctypes.data + 4 * j, destination.ctypes.data + 4 * j)
+
+    def function(x):
+        padded = np.zeros(-(-x.size // LANES) * LANES, np.float32)
+        padded[: x.size] = x
+        out = np.empty_like(padded)
+        apply(padded, out)
+        return out[: x.size]
+
+    return function
+
+
+def errors_in_ulp(got, expected):
+    """Distance from the float64 result in units in the last place of the float32 one."""
+    unit = np.spacing(np.abs(expected).astype(np.float32)).astype(np.float64)
+    return np.abs(got - expected) / unit
+
+
+def sample(limit):
+    """Numbers of every size up to the limit, both signs, and some beyond."""
+    sizes = np.exp(np.linspace(np.log(1e-30), np.log(limit), 60_000))
+    return np.concatenate([sizes, -sizes, np.linspace(-limit, limit, 80_001), [0.0, -0.0]]).astype(np.float32)
+
+
+@pytest.mark.parametrize(("name", "limit", "most"), [("tanh", 20, 5), ("sigmoid", 80, 3), ("exp", 87, 3)])
+def test_accuracy(name, limit, most):
+    x = sample(limit)
+    wide = x.astype(np.float64)
+    expected = {"tanh": np.tanh, "exp": np.exp, "sigmoid": ArrayMath("tanh").sigmoid}[name](wide)
+    assert errors_in_ulp(vector_function(name)(x), expected).max() <= most
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "exp"])
+def test_ends_and_what_is_not_finite(name):
+    x = np.array([-np.inf, -1e30, -200, 200, 1e30, np.inf, np.nan, -np.nan], np.float32)
+    got = vector_function(name)(x)
+    low, high = {"tanh": (-1, 1), "sigmoid": (0, 1), "exp": (0, np.exp(88.3))}[name]
+    np.testing.assert_allclose(got[:3], low, atol=1e-37)
+    np.testing.assert_allclose(got[3:6], high, rtol=1e-4)
+    assert np.isnan(got[6:]).all()
+
+
+def test_tanh_is_odd_and_never_beyond_one():
+    x = sample(30)
+    got = vector_function("tanh")(x)
+    np.testing.assert_array_equal(got, -vector_function("tanh")(-x))
+    assert np.abs(got).max() == 1.0
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_activations_are_those_of_the_arrays(activation):
+    m = ArrayMath(activation)
+    x = sample(20)
+    phi = vector_function("phi", activation)(x)
+    np.testing.assert_allclose(phi, m.phi(x.astype(np.float64)), rtol=1e-6)
+    slope = vector_function("phi_slope", activation)(phi)
+    np.testing.assert_allclose(slope, m.phi_slope(phi.astype(np.float64)), rtol=1e-6, atol=1e-7)
+    assert np.isnan(vector_function("phi", activation)(np.full(3, np.nan, np.float32))).all()
+
+
+def packed(matrix):
+    """A (depth, columns) matrix as the micro-kernel reads it: one panel of columns behind the other."""
+    panels = [matrix[:, j : j + kernels.PANEL] for j in range(0, matrix.shape[1], kernels.PANEL)]
+    return np.concatenate([panel.ravel() for panel in panels])
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("depth", [1, 7, 300, 700])
+@pytest.mark.parametrize("vectors", [1, 2, 3])
+@pytest.mark.parametrize("rows", [4, 8, 12, 16])
+def test_matrix_product(rows, vectors, depth, keep):
+    rng = np.random.default_rng(rows + depth)
+    columns = vectors * LANES
+    a = rng.normal(size=(rows, depth + 3)).astype(np.float32)  # rows further apart than they are long
+    b = rng.normal(size=(depth, columns)).astype(np.float32)
+    c = rng.normal(size=(rows, columns + 16)).astype(np.float32)
+    expected = c.astype(np.float64)
+    expected[:, :columns] = a[:, :depth].astype(np.float64) @ b + keep * expected[:, :columns]
+    right = packed(b)
+    addresses = (a.ctypes.data, a.shape[1], right.ctypes.data, c.ctypes.data, c.shape[1])
+    kernels.multiply_packed(*addresses, rows, columns, depth, depth, keep)
+    np.testing.assert_allclose(c, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_lanes_follow_the_features():
+    assert float_lanes("+sse2,-avx512f,-avx") == 4
+    assert float_lanes("+avx,+avx2,-avx512f") == 8
+    assert float_lanes("+avx2,+avx,+avx512f") == 16
+    assert float_lanes("") == 4
+
+
+PARITY = """
+import numpy as np, oracle
+from samples import oracle_parameters, random_networks, random_trials, relative_error
+from fastrnn import engines
+from fastrnn.engines.cpu.vectors import HAS_FMA, LANES
+engine = engines.get("cpu", threads=2)
+worst = 0.0
+for cell, activation in (("gru", "tanh"), ("lstm", "relu")):
+    networks = random_networks(cell, activation, 13, 3, 2, N=2)
+    inputs, targets, _ = random_trials(networks, 19, 9)
+    _, gradients = engine.loss_and_gradients(networks, inputs, targets)
+    for i in range(2):
+        p = oracle_parameters(networks, i)
+        _, expected, _ = oracle.loss_and_gradients(cell, activation, 1.0, p, inputs[i], targets[i])
+        worst = max(worst, *(relative_error(gradients[name][i], expected[name]) for name in expected))
+print(LANES, int(HAS_FMA), worst)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names features of x86 processors")
+@pytest.mark.parametrize(
+    ("features", "lanes", "fused"),
+    [("+sse2,+avx,+avx2,+fma", 8, 1), ("+sse2", 4, 0)],
+)
+def test_gradients_with_narrower_vectors(features, lanes, fused, tmp_path):
+    """Processors with AVX2, and with neither AVX nor fused operations."""
+    environment = os.environ | {
+        "NUMBA_CPU_NAME": "x86-64",
+        "NUMBA_CPU_FEATURES": features,
+        "FASTRNN_CACHE_DIR": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    command = [sys.executable, "-c", PARITY]
+    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.split()
+    assert [int(output[0]), int(output[1])] == [lanes, fused]
+    assert float(output[2]) < tolerances.GRADIENT
