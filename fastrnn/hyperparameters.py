@@ -99,9 +99,7 @@ def read_rows(path) -> list[dict]:
         if column not in RESULTS:
             check_name("column", column, KEYS + VALUES, f" of {str(path)!r}")
     if not set(columns) & set(VALUES):
-        raise UsageError(
-            f"{str(path)!r} has no column of {', '.join(VALUES)}; its first line must name the columns"
-        )
+        raise UsageError(f"{str(path)!r} has no column of {', '.join(VALUES)}; its first line must name the columns")
     rows = []
     for number, line in lines:
         where = f"{str(path)!r}, line {number}"

@@ -103,9 +103,7 @@ class PopulationSpec:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if not self.kinds:
-            raise UsageError(
-                f"no networks are left: excluded takes away {', '.join(self.excluded)}; leave one in"
-            )
+            raise UsageError(f"no networks are left: excluded takes away {', '.join(self.excluded)}; leave one in")
         _ = self.rows  # an ambiguous or missing hyperparameter is noticed here
 
     # ------------------------------------------------------------------------------------------- the networks
@@ -194,9 +192,7 @@ class PopulationSpec:
     def to_settings(self) -> dict:
         """All parameters as TOML can hold them, a `Task` by its name, and a record of what the task was."""
         settings = {f.name: getattr(self, f.name) for f in fields(self)}
-        settings = {
-            name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()
-        }
+        settings = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
         return settings | {
             "task": self.task if isinstance(self.task, str) else self.task.name,
             RECORD: self._record(),
@@ -236,9 +232,7 @@ class PopulationSpec:
         if tasks[0] != tasks[1]:
             return [f"task: {tasks[0]} there, {tasks[1]} here"]
         shared = ("task_settings", "iterations", "batch", "seed", "gate_bias")
-        reasons = [
-            f"{name}: {its[name]} there, {mine[name]} here" for name in shared if mine[name] != its[name]
-        ]
+        reasons = [f"{name}: {its[name]} there, {mine[name]} here" for name in shared if mine[name] != its[name]]
         for name in ("cells", "activations", "sizes", "l2"):
             if missing := [str(value) for value in its[name] if value not in mine[name]]:
                 reasons += [f"{name}: {', '.join(missing)} there and not here"]

@@ -50,9 +50,7 @@ def test_no_row_gives_no_value():
 
 def test_two_rows_equally_specific_are_an_error_for_the_networks_they_share():
     rows = ({"cell": "gru", "clip": 2.0}, {"n": 64, "clip": 3.0})
-    with pytest.raises(
-        UsageError, match=r"rows 1 \(cell gru\) and 2 \(n 64\) both give clip to cell gru.*add a row"
-    ):
+    with pytest.raises(UsageError, match=r"rows 1 \(cell gru\) and 2 \(n 64\) both give clip to cell gru.*add a row"):
         lookup(*rows)
     assert lookup(*rows, n=65) == {"clip": 2.0}
     assert lookup(*rows, {"cell": "gru", "n": 64, "clip": 5.0}) == {"clip": 5.0}
@@ -60,12 +58,8 @@ def test_two_rows_equally_specific_are_an_error_for_the_networks_they_share():
 
 
 def test_two_rows_for_the_same_networks_are_an_error():
-    with pytest.raises(
-        UsageError, match=r"rows 1 and 3 are for the same networks \(cell gru, n 64\); remove one"
-    ):
-        HyperparameterTable(
-            [{"cell": "gru", "n": 64, "clip": 2.0}, GENERAL, {"n": 64, "cell": "gru", "decay": 0.5}]
-        )
+    with pytest.raises(UsageError, match=r"rows 1 and 3 are for the same networks \(cell gru, n 64\); remove one"):
+        HyperparameterTable([{"cell": "gru", "n": 64, "clip": 2.0}, GENERAL, {"n": 64, "cell": "gru", "decay": 0.5}])
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,7 @@ def test_default_iterations_by_preset_and_task(preset, own_task):
 
 
 def test_the_table_has_a_row_for_each_network():
-    spec = PopulationSpec(
-        "cdi", cells=("gru", "vanilla"), activations="tanh", sizes=(8, 9), l2=(0, 1e-3), seeds=2
-    )
+    spec = PopulationSpec("cdi", cells=("gru", "vanilla"), activations="tanh", sizes=(8, 9), l2=(0, 1e-3), seeds=2)
     table = spec.table()
     assert list(table) == [
         *("id", "cell", "activation", "n", "l2", "seed"),
@@ -83,9 +81,7 @@ def test_hyperparameters_by_row():
             {"cell": "gru", "activation": "tanh", "n": 8, "learning_rate": 0.9, "decay": 0.6},
         ),
     )
-    rows = {
-        row["id"]: [row[name] for name in ("learning_rate", "decay", "momentum", "clip")] for row in spec.rows
-    }
+    rows = {row["id"]: [row[name] for name in ("learning_rate", "decay", "momentum", "clip")] for row in spec.rows}
     assert rows["vanilla-tanh-8-1e-05-1"] == [0.1, 0.2, 0.3, 0.4]
     assert rows["gru-tanh-8-1e-05-0"] == [0.5, 0.6, 0.3, 0.4]  # one asked for goes before any default
     assert rows["gru-relu-8-1e-05-1"] == [0.5, 0.2, 0.3, 7.0]
@@ -115,9 +111,7 @@ def test_toml_there_and_back(tmp_path, own_task):
 
 
 def test_toml_with_a_preset_and_changes(tmp_path):
-    path = toml(
-        tmp_path, 'preset = "tiny"\ntask = "cdi"\nseeds = 5\ncells = "gru"\n[task_settings]\nsteps = 9\n'
-    )
+    path = toml(tmp_path, 'preset = "tiny"\ntask = "cdi"\nseeds = 5\ncells = "gru"\n[task_settings]\nsteps = 9\n')
     spec = PopulationSpec.from_toml(path, cells=("lstm",))
     assert (spec.sizes, spec.seeds, spec.cells, spec.resolved_task.T) == (
         PRESETS["tiny"]["sizes"],

@@ -1,0 +1,251 @@
+"""The run folder as training sees it: one process at a time holds it, and every file in it is whole.
+
+    population.toml     what was asked: all settings, and a record of the task and the schema version
+    networks.csv        one row a network: configuration, hyperparameters, status, losses
+    groups/             networks whose training is over, one file a group, with their results
+    checkpoints/        networks in training, one file a group
+    figures/
+
+A network's state is looked up by its id in its group's file, then in the checkpoint; found in neither, it starts
+afresh. So whenever a process is killed, the next one goes on from what it finds, in whatever order files were written;
+`networks.csv` is made from the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+import filelock
+
+from .errors import RunError, Status, UsageError
+from .groups import FinishedGroup, TrainingGroup, keys_of
+from .hyperparameters import KEYS, VALUES
+from .spec import RECORD, PopulationSpec, read_toml
+from .storage import atomic_write, check_schema, remove_temporaries, write_error
+
+POPULATION = "population.toml"
+TABLE = "networks.csv"
+RESULTS = ("status", "iterations", "training_loss", "validation_loss")
+COLUMNS = ("id", *KEYS, *VALUES, *RESULTS)
+SUFFIX = ".safetensors"
+NOT_STARTED = {"status": Status.TRAINING.label, "iterations": 0, "training_loss": None, "validation_loss": None}
+
+
+class RunFolder:
+    """A run folder held for writing; use as a context manager.
+
+    Parameters
+    ----------
+    path : the folder, made if it is not there
+    spec : what to train; must contain the population that the folder holds
+
+    Raises
+    ------
+    UsageError
+        when the folder holds another population, or other files
+    RunError
+        when another process holds it, it can't be written, or a file in it is damaged
+    """
+
+    def __init__(self, path, spec: PopulationSpec):
+        self.path, self.spec = Path(path), spec
+        self.results: dict[str, dict] = {}  # by id, what networks.csv says of it
+        self._lock = FolderLock(self.path)
+
+    def __enter__(self) -> RunFolder:
+        self._check_place()
+        self._make(self.path)
+        self._lock.acquire()
+        try:
+            self._check_population()
+            for name in ("groups", "checkpoints", "figures"):
+                self._make(self.path / name)
+                remove_temporaries(self.path / name)
+            remove_temporaries(self.path)
+            self._read_results()
+            atomic_write(self.path / POPULATION, self.spec.to_toml().encode())
+            self.write_table()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._lock.release()
+
+    # ------------------------------------------------------------------------------------------------- groups
+
+    def finished(self, group: str) -> FinishedGroup | None:
+        """The group's networks whose training is over."""
+        path = self.path / "groups" / (group + SUFFIX)
+        return self._checked(path, FinishedGroup.load(path), group) if path.exists() else None
+
+    def checkpoint(self, group: str) -> TrainingGroup | None:
+        """The group's networks at the last checkpoint."""
+        path = self.path / "checkpoints" / (group + SUFFIX)
+        return self._checked(path, TrainingGroup.load(path), group) if path.exists() else None
+
+    def unfinished(self, group: str) -> TrainingGroup | None:
+        """The group's networks that are still to be trained, each as far as it is; None when all are done."""
+        finished, checkpoint = self.finished(group), self.checkpoint(group)
+        done = set(finished.ids) if finished else set()
+        rows = [row for row in self.spec.groups[group] if row["id"] not in done]
+        if not rows:
+            self._remove_checkpoint(group)  # a process was killed between writing one file and removing the other
+            return None
+        begun = set(checkpoint.ids) if checkpoint else set()
+        parts = []
+        if ids := [row["id"] for row in rows if row["id"] in begun]:
+            parts.append(checkpoint.pick(ids))
+        if new := [row for row in rows if row["id"] not in begun]:
+            parts.append(TrainingGroup.start(self.spec, new))
+        together = parts[0] if len(parts) == 1 else parts[0].join(parts[1])
+        return together.pick([row["id"] for row in rows])
+
+    def save_checkpoint(self, group: str, state: TrainingGroup) -> None:
+        """Keep where the group's networks stand."""
+        state.save(self.path / "checkpoints" / (group + SUFFIX))
+        self._note_training(state)
+
+    def save_finished(self, group: str, state: FinishedGroup) -> None:
+        """Keep the group's results beside those it has already, and drop its checkpoint."""
+        before = self.finished(group)
+        ids = [row["id"] for row in self.spec.groups[group]]
+        known = set(state.ids) | set(before.ids if before else ())
+        whole = before.join(state, [i for i in ids if i in known]) if before else state
+        whole.save(self.path / "groups" / (group + SUFFIX))
+        self._remove_checkpoint(group)
+        self._note_finished(whole)
+
+    def write_table(self) -> None:
+        """Write networks.csv."""
+        import pandas
+
+        rows = [row | self.results.get(row["id"], NOT_STARTED) for row in self.spec.rows]
+        table = pandas.DataFrame(rows, columns=list(COLUMNS))
+        atomic_write(self.path / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a further file into the folder."""
+        atomic_write(self.path / name, data)
+
+    # ----------------------------------------------------------------------------------------------- the inside
+
+    def _check_place(self) -> None:
+        """Before a folder is touched: it must be ours, or new."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{str(self.path)!r} is a file; choose a folder to write the run to")
+        if self.path.is_dir() and not (self.path / POPULATION).exists():
+            others = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
+            if others:
+                raise UsageError(
+                    f"{str(self.path)!r} holds other files ({', '.join(others[:3])}) and no {POPULATION}; "
+                    "choose an empty or a new folder"
+                )
+
+    def _check_population(self) -> None:
+        """The folder's population must be contained in the one asked for."""
+        path = self.path / POPULATION
+        if not path.exists():
+            return
+        obstacles = self.spec.obstacles(read_population(path))
+        if obstacles:
+            raise UsageError(
+                f"{str(self.path)!r} holds another population ({'; '.join(obstacles)}); a run can be extended (more "
+                f"seeds, sizes, l2, cells, activations), not changed: choose another folder, or use {str(path)!r} as "
+                "the specification to go on with the one it holds"
+            )
+
+    def _read_results(self) -> None:
+        """What every file says of its networks; a damaged one is found here, before the work."""
+        for group in self.spec.groups:
+            if checkpoint := self.checkpoint(group):
+                self._note_training(checkpoint)
+            if finished := self.finished(group):
+                self._note_finished(finished)
+
+    def _note_training(self, state: TrainingGroup) -> None:
+        losses = state.training_loss()
+        for i, name in enumerate(state.ids):
+            status = Status(int(state.optimizer.status[i])).label
+            done = int(state.optimizer.iteration[i])
+            self.results[name] = NOT_STARTED | {"status": status, "iterations": done, "training_loss": losses[i]}
+
+    def _note_finished(self, state: FinishedGroup) -> None:
+        for i, name in enumerate(state.ids):
+            self.results[name] = {
+                "status": Status(int(state.status[i])).label,
+                "iterations": int(state.iterations[i]),
+                "training_loss": state.training_loss[i],
+                "validation_loss": state.validation_loss[i],
+            }
+
+    def _checked(self, path: Path, state, group: str):
+        """A group's networks, if they are those of this population."""
+        rows = {row["id"]: row for row in self.spec.groups[group]}
+        if not set(state.ids) <= set(rows) or list(state.networks.keys) != keys_of(
+            self.spec, [rows[name] for name in state.ids]
+        ):
+            raise RunError(f"{str(path)!r} holds networks of another population; remove it to train them again")
+        return state
+
+    def _remove_checkpoint(self, group: str) -> None:
+        (self.path / "checkpoints" / (group + SUFFIX)).unlink(missing_ok=True)
+
+    @staticmethod
+    def _make(path: Path) -> None:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+
+class FolderLock:
+    """Held by one process at a time; the system releases it when that process ends, however it ends."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._holder = folder / ".holder"
+        self._lock = filelock.FileLock(folder / ".lock")
+
+    def acquire(self) -> None:
+        """Take the lock at once, or raise `RunError` naming who has it."""
+        try:
+            self._lock.acquire(timeout=0)
+            self._holder.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
+        except filelock.Timeout:
+            raise RunError(
+                f"{str(self._folder)!r} is in use by {self._who()}; wait until it is done, stop it, or choose another "
+                "folder"
+            ) from None
+        except OSError as error:
+            self._lock.release()
+            raise write_error(self._folder, error) from error
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def _who(self) -> str:
+        try:
+            holder = json.loads(self._holder.read_text())
+            return f"process {holder['pid']} on {holder['host']}"
+        except (OSError, ValueError, KeyError):
+            return "another process"
+
+
+def read_population(path) -> dict:
+    """The settings in a run's population.toml; `RunError` where it is damaged or of another schema version."""
+    try:
+        settings = read_toml(path)
+    except UsageError as error:
+        raise RunError(f"{error}; restore it from a copy") from None
+    record = settings.get(RECORD, {})
+    check_schema(path, record.get("schema", "none"))
+    missing = [name for name in PopulationSpec.__dataclass_fields__ if name not in settings]
+    missing += [f"{RECORD}.{name}" for name in ("task", "fingerprint") if name not in record]
+    if missing:
+        raise RunError(f"{str(path)!r} is damaged: {missing[0]} is missing; restore it from a copy")
+    return settings

@@ -1,0 +1,176 @@
+"""A run to read: its table, its networks, their losses and what they do with inputs."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+from .errors import RunError, Status, UsageError
+from .folder import COLUMNS, POPULATION, RECORD, SUFFIX, TABLE, read_population
+from .groups import FinishedGroup
+from .hyperparameters import check_name
+from .networks import Networks
+from .spec import PopulationSpec
+from .tasks import Task
+
+
+class Run:
+    """What is in a run folder, read when asked for; made by `load_run` and `train`.
+
+    path : the folder
+    settings : what was asked, as in `population.toml`
+    """
+
+    def __init__(self, path, task: Task | None = None):
+        self.path = Path(path)
+        if not (self.path / POPULATION).is_file():
+            raise UsageError(
+                f"{str(path)!r} is not a run: it has no {POPULATION}; give the folder that train-population wrote to"
+            )
+        self.settings = read_population(self.path / POPULATION)
+        self._given_task = task
+
+    def __repr__(self) -> str:
+        return f"<Run {str(self.path)!r}: {len(self.table)} networks, task {self.task!r}>"
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.settings[RECORD]["task"]
+
+    @property
+    def threshold(self) -> float | None:
+        """Loss below which a network counts as having learnt the task."""
+        return self.settings[RECORD].get("threshold")
+
+    @cached_property
+    def spec(self) -> PopulationSpec:
+        """What was asked; a `Task` that was given as an object must be given to `load_run` too."""
+        settings = self.settings if self._given_task is None else self.settings | {"task": self._given_task}
+        try:
+            return PopulationSpec.from_settings(settings)
+        except UsageError as error:
+            raise UsageError(f"{str(self.path)!r}: {error}; give its task: load_run(path, task=...)") from None
+
+    @cached_property
+    def table(self) -> pandas.DataFrame:
+        """One row a network: id, cell, activation, n, l2, seed, hyperparameters, status, iterations, losses."""
+        path = self.path / TABLE
+        try:
+            table = pandas.read_csv(path, float_precision="round_trip")
+        except (OSError, ValueError) as error:
+            raise _bad_table(path, error) from error
+        if list(table) != list(COLUMNS):
+            raise _bad_table(path, f"its columns must be {', '.join(COLUMNS)}")
+        return table
+
+    @cached_property
+    def _group_of(self) -> pandas.Series:
+        return self.table.cell + "-" + self.table.activation + "-" + self.table.n.astype(str)
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of the groups: networks of one cell, activation and size."""
+        return list(dict.fromkeys(self._group_of))
+
+    # ------------------------------------------------------------------------------------------------ a group
+
+    def networks(self, group: str) -> Networks:
+        """The group's networks whose training is over, in the order of `group_table(group)`."""
+        return self._finished(group).networks
+
+    def group_table(self, group: str) -> pandas.DataFrame:
+        """The rows of `table` for `networks(group)`, in their order."""
+        return self.table.set_index("id", drop=False).loc[self._finished(group).ids].reset_index(drop=True)
+
+    def losses(self, group: str) -> tuple[np.ndarray, np.ndarray]:
+        """Learning curves of `networks(group)`.
+
+        Returns
+        -------
+        iteration : int64 (R,), iterations done at the end of each window
+        losses : float32 (N, R), mean training loss in the window; NaN after a network diverged
+        """
+        finished = self._finished(group)
+        return finished.loss_curve_iteration, finished.loss_curve
+
+    def status(self, group: str) -> np.ndarray:
+        """`Status` of each of `networks(group)`, int8 (N,)."""
+        return self._finished(group).status
+
+    def rollout(self, group: str, inputs, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
+        """What the group's networks do with some inputs.
+
+        Parameters
+        ----------
+        inputs : (N, B, T, D), or (B, T, D) common to all networks; `spec.resolved_task.probe(B)` makes some
+        device : as for `engines.get`
+
+        Returns
+        -------
+        states (N, B, T, S) after each step, outputs (N, B, T, K), float32
+        """
+        from . import engines
+
+        return engines.get(device).run(self.networks(group), inputs)
+
+    def finished_groups(self) -> list[str]:
+        """Names of the groups with networks whose training is over."""
+        return [group for group in self.groups if self._path(group).exists()]
+
+    def summary(self) -> pandas.DataFrame:
+        """One row a group: how many networks, how many of each status, iterations and median losses.
+
+        `learnt` counts those with a validation loss below the task's threshold.
+        """
+        table = self.table.assign(group=self._group_of)
+        threshold = -np.inf if self.threshold is None else self.threshold
+        rows = []
+        for group, part in table.groupby("group", sort=False):
+            count = {status.label: int((part.status == status.label).sum()) for status in Status}
+            rows.append(
+                {"group": group, "networks": len(part)}
+                | count
+                | {"iterations": int(part.iterations.median())}
+                | {name: part[name].median() for name in ("training_loss", "validation_loss")}
+                | {"worst": part.validation_loss.max(), "learnt": int((part.validation_loss < threshold).sum())}
+            )
+        return pandas.DataFrame(rows)
+
+    def _path(self, group: str) -> Path:
+        return self.path / "groups" / (group + SUFFIX)
+
+    def _finished(self, group: str) -> FinishedGroup:
+        check_name("group", group, tuple(self.groups), f" of {str(self.path)!r}")
+        if not self._path(group).exists():
+            done = self.table.iterations[self._group_of == group]
+            raise RunError(
+                f"group {group!r} of {str(self.path)!r} is not finished ({int(done.max())} of "
+                f"{self.settings['iterations']} iterations); run train-population again to go on"
+            )
+        return FinishedGroup.load(self._path(group))
+
+
+def load_run(path, task: Task | None = None) -> Run:
+    """The run in a folder that `train` or `fastrnn train-population` wrote.
+
+    Parameters
+    ----------
+    path : the folder
+    task : only for a run of a `Task` that was given as an object
+
+    Raises
+    ------
+    UsageError
+        where there is no run
+    RunError
+        where a file is damaged or of another schema version
+    """
+    return Run(path, task)
+
+
+def _bad_table(path, why) -> RunError:
+    return RunError(f"could not read {str(path)!r}: {why}; run train-population again to write it anew")
