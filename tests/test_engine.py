@@ -49,9 +49,7 @@ def test_gradients_against_oracle(engine, cell, activation, shape, masked):
     inputs, targets, mask = random_trials(networks, B, T, seed=B, masked=masked)
     losses, gradients = engine.loss_and_gradients(networks, inputs, targets, mask)
     assert (losses.dtype, losses.shape) == (np.float64, (N,))
-    assert {name: g.shape for name, g in gradients.items()} == {
-        name: p.shape for name, p in networks.arrays.items()
-    }
+    assert {name: g.shape for name, g in gradients.items()} == {name: p.shape for name, p in networks.arrays.items()}
     for i in range(N):
         weights = None if mask is None else mask[i].astype(np.float64)
         value, expected, _ = oracle.loss_and_gradients(
@@ -70,8 +68,7 @@ def test_gradients_are_those_of_the_loss(engine, cell):
     _, gradients = engine.loss_and_gradients(networks, inputs, targets)
     direction = np.random.default_rng(5).normal(size=networks.parameters.shape).astype(np.float32)
     slope = sum(
-        float((g * d).sum())
-        for g, d in zip(gradients.values(), networks.named(direction).values(), strict=True)
+        float((g * d).sum()) for g, d in zip(gradients.values(), networks.named(direction).values(), strict=True)
     )
     ends = []
     for sign in (1, -1):
@@ -127,9 +124,7 @@ def test_padding_of_trials_never_leaks(engine, cell):
 @pytest.mark.parametrize("cell", oracle.CELLS)
 def test_gate_bias_changes_the_loss_of_gated_cells(engine, cell):
     arrays = random_networks(cell, "tanh", 5, 2, 1, N=1).arrays
-    both = [
-        Networks.from_arrays(cell=cell, activation="tanh", gate_bias=k, arrays=arrays) for k in (0.0, 1.0)
-    ]
+    both = [Networks.from_arrays(cell=cell, activation="tanh", gate_bias=k, arrays=arrays) for k in (0.0, 1.0)]
     inputs, targets, _ = random_trials(both[0], 4, 5)
     losses = [engine.loss_and_gradients(networks, inputs, targets)[0][0] for networks in both]
     assert (losses[0] == losses[1]) == (cell == "vanilla")
@@ -508,9 +503,7 @@ def test_bad_calls_are_refused(engine):
     networks = random_networks("vanilla", "tanh", 4, 4, 1, N=2)
     optimizer = Optimizer.start(networks, learning_rate=0.01, iterations=3)
     for call in (lambda: engine.loss(networks, other), lambda: engine.advance(networks, optimizer, other, 1)):
-        with pytest.raises(
-            UsageError, match="task 'flipflop' has 3 inputs and 3 outputs; the networks have 4 and 1"
-        ):
+        with pytest.raises(UsageError, match="task 'flipflop' has 3 inputs and 3 outputs; the networks have 4 and 1"):
             call()
     for bad in (-1, 1.5):
         with pytest.raises(UsageError, match=f"iterations must be a whole number, 0 or more; it is {bad}"):
