@@ -1,7 +1,12 @@
 """The CPU engine's numbers against the oracle: losses, gradients, rollouts, updates; and what it refuses."""
 
 import os
+import subprocess
+import sys
+import threading
+import time
 
+import numba
 import numpy as np
 import oracle
 import pytest
@@ -10,6 +15,7 @@ from samples import KINDS, oracle_parameters, random_networks, random_trials, re
 
 from fastrnn import engines
 from fastrnn.counters import PROBE, TRAINING, VALIDATION
+from fastrnn.engines.cpu.engine import Workspaces
 from fastrnn.engines.cpu.loop import run_network
 from fastrnn.errors import Status, UsageError
 from fastrnn.networks import Networks
@@ -382,8 +388,6 @@ def test_a_compiled_task_and_its_arrays_train_alike(engine, masked):
         if settings[1] == 0:
             mask[:] = 1
 
-    import numba
-
     ramp_compiled = numba.njit(ramp)
     settings = {"slope": 0.5, "masked": int(masked)}
     fast = Task("ramp", D=1, K=1, T=6, trial=trial, settings=settings)
@@ -428,6 +432,74 @@ def test_threads_default_to_the_processors_of_this_process():
     assert engines.get("cpu", threads=3).threads == 3
 
 
+def test_threads_follow_the_affinity_of_the_process():
+    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); from fastrnn import engines"
+    command = [sys.executable, "-c", code + "; print(engines.get('cpu').threads)"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.check_output(command, env=environment, text=True) == "1\n"
+
+
+def test_threads_where_the_system_knows_no_affinity(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    assert engines.get("cpu").threads == 5
+
+
+def test_python_goes_on_while_an_engine_works(engine):
+    """Calls release the interpreter's lock: a progress bar moves, Ctrl-C is seen."""
+    task = get_task("flipflop", steps=50)
+    networks = random_networks("gru", "tanh", 64, 3, 3, N=4)
+    optimizer = Optimizer.start(networks, learning_rate=0.01, iterations=1000)
+    engine.advance(networks, optimizer, task, 1)
+    work = threading.Thread(target=engine.advance, args=(networks, optimizer, task, 40))
+    work.start()
+    turns = 0
+    while work.is_alive():
+        time.sleep(1e-3)
+        turns += 1
+    assert turns > 10
+
+
+def test_two_callers_of_one_engine_wait_for_each_other():
+    """Teams of threads that met halfway would wait for ever."""
+    engine, task = engines.get("cpu", threads=3), get_task("flipflop", steps=11)
+    start = random_networks("vanilla", "tanh", 9, 3, 3, N=1)
+    results = {}
+
+    def caller(name):
+        networks = start.copy()
+        optimizer = Optimizer.start(networks, learning_rate=0.05, iterations=200)
+        for _ in range(20):
+            engine.advance(networks, optimizer, task, 10, batch=64)
+        results[name] = networks.parameters.tobytes()
+
+    callers = [threading.Thread(target=caller, args=(name,), daemon=True) for name in range(2)]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join(timeout=60)
+    assert results[0] == results[1]
+
+
+def test_a_thread_without_memory_fails_the_call(monkeypatch):
+    """Its team does not wait for it, and the engine works again afterwards."""
+    engine, task = engines.get("cpu", threads=3), get_task("flipflop", steps=11)
+    networks = random_networks("vanilla", "tanh", 9, 3, 3, N=1)
+    expected = engine.loss(networks, task, trials=64)
+    take, caller = Workspaces.take, threading.current_thread()
+
+    def failing(self, name, size):
+        if name == "work" and threading.current_thread() is not caller:
+            raise MemoryError("no room")
+        return take(self, name, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspaces, "take", failing)
+        with pytest.raises(MemoryError, match="no room"):
+            engine.loss(networks, task, trials=64)
+    np.testing.assert_array_equal(engine.loss(networks, task, trials=64), expected)
+
+
 def test_auto_says_what_it_took(capsys):
     assert engines.get("auto", threads=1).name in ("cpu", "cuda")
     assert "device auto: " in capsys.readouterr().err
@@ -450,6 +522,14 @@ def test_estimated_time_grows_with_the_work(engine):
     assert engine.seconds_per_iteration("lstm", "tanh", 64, task, 64) > base
     assert engine.seconds_per_iteration("gru", "tanh", 64, task, 128) > base
     assert engine.seconds_per_iteration("gru", "tanh", 64, longer, 64) > base
+
+
+def test_estimated_memory_holds_the_states(engine):
+    """At least what must be kept for the way back: states of a tile of trials, gradients of all parameters."""
+    networks, task = random_networks("gru", "tanh", 64, 3, 3, N=1), get_task("flipflop")
+    held = engine.workspace_bytes(networks, task, 64)
+    assert 4 * (16 * task.T * 64 + networks.count) < held < 1e8
+    assert engine.workspace_bytes(networks, get_task("flipflop", steps=200), 64) > held
 
 
 # --- errors ---

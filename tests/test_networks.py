@@ -27,6 +27,10 @@ def test_named_arrays_are_views_in_the_order_of_the_table(cell):
     assert not np.any(networks.parameters[0] == 7.0)
 
 
+def test_what_a_stack_says_of_itself():
+    assert repr(random_networks("gru", "tanh", 5, 3, 2, N=4)) == "<4 networks: gru tanh, n = 5, D = 3, K = 2>"
+
+
 def test_unknown_attribute():
     with pytest.raises(AttributeError, match="Networks has no attribute 'W_hh'"):
         _ = random_networks("gru", "tanh", 3, 1, 1, N=1).W_hh

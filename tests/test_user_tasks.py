@@ -230,6 +230,23 @@ def test_mistakes_in_what_a_batch_returns(made, message):
         task.draw(KEYS, TRAINING, 0, 5)
 
 
+@pytest.mark.parametrize("weights", [np.zeros((5, 9)), np.full((5, 9), -1.0)])
+def test_a_mask_must_count_something(weights):
+    def batch(rng, settings, trials):
+        return np.zeros((trials, 9, 1)), np.zeros((trials, 9, 1)), weights
+
+    with pytest.raises(UsageError, match="task 'delay': mask must be 0 or greater and somewhere greater than 0"):
+        array_task(batch=batch).draw(KEYS, TRAINING, 0, 5)
+
+
+def test_a_trial_that_fails_is_a_usage_error():
+    def failing(stream, settings, inputs, targets, mask):
+        raise ValueError("no such thing")
+
+    with pytest.raises(UsageError, match=r"task 'delay': the trial function failed: ValueError\('no such thing'\)"):
+        compiled_task(trial=failing).draw(KEYS, TRAINING, 0, 1)
+
+
 def test_a_trial_that_numba_cannot_compile_is_a_usage_error():
     def confused(stream, settings, inputs, targets, mask):
         inputs[:, 0] = "text" + 3
