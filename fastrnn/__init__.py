@@ -33,11 +33,7 @@ def __getattr__(name):
     if name not in _HOMES:
         raise AttributeError(f"module 'fastrnn' has no attribute {name!r}")
     home = _HOMES[name]
-    value = (
-        import_module(f".{name}", __name__)
-        if home is None
-        else getattr(import_module(f".{home}", __name__), name)
-    )
+    value = import_module(f".{name}", __name__) if home is None else getattr(import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
 

@@ -53,6 +53,7 @@ class RunFolder:
     def __init__(self, path, spec: PopulationSpec):
         self.path, self.spec = Path(path), spec
         self.results: dict[str, dict] = {}  # by id, what networks.csv says of it
+        self.done: set[str] = set()  # ids of the networks in the groups' files
         self._lock = FolderLock(self.path)
 
     def __enter__(self) -> RunFolder:
@@ -88,14 +89,17 @@ class RunFolder:
         path = self.path / "checkpoints" / (group + SUFFIX)
         return self._checked(path, TrainingGroup.load(path), group) if path.exists() else None
 
-    def unfinished(self, group: str) -> TrainingGroup | None:
-        """The group's networks that are still to be trained, each as far as it is; None when all are done."""
-        finished, checkpoint = self.finished(group), self.checkpoint(group)
-        done = set(finished.ids) if finished else set()
-        rows = [row for row in self.spec.groups[group] if row["id"] not in done]
-        if not rows:
-            self._remove_checkpoint(group)  # a process was killed between writing one file and removing the other
-            return None
+    def left(self, group: str) -> tuple[list[dict], int]:
+        """Rows of the group's networks that are not finished, and the iterations they have to go together."""
+        rows = [row for row in self.spec.groups[group] if row["id"] not in self.done]
+        results = [self.results.get(row["id"], NOT_STARTED) for row in rows]
+        in_training = [result for result in results if result["status"] == Status.TRAINING.label]
+        return rows, sum(self.spec.iterations - result["iterations"] for result in in_training)
+
+    def unfinished(self, group: str) -> TrainingGroup:
+        """The group's networks that are not finished (at least one), each as far as it is."""
+        rows, _ = self.left(group)
+        checkpoint = self.checkpoint(group)
         begun = set(checkpoint.ids) if checkpoint else set()
         parts = []
         if ids := [row["id"] for row in rows if row["id"] in begun]:
@@ -166,6 +170,8 @@ class RunFolder:
                 self._note_training(checkpoint)
             if finished := self.finished(group):
                 self._note_finished(finished)
+            if not self.left(group)[0]:
+                self._remove_checkpoint(group)  # killed between writing the one file and removing the other
 
     def _note_training(self, state: TrainingGroup) -> None:
         losses = state.training_loss()
@@ -175,6 +181,7 @@ class RunFolder:
             self.results[name] = NOT_STARTED | {"status": status, "iterations": done, "training_loss": losses[i]}
 
     def _note_finished(self, state: FinishedGroup) -> None:
+        self.done.update(state.ids)
         for i, name in enumerate(state.ids):
             self.results[name] = {
                 "status": Status(int(state.status[i])).label,
@@ -226,6 +233,7 @@ class FolderLock:
             raise write_error(self._folder, error) from error
 
     def release(self) -> None:
+        self._holder.unlink(missing_ok=True)
         self._lock.release()
 
     def _who(self) -> str:

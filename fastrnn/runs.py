@@ -34,12 +34,16 @@ class Run:
         self._given_task = task
 
     def __repr__(self) -> str:
-        return f"<Run {str(self.path)!r}: {len(self.table)} networks, task {self.task!r}>"
+        return f"<Run {str(self.path)!r}: {len(self.table)} networks, task {self.task_name!r}>"
 
     @property
-    def task(self) -> str:
-        """The task's name."""
+    def task_name(self) -> str:
         return self.settings[RECORD]["task"]
+
+    @property
+    def task(self) -> Task:
+        """The task, its settings applied."""
+        return self.spec.resolved_task
 
     @property
     def threshold(self) -> float | None:
@@ -78,13 +82,28 @@ class Run:
 
     # ------------------------------------------------------------------------------------------------ a group
 
+    def finished(self, group: str) -> FinishedGroup:
+        """All that the run keeps of the group's networks whose training is over; read from disk at each call."""
+        check_name("group", group, tuple(self.groups), f" of {str(self.path)!r}")
+        if not self._path(group).exists():
+            done = self.table.iterations[self._group_of == group]
+            raise RunError(
+                f"group {group!r} of {str(self.path)!r} is not finished ({int(done.max())} of "
+                f"{self.settings['iterations']} iterations); run train-population again to go on"
+            )
+        return FinishedGroup.load(self._path(group))
+
     def networks(self, group: str) -> Networks:
         """The group's networks whose training is over, in the order of `group_table(group)`."""
-        return self._finished(group).networks
+        return self.finished(group).networks
 
     def group_table(self, group: str) -> pandas.DataFrame:
         """The rows of `table` for `networks(group)`, in their order."""
-        return self.table.set_index("id", drop=False).loc[self._finished(group).ids].reset_index(drop=True)
+        return self.rows(self.finished(group).ids)
+
+    def rows(self, ids: list[str]) -> pandas.DataFrame:
+        """The rows of `table` of those networks, in that order."""
+        return self.table.set_index("id", drop=False).loc[ids].reset_index(drop=True)
 
     def losses(self, group: str) -> tuple[np.ndarray, np.ndarray]:
         """Learning curves of `networks(group)`.
@@ -94,19 +113,15 @@ class Run:
         iteration : int64 (R,), iterations done at the end of each window
         losses : float32 (N, R), mean training loss in the window; NaN after a network diverged
         """
-        finished = self._finished(group)
+        finished = self.finished(group)
         return finished.loss_curve_iteration, finished.loss_curve
-
-    def status(self, group: str) -> np.ndarray:
-        """`Status` of each of `networks(group)`, int8 (N,)."""
-        return self._finished(group).status
 
     def rollout(self, group: str, inputs, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
         """What the group's networks do with some inputs.
 
         Parameters
         ----------
-        inputs : (N, B, T, D), or (B, T, D) common to all networks; `spec.resolved_task.probe(B)` makes some
+        inputs : (N, B, T, D), or (B, T, D) common to all networks; `task.probe(B)` makes some
         device : as for `engines.get`
 
         Returns
@@ -127,7 +142,6 @@ class Run:
         `learnt` counts those with a validation loss below the task's threshold.
         """
         table = self.table.assign(group=self._group_of)
-        threshold = -np.inf if self.threshold is None else self.threshold
         rows = []
         for group, part in table.groupby("group", sort=False):
             count = {status.label: int((part.status == status.label).sum()) for status in Status}
@@ -135,23 +149,29 @@ class Run:
                 {"group": group, "networks": len(part)}
                 | count
                 | {"iterations": int(part.iterations.median())}
-                | {name: part[name].median() for name in ("training_loss", "validation_loss")}
-                | {"worst": part.validation_loss.max(), "learnt": int((part.validation_loss < threshold).sum())}
+                | {f"median_{name}": part[name].median() for name in ("training_loss", "validation_loss")}
+                | {"worst_validation_loss": part.validation_loss.max(), "learnt": int(self._learnt(part).sum())}
             )
         return pandas.DataFrame(rows)
 
+    def report(self) -> dict:
+        """The whole run in numbers that JSON can hold: counts, groups as in `summary`, and the networks that failed."""
+        table = self.table
+        failed = table[table.status == Status.DIVERGED.label]
+        settings = {name: self.settings[name] for name in ("iterations", "batch", "seed")}
+        return (
+            {"run": str(self.path), "task": self.task_name, "threshold": self.threshold, **settings}
+            | {"networks": len(table), "learnt": int(self._learnt(table).sum())}
+            | {status.label: int((table.status == status.label).sum()) for status in Status}
+            | {"groups": self.summary().to_dict("records")}
+            | {"failures": failed[["id", "iterations", "training_loss", "validation_loss"]].to_dict("records")}
+        )
+
+    def _learnt(self, table: pandas.DataFrame) -> pandas.Series:
+        return table.validation_loss < (-np.inf if self.threshold is None else self.threshold)
+
     def _path(self, group: str) -> Path:
         return self.path / "groups" / (group + SUFFIX)
-
-    def _finished(self, group: str) -> FinishedGroup:
-        check_name("group", group, tuple(self.groups), f" of {str(self.path)!r}")
-        if not self._path(group).exists():
-            done = self.table.iterations[self._group_of == group]
-            raise RunError(
-                f"group {group!r} of {str(self.path)!r} is not finished ({int(done.max())} of "
-                f"{self.settings['iterations']} iterations); run train-population again to go on"
-            )
-        return FinishedGroup.load(self._path(group))
 
 
 def load_run(path, task: Task | None = None) -> Run:

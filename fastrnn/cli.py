@@ -1,0 +1,243 @@
+"""The command line: parse, call, print. Results on stdout, everything else on stderr.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some networks diverged, 130 interrupted with everything saved.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+FAILED, USAGE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    name="fastrnn",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="fastrnn")
+
+
+def command(function):
+    """A subcommand whose errors become a line on stderr and an exit code."""
+
+    @functools.wraps(function)
+    def guarded(*args, debug: bool = False, **kwargs):
+        from .errors import FastrnnError, UsageError
+
+        try:
+            code = function(*args, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            _complain(str(interrupt) or "stopped at once; what the last checkpoint saved is kept")
+            code = INTERRUPTED
+        except BrokenPipeError:  # whoever read our output is gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = FAILED
+        except Exception as error:
+            if debug:
+                raise
+            expected = isinstance(error, FastrnnError)
+            _complain(f"error: {error}" if expected else f"error: {_unexpected(error)}")
+            code = USAGE if isinstance(error, UsageError) else FAILED
+        if code:
+            raise typer.Exit(code)
+
+    return app.command()(guarded)
+
+
+@app.callback(invoke_without_command=True)
+def fastrnn(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    r"""Train populations of small recurrent networks and compare their dynamics.
+
+    \b
+    fastrnn train-population --task flipflop     train 24 networks into runs/flipflop
+    fastrnn info runs/flipflop                   see what came of it
+    fastrnn train-population --help              everything that can be chosen
+    """
+    if version:
+        from . import __version__
+
+        print(f"fastrnn {__version__}")
+
+
+@command
+def train_population(
+    task: Annotated[
+        str | None,
+        typer.Option(help="flipflop, cdi, sine, or your own as path/to/file.py:name.  [default: flipflop]"),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="quick: 24 networks, minutes; tiny: a minute at most; paper: 2,880 networks.  [default: quick]"
+        ),
+    ] = None,
+    spec: Annotated[
+        str | None, typer.Option(help="TOML file with any of these settings; options go before it.")
+    ] = None,
+    cells: Annotated[str | None, typer.Option(help="Any of vanilla,ugrnn,gru,lstm.  [default: all]")] = None,
+    activations: Annotated[str | None, typer.Option(help="Any of tanh,relu.  [default: all]")] = None,
+    sizes: Annotated[str | None, typer.Option(help="Numbers of units, such as 64,128.")] = None,
+    l2: Annotated[str | None, typer.Option(help="Weights of the squared parameters, such as 1e-5,1e-3.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Networks of each configuration.")] = None,
+    exclude: Annotated[str | None, typer.Option(help="Kinds to leave out, such as lstm-relu; '' for none.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Training iterations of each network.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Trials an iteration.  [default: 64]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the whole population.  [default: 0]")] = None,
+    gate_bias: Annotated[
+        float | None, typer.Option(help="Constant in the forget or update gate.  [default: 1]")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="A constant of the task, such as steps=50; may be repeated.")
+    ] = None,
+    hyperparameters: Annotated[
+        str | None,
+        typer.Option(
+            help="CSV table with any of the columns cell, activation, n, l2, seed (which networks; empty: any) and "
+            "learning_rate, decay, momentum, clip. The most specific row counts."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Threads of the CPU.  [default: all there are]")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the run.  [default: runs/<task>]")] = None,
+    checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    r"""Train a population, or go on with one.
+
+    The same command goes on where a run was stopped; a larger population (more seeds, sizes, cells ...) extends the
+    one in the folder.
+
+    \b
+    Examples:
+      fastrnn train-population --task flipflop
+      fastrnn train-population --task sine --preset tiny
+      fastrnn train-population --task cdi --cells gru,lstm --sizes 64,128 --seeds 10 --out runs/gated
+      fastrnn train-population --spec my.toml --threads 2
+    """
+    from .spec import PopulationSpec, read_toml
+    from .training import train
+
+    given = {"task": task, "preset": preset, "seeds": seeds, "iterations": iterations}
+    given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias}
+    given |= {"cells": _list(cells, str, "cells"), "activations": _list(activations, str, "activations")}
+    given |= {
+        "sizes": _list(sizes, int, "sizes"),
+        "l2": _list(l2, float, "l2"),
+        "excluded": _list(exclude, str, "exclude"),
+    }
+    settings = read_toml(spec) if spec is not None else {}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    if setting:
+        settings["task_settings"] = settings.get("task_settings", {}) | dict(map(_setting, setting))
+    if hyperparameters is not None:
+        from .hyperparameters import read_rows
+
+        settings["hyperparameters"] = read_rows(hyperparameters)
+    run = train(PopulationSpec.from_settings(settings), out, device, threads, checkpoint_seconds=checkpoint_seconds)
+    return _show(run, as_json)
+
+
+@command
+def info(
+    run: Annotated[str, typer.Argument(help="Folder of the run.")], as_json: Json = False, debug: Debug = False
+) -> int:
+    r"""What is in a run folder: networks and losses by group, and what failed.
+
+    \b
+    Examples:
+      fastrnn info runs/flipflop
+      fastrnn info runs/flipflop --json | jq .groups
+    """
+    from .runs import load_run
+
+    _show(load_run(run), as_json)
+    return 0
+
+
+def _show(run, as_json: bool) -> int:
+    """Print a run; the exit code that it deserves."""
+    report = run.report()
+    if as_json:
+        print(json.dumps(_without_nan(report), indent=2))
+    else:
+        _print_report(run, report)
+    return SOME_FAILED if report["diverged"] else 0
+
+
+def _print_report(run, report: dict) -> None:
+    """For people: a line on the whole, a table of the groups, a list of what failed."""
+    counts = [
+        f"{report[status]:,} {status}" for status in ("trained", "training", "diverged", "untrained") if report[status]
+    ]
+    print(f"{report['run']}: {report['networks']:,} networks on {report['task']}, {', '.join(counts)}")
+    if report["threshold"] is not None:
+        print(f"{report['learnt']:,} learnt the task (validation loss below {report['threshold']:g})")
+    summary = run.summary()
+    if report["threshold"] is None:
+        summary = summary.drop(columns="learnt")
+    empty = [name for name in ("untrained", "training", "diverged") if not summary[name].any()]
+    print(summary.drop(columns=empty).to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.3g}"))
+    for failure in report["failures"]:
+        print(f"diverged: {failure['id']} after {failure['iterations']:,} iterations")
+
+
+def _list(text: str | None, kind, option: str) -> list | None:
+    """Values separated by commas."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return [kind(part) for part in parts]
+    except ValueError:
+        from .errors import UsageError
+
+        words = "whole numbers" if kind is int else "numbers"
+        raise UsageError(f"--{option} must be {words} separated by commas; it is {text!r}") from None
+
+
+def _setting(text: str) -> tuple[str, float]:
+    """Name and value of a task's constant."""
+    from .errors import UsageError
+
+    name, _, value = text.partition("=")
+    for kind in (int, float):
+        try:
+            return name.strip(), kind(value)
+        except ValueError:
+            continue
+    raise UsageError(f"--setting must be name=number, such as steps=50; it is {text!r}")
+
+
+def _without_nan(value):
+    """JSON knows no NaN: null instead."""
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _unexpected(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}; --debug shows where"
+
+
+def _complain(text: str) -> None:
+    print(f"fastrnn: {text}", file=sys.stderr)

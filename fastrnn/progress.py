@@ -1,0 +1,74 @@
+"""What a person sees of long work: messages and a bar on stderr, and a Ctrl-C that waits for a good moment."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+from tqdm import tqdm
+
+BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{postfix}"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after everything was saved; the text says how to go on."""
+
+
+class Progress:
+    """Messages, and a bar where stderr is a terminal; silent with `show=False`.
+
+    Use as a context manager; `start` makes the bar.
+    """
+
+    def __init__(self, show: bool = True):
+        self._show = show
+        self._bar = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def say(self, text: str) -> None:
+        """A line on stderr, above the bar if there is one."""
+        if self._show:
+            tqdm.write(text, file=sys.stderr)
+            sys.stderr.flush()
+
+    def start(self, what: str, total: float) -> None:
+        """Make the bar; `total` in any unit of work."""
+        disable = None if self._show else True  # None: tqdm shows a bar on a terminal only
+        self._bar = tqdm(desc=what, total=total, file=sys.stderr, disable=disable, bar_format=BAR, smoothing=0.1)
+
+    def advance(self, work: float, note: str) -> None:
+        """Move the bar on by some work."""
+        bar = self._bar
+        bar.set_postfix_str(note, refresh=False)
+        bar.update(max(0.0, min(work, bar.total - bar.n)))
+
+
+class Interruption:
+    """Between enter and exit the first Ctrl-C only sets `requested`; the second one stops at once, as ever."""
+
+    def __init__(self):
+        self.requested = False
+        self._before = None
+
+    def __enter__(self) -> Interruption:
+        # only the main thread may choose; where Ctrl-C is ignored (a background job of a script) it stays so
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, number, frame) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("\nstopping after this round; again to stop at once", file=sys.stderr)

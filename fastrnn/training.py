@@ -1,0 +1,272 @@
+"""The one training loop: advance, measure, keep, say."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import engines
+from .errors import Status, UsageError
+from .folder import RunFolder
+from .groups import FinishedGroup, TrainingGroup
+from .plan import Plan, duration, make_plan, work_of
+from .progress import Interrupted, Interruption, Progress
+from .runs import Run, load_run
+from .spec import PopulationSpec
+
+ROUND_SECONDS = 1.5  # between two looks at the clock and at Ctrl-C
+VALIDATION_COST = 3.0  # time of the validation loss in training iterations: more trials, but no way back
+
+
+def train(
+    spec: PopulationSpec,
+    out=None,
+    device: str = "auto",
+    threads: int | None = None,
+    *,
+    checkpoint_seconds: float = 60.0,
+    progress: bool = True,
+) -> Run:
+    """Train a population into a run folder, or go on with what the folder holds.
+
+    The result is the same bits on one kind of processor, whatever the number of threads and however often the
+    training was stopped, killed or extended in between. A network whose loss becomes non-finite is frozen and marked
+    `diverged`; the others go on.
+
+    Parameters
+    ----------
+    spec : what to train; where the folder holds a population already, one that contains it
+    out : the folder, default `runs/<task>`
+    device, threads : as for `engines.get`
+    checkpoint_seconds : how often to save; a kill loses at most so much
+    progress : whether to write messages to stderr, and a bar where it is a terminal
+
+    Raises
+    ------
+    UsageError
+        when the folder holds another population or other files
+    RunError
+        when another process holds the folder, it can't be written, there is no space, or a file is damaged
+    Interrupted
+        after Ctrl-C, a `KeyboardInterrupt`; everything is saved
+
+    >>> import tempfile
+    >>> spec = PopulationSpec("cdi", cells="vanilla", activations="tanh", sizes=4, seeds=2, iterations=3, batch=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = train(spec, folder, "cpu", progress=False)
+    ...     run.table.status.tolist(), run.networks("vanilla-tanh-4")
+    (['trained', 'trained'], <2 networks: vanilla tanh, n = 4, D = 4, K = 1>)
+    """
+    if not isinstance(spec, PopulationSpec):
+        raise UsageError(f"spec must be a PopulationSpec; it is {spec!r}")
+    if not checkpoint_seconds >= 0:
+        raise UsageError(f"checkpoint_seconds must be 0 or more; it is {checkpoint_seconds!r}")
+    out = default_folder(spec) if out is None else Path(out)
+    engine = engines.get(device, threads)
+    with RunFolder(out, spec) as folder, Interruption() as interruption, Progress(progress) as shown:
+        training = Training(folder, engine, shown, interruption, checkpoint_seconds)
+        worked = training.run()
+        run = load_run(out, spec.resolved_task)
+        if worked or not (out / "figures" / "learning_curves.svg").exists():
+            _draw(run, folder)
+    return run
+
+
+def default_folder(spec: PopulationSpec) -> Path:
+    """`runs/<task>`, with nothing in the name that could lead elsewhere.
+
+    >>> default_folder(PopulationSpec("cdi")).as_posix()
+    'runs/cdi'
+    """
+    return Path("runs") / (re.sub(r"[^\w-]+", "_", spec.resolved_task.name).strip("_") or "task")
+
+
+@dataclass
+class Part:
+    """Networks `where` of a group; seconds : for one iteration of all of them on one thread."""
+
+    state: TrainingGroup
+    where: slice
+    seconds: float
+
+
+@dataclass
+class Turn:
+    """Parts that are advanced in one call of the engine, `iterations` at a time."""
+
+    parts: list[Part]
+    iterations: int = 1
+
+    @property
+    def seconds(self) -> float:
+        return sum(part.seconds for part in self.parts)
+
+
+class Training:
+    """Works off what a folder's population still lacks, wave by wave; see `train`."""
+
+    def __init__(self, folder: RunFolder, engine, progress: Progress, interruption: Interruption, checkpoint_seconds):
+        self.folder, self.engine, self.spec = folder, engine, folder.spec
+        self.task = folder.spec.resolved_task
+        self.progress, self.interruption = progress, interruption
+        self.checkpoint_seconds = checkpoint_seconds
+        self.states: dict[str, TrainingGroup] = {}  # groups of the present wave that are not finished
+        self.cost: dict[str, float] = {}  # by group, estimated seconds for one iteration of one network
+        self.saved = time.monotonic()
+
+    @property
+    def processor(self) -> str:
+        """Engine and kind of processor, on which the bits depend."""
+        return f"{self.engine.name} ({self.engine.processor})"
+
+    def run(self) -> bool:
+        """Do all there is to do; whether there was anything."""
+        plan = self.plan()
+        say = self.progress.say
+        if not plan.work:
+            say(f"{self.folder.path}: nothing left to do, all {len(self.spec):,} networks are there")
+            return False
+        say(f"{self.task.name} into {self.folder.path}: {plan}")
+        plan.check_disk(self.folder.path)
+        self.cost = {work.name: work.seconds for work in plan.work}
+        self.warm_up(plan)
+        start = self.saved = time.monotonic()
+        self.progress.start("training", max(sum(work.iterations * work.seconds for work in plan.work), 1e-9))
+        for wave in plan.waves:
+            self.train_wave([work.name for work in wave])
+        say(f"done in {duration(time.monotonic() - start)}")
+        return True
+
+    def plan(self) -> Plan:
+        """What is left to do and what it will take."""
+        left = {group: self.folder.left(group) for group in self.spec.groups}
+        work = [work_of(group, *todo, self.spec, self.engine) for group, todo in left.items() if todo[0]]
+        return make_plan(work, self.spec, self.engine)
+
+    def warm_up(self, plan: Plan) -> None:
+        """Compile the kinds there are to train, before the clock starts."""
+        kinds = list(dict.fromkeys((work.cell, work.activation) for work in plan.work))
+        for i, (cell, activation) in enumerate(kinds, 1):
+            self.stop_if_asked()
+            start = time.monotonic()
+            self.engine.warm_up(cell, activation)
+            if (took := time.monotonic() - start) > 0.5:
+                self.progress.say(f"compiled {cell} {activation} in {took:.1f} s ({i} of {len(kinds)})")
+
+    # ----------------------------------------------------------------------------------------------- one wave
+
+    def train_wave(self, groups: list[str]) -> None:
+        """Train some groups together until all of them are finished."""
+        self.states = {group: self.folder.unfinished(group) for group in groups}
+        for group, state in self.states.items():
+            self._note_processor(group, state)
+        turns = self._turns()
+        self._finish()
+        while self.states:
+            for turn in turns:
+                self.advance(turn)
+                self._finish()
+                self.stop_if_asked()
+                if time.monotonic() - self.saved >= self.checkpoint_seconds:
+                    self.save()
+
+    def advance(self, turn: Turn) -> None:
+        """One round: some iterations of the turn's networks."""
+        parts = [part for part in turn.parts if part.state.in_training]
+        if not parts:
+            return
+        start = time.monotonic()
+        stacks = [(part.state.networks[part.where], part.state.optimizer[part.where]) for part in parts]
+        before = [optimizer.iteration.copy() for _, optimizer in stacks]
+        all_losses = self.engine.advance_all(stacks, self.task, turn.iterations, self.spec.batch)
+        work = 0.0
+        for part, (_, optimizer), first, losses in zip(parts, stacks, before, all_losses, strict=True):
+            part.state.record(part.where, first, losses)
+            per_network = part.seconds / len(first)
+            work += per_network * float((optimizer.iteration - first).sum())
+        finite = np.concatenate([losses[np.isfinite(losses)] for losses in all_losses])
+        self.progress.advance(work, f", median loss {np.median(finite):.3g}" if len(finite) else "")
+        elapsed = max(time.monotonic() - start, 1e-6)
+        turn.iterations = max(1, min(round(turn.iterations * ROUND_SECONDS / elapsed), 4 * turn.iterations))
+
+    def save(self) -> None:
+        """Write checkpoints of the groups in training, and the table."""
+        for group, state in self.states.items():
+            self.folder.save_checkpoint(group, state)
+        if self.states:
+            self.folder.write_table()
+        self.saved = time.monotonic()
+
+    def stop_if_asked(self) -> None:
+        """After Ctrl-C save everything and raise `Interrupted`."""
+        if self.interruption.requested:
+            self.save()
+            where = str(self.folder.path)
+            raise Interrupted(f"interrupted; everything is saved in {where!r}: the same command goes on from there")
+
+    def _turns(self) -> list[Turn]:
+        """Parts of the wave's groups so that one iteration of a turn takes no longer than a round should."""
+        budget = ROUND_SECONDS * self.engine.threads
+        turns = [Turn([])]
+        for group, state in self.states.items():
+            cost, start, count = self.cost[group], 0, len(state.ids)
+            while start < count:
+                room = int((budget - turns[-1].seconds) / cost)
+                if room < 1 and turns[-1].parts:
+                    turns.append(Turn([]))
+                    continue
+                stop = min(count, start + max(room, 1))
+                turns[-1].parts.append(Part(state, slice(start, stop), cost * (stop - start)))
+                start = stop
+        for turn in turns:
+            turn.iterations = max(1, int(budget / turn.seconds / 4))  # a short first round: the estimate may be wrong
+        return turns
+
+    def _finish(self) -> None:
+        """Validate and put away the groups whose training is over."""
+        for group, state in list(self.states.items()):
+            if state.in_training:
+                continue
+            finished = FinishedGroup.of(state, self._validation_loss(group, state))
+            del self.states[group]
+            self.folder.save_finished(group, finished)
+            self.folder.write_table()
+            self.progress.say(f"{group}: {describe(finished)}")
+
+    def _validation_loss(self, group: str, state: TrainingGroup) -> np.ndarray:
+        """Loss of each network on its validation trials, float64 (N,)."""
+        step = max(self.engine.threads, int(ROUND_SECONDS * self.engine.threads / (VALIDATION_COST * self.cost[group])))
+        losses = []
+        for start in range(0, len(state.ids), step):
+            self.stop_if_asked()
+            losses.append(self.engine.loss(state.networks[start : start + step], self.task))
+        return np.concatenate(losses)
+
+    def _note_processor(self, group: str, state: TrainingGroup) -> None:
+        """Record what trains the group, with a warning where something else began it."""
+        if state.engines and state.engines[-1] != self.processor:
+            self.progress.say(
+                f"warning: {group} was trained on {state.engines[-1]} so far and goes on on {self.processor}: the "
+                "results will be sound, but not the same bits as on one kind of processor"
+            )
+        state.engines = tuple(dict.fromkeys((*state.engines, self.processor)))
+
+
+def describe(finished: FinishedGroup) -> str:
+    """How a group's training ended, in words."""
+    counts = [f"{int((finished.status == s).sum())} {s.label}" for s in Status if (finished.status == s).any()]
+    loss = finished.validation_loss[np.isfinite(finished.validation_loss)]
+    return ", ".join(counts) + (f", median validation loss {np.median(loss):.3g}" if len(loss) else "")
+
+
+def _draw(run: Run, folder: RunFolder) -> None:
+    """Write the figure of the learning curves."""
+    from .figures.figure import render
+    from .figures.learning_curves import learning_curves
+
+    for suffix, data in render(learning_curves(run)).items():
+        folder.write(f"figures/learning_curves.{suffix}", data)
