@@ -5,6 +5,8 @@ import pytest
 from samples import KINDS, random_networks, random_trials
 
 from fastrnn import engines
+from fastrnn.counters import TRAINING
+from fastrnn.engines.cpu.engine import Workspaces
 from fastrnn.errors import Status
 from fastrnn.networks import Networks
 from fastrnn.optimizer import Optimizer
@@ -98,6 +100,31 @@ def test_losses_gradients_and_rollouts_on_many_threads(one, many, task):
 
 def test_again(two, task):
     assert trained(two, task, *population()) == trained(two, task, *population())
+
+
+@pytest.mark.parametrize("engine_name", ["one", "many"])
+@pytest.mark.parametrize(("cell", "activation"), KINDS)
+def test_what_a_workspace_held_before_is_of_no_consequence(request, monkeypatch, task, engine_name, cell, activation):
+    """Every array of every thread full of NaN before each network."""
+    engine = request.getfixturevalue(engine_name)
+    trials = random_trials(population(cell, activation)[0], BATCH, 6, masked=True)
+
+    def everything():
+        networks, optimizer = population(cell, activation)
+        losses, gradients = engine.loss_and_gradients(networks, *trials)
+        arrays = [losses, *gradients.values(), *engine.run(networks, trials[0]), engine.loss(networks, task, trials=40)]
+        return trained(engine, task, networks, optimizer), [array.tobytes() for array in arrays]
+
+    expected = everything()
+    take = Workspaces.take
+
+    def poisoned(self, name, size):
+        array = take(self, name, size)
+        array[:] = np.nan
+        return array
+
+    monkeypatch.setattr(Workspaces, "take", poisoned)
+    assert everything() == expected
 
 
 # --- grouping ---
@@ -213,19 +240,27 @@ def test_a_diverged_network_is_frozen_where_it_was(two, task):
     ("kind", "fails_at"), [("loss", 2), ("loss", 6), ("gradient", 0), ("gradient", 2), ("gradient", 6)]
 )
 def test_divergence_in_one_go_or_in_pieces(one, kind, fails_at):
-    """A loss that is not finite; a finite loss with a gradient that overflows float32."""
+    """A loss that is not finite; a finite loss (states of 1e30, read out as 1e10) with a gradient beyond float32."""
 
     def trial(stream, settings, inputs, targets, mask):
-        inputs[:] = 1.0
+        targets[:] = 1.0
         if stream.iteration == np.uint64(settings[0]):
-            targets[:] = np.float32(np.nan) if settings[1] == 0 else np.float32(3e38)
+            if settings[1] == 0:
+                targets[:] = np.nan
+            else:
+                inputs[:] = 1e30
 
     task = Task("burst", D=3, K=3, T=11, trial=trial, settings={"at": fails_at, "huge": int(kind == "gradient")})
-    start, _ = population()
-    start.parameters[:] += 0.1
+    start, _ = population("vanilla", "relu")
+    start.W_rec[:], start.W_in[:], start.W_out[:] = 0.0, 1.0, 1e-20
+    if kind == "gradient":
+        loss, gradients = one.loss_and_gradients(start[0], *task.draw(start.keys[:1], TRAINING, fails_at, BATCH))
+        assert np.isfinite(loss[0])
+        assert not np.isfinite(gradients["W_out"]).all()
     results = []
     for counts in ([7], [3, 4], [1] * 7):
         networks, optimizer = start.copy(), population()[1]
+        optimizer.velocity = np.zeros_like(networks.parameters)
         parts = [one.advance(networks, optimizer, task, count, batch=BATCH) for count in counts]
         losses = np.concatenate(parts, axis=1)
         assert optimizer.status.tolist() == [Status.DIVERGED] * N
