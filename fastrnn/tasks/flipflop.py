@@ -20,15 +20,15 @@ def trial(stream, settings, inputs, targets, mask):
     steps, channels = inputs.shape
     raw = np.empty(steps * channels, np.uint32)
     words(stream, raw)
-    limit = np.int64(settings[2] * 2.0**32)
+    limit = np.uint32(min(settings[2] * 2.0**32, 2.0**32 - 1.0))
+    half = np.uint32(limit >> np.uint32(1))
     flat = inputs.reshape(steps * channels)
-    held = targets.reshape(steps * channels)
-    for e in range(channels):
-        flat[e] = np.float32(1.0) if raw[e] >= np.uint32(0x80000000) else np.float32(-1.0)
-        held[e] = flat[e]
-    for e in range(channels, steps * channels):
-        word = np.int64(raw[e])
-        sign = np.float32(1.0) if 2 * word < limit else np.float32(-1.0)
-        flat[e] = sign if word < limit else np.float32(0.0)
-    for e in range(channels, steps * channels):
-        held[e] = flat[e] if flat[e] != np.float32(0.0) else held[e - channels]
+    for e in range(steps * channels):
+        sign = np.float32(1.0) if raw[e] < half else np.float32(-1.0)
+        flat[e] = sign if raw[e] < limit else np.float32(0.0)
+    for j in range(channels):
+        inputs[0, j] = np.float32(1.0) if raw[j] >= np.uint32(0x80000000) else np.float32(-1.0)
+        memory = inputs[0, j]
+        for t in range(steps):
+            memory = inputs[t, j] if inputs[t, j] != np.float32(0.0) else memory
+            targets[t, j] = memory

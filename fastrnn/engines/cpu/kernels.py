@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import namedtuple
 from typing import NamedTuple
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -241,6 +241,34 @@ def four_dots(typing_context, a, a_row, b, size, out, out_row):
     return signature, generate
 
 
+@intrinsic
+def weigh_errors(typing_context, error, target, mask, bias, size):
+    """error = mask * (error + bias - target), 0 where mask is 0; returns the sum of mask * squared error, float32.
+
+    All (size,), a multiple of LANES.
+    """
+    signature = types.float32(*(ADDRESS,) * 5)
+
+    def generate(context, builder, signature, arguments):
+        error, target, mask, bias, size = arguments
+
+        def body(k, sums):
+            u = builder.mul(k, INT64(LANES))
+            places = [element(builder, base, u) for base in (error, target, mask, bias)]
+            e, y, m, b = (Vector(builder, load(builder, place)) for place in places)
+            off = e + b - y
+            counts = builder.fcmp_unordered("!=", m.value, ZERO)
+            weighted = m * off
+            store(builder, builder.select(counts, weighted.value, ZERO), places[0])
+            squared = builder.select(counts, (weighted * off).value, ZERO)
+            return [(Vector(builder, sums[0]) + Vector(builder, squared)).value]
+
+        sums = accumulate_over(builder, builder.sdiv(size, INT64(LANES)), [ZERO], body)
+        return sum_lanes(builder, sums[0])
+
+    return signature, generate
+
+
 # ------------------------------------------------------------------------------------------------- pointwise stages
 
 
@@ -336,7 +364,40 @@ forward_first, forward_second = make_stage("forward", 0), make_stage("forward", 
 backward_first, backward_second = make_stage("backward", 0), make_stage("backward", 1)
 
 
-# ------------------------------------------------------------------------------------------------------ thread teams
+# ------------------------------------------------------------------------------------------------------------ threads
+
+FLUSH = 0x8040  # bits of the x86 control word: operands and results below the normal float32 count as zero
+ON_X86 = binding.get_process_triple().startswith(("x86_64", "i686"))
+
+
+@intrinsic
+def float_mode(typing_context, mode):
+    """Set the thread's floating-point control word, or add the bits of `FLUSH` to it if `mode` is negative.
+
+    Returns what it was. Gradients that fade over hundreds of steps pass through denormal numbers, on which a processor
+    is a hundred times slower. Does nothing but on x86.
+    """
+
+    def generate(context, builder, signature, arguments):
+        if not ON_X86:
+            return arguments[0]
+        word = ir.IntType(32)
+        place = cgutils.alloca_once(builder, word)
+        pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type])
+        read, write = (
+            cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}")
+            for name in ("stmxcsr", "ldmxcsr")
+        )
+        builder.call(read, [pointer])
+        before = builder.load(place)
+        given = builder.trunc(arguments[0], word)
+        add = builder.icmp_signed("<", arguments[0], INT64(0))
+        builder.store(builder.select(add, builder.or_(before, word(FLUSH)), given), place)
+        builder.call(write, [pointer])
+        return builder.zext(before, INT64)
+
+    return types.int64(types.int64), generate
 
 
 @intrinsic

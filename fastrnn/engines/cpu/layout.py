@@ -59,6 +59,7 @@ class Layout(NamedTuple):
     at_error: int
     at_target: int
     at_mask: int
+    at_bias: int
     at_trial: int
     work_size: int
 
@@ -82,7 +83,7 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int) -> Layou
     """Layout of one network of a kind and of the workspace of the thread that works on it."""
     cell = get_cell(cell_name)
     units, outputs = round_up(n, LANES), round_up(K, 4)
-    rows = min(TILE, round_up(B, 8))
+    rows = min(TILE, round_up(B, 8))  # rows * outputs is a multiple of any LANES
     tiles = -(-B // rows)
     depth = units + D + 1
     panel_rows = round_up(depth, 4)
@@ -115,8 +116,9 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int) -> Layou
         "dcell": rows * units * two,
         "drh": rows * units * bool(second),
         "error": T * rows * outputs,
-        "target": T * rows * K,
-        "mask": T * rows,
+        "target": T * rows * outputs,
+        "mask": T * rows * outputs,
+        "bias": rows * outputs,
         "trial": T * (D + K + 1),
     }
     at, position = {}, 0

@@ -6,8 +6,8 @@ import numpy as np
 
 from ...compiled import compiled, part
 from ...tasks.task import call_trial
-from .kernels import meet
-from .tiles import call_tile, place_trial, repeat_trial
+from .kernels import float_mode, meet
+from .tiles import call_tile, place_trial, prepare_workspace, repeat_trial
 
 TRAIN, GRADIENTS, EVALUATE = range(3)
 MEETINGS, ABANDONED, DIVERGED, STOPPED_AT = range(4)  # places in `control`, int64
@@ -37,18 +37,22 @@ def transpose(source, packed, transposed):
 
 @part
 def load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, targets, mask, work):
-    """Trials of one tile into the workspace: drawn by the function at address `task`, or from the arrays if it is 0."""
+    """Trials of one tile into the workspace: drawn by the function at address `task`, or from the arrays if it is 0.
+
+    Returns the sum of the mask.
+    """
     T, D, K = layout.T, layout.D, layout.K
     at = layout.at_trial
     one_input = work[at : at + T * D].reshape(T, D)
     one_target = work[at + T * D : at + T * (D + K)].reshape(T, K)
     one_mask = work[at + T * (D + K) : at + T * (D + K + 1)]
+    weight = 0.0
     for row in range(layout.rows):
         trial = tile * layout.rows + row
         if trial >= layout.trials:
             repeat_trial(layout, work, row)
         elif task == 0:
-            place_trial(layout, work, row, inputs[trial], targets[trial], mask[trial])
+            weight += place_trial(layout, work, row, inputs[trial], targets[trial], mask[trial])
         else:
             one_input[:] = np.float32(0.0)
             one_target[:] = np.float32(0.0)
@@ -68,7 +72,8 @@ def load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, tar
                 D,
                 K,
             )
-            place_trial(layout, work, row, one_input, one_target, one_mask)
+            weight += place_trial(layout, work, row, one_input, one_target, one_mask)
+    return weight
 
 
 @part
@@ -119,7 +124,7 @@ def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work
         if mode != EVALUATE:
             gradients[s] = np.float32(0.0)
         for tile in range(s * layout.tiles // layout.slices, (s + 1) * layout.tiles // layout.slices):
-            load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, targets, mask, work)
+            sums[s, 1] += load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, targets, mask, work)
             call_tile(
                 tile_address,
                 gate_bias,
@@ -183,6 +188,8 @@ def run_network(
     network = (packed, transposed, gradients)
     learning_rate, decay, momentum, clip, l2, decay_steps = hyperparameters
     meeting = 0
+    mode_before = float_mode(-1)
+    prepare_workspace(layout, work)
     if rank == 0:
         pack(position, parameters, packed)
         if mode == TRAIN:
@@ -218,3 +225,4 @@ def run_network(
     if rank == 0 and mode == TRAIN:
         unpack(position, packed, parameters)
         unpack(position, packed_velocity, velocity)
+    float_mode(mode_before)

@@ -26,6 +26,7 @@ from .kernels import (
     multiply_packed,
     multiply_rows,
     multiply_transposed,
+    weigh_errors,
 )
 from .layout import RECORD
 
@@ -43,9 +44,7 @@ def tile_address(cell: str, activation: str) -> int:
         layout = numba.carray(layouts, (1,))[0]
         parameters = numba.carray(packed, (layout.packed_size,))
         workspace = numba.carray(work, (layout.work_size,))
-        loss, weight = forward_tile(kind(gate_bias), layout, parameters, workspace)
-        sums[0] += loss
-        sums[1] += weight
+        sums[0] += forward_tile(kind(gate_bias), layout, parameters, workspace)
         if backward:
             back = numba.carray(transposed, (layout.units * (layout.first_columns + layout.second_columns),))
             total = numba.carray(gradient, (layout.packed_size,))
@@ -63,8 +62,7 @@ _kept_alive: list = []  # an address must stay valid as long as the process
 def call_tile(typing_context, address, gate_bias, layouts, packed, transposed, work, gradient, sums, backward):
     """Run the tile in `work` forward and, if `backward`, back; arrays by address.
 
-    Adds the sum of mask * squared error and the sum of mask to sums[0] and sums[1], the tile's gradient of half the
-    unscaled loss to `gradient`.
+    Adds the sum of mask * squared error to sums[0], the tile's gradient of half of it to `gradient`.
     """
     signature = types.void(types.intp, types.float64, *(types.intp,) * 6, types.int64)
 
@@ -104,22 +102,42 @@ def streams_at(layout, work, t, slot):
 
 
 @part
+def prepare_workspace(layout, work):
+    """What stays the same for all tiles: the ones that meet the bias and the zeros beside inputs and outputs."""
+    for step_row in range(layout.T * layout.rows):
+        for j in range(layout.units + layout.D, layout.state_row):
+            value = np.float32(1.0) if j == layout.units + layout.D else np.float32(0.0)
+            work[layout.at_h + step_row * layout.state_row + j] = value
+            if layout.second_columns:
+                work[layout.at_operand + step_row * layout.state_row + j] = value
+        for k in range(layout.outputs):
+            work[layout.at_error + step_row * layout.outputs + k] = np.float32(0.0)
+            work[layout.at_target + step_row * layout.outputs + k] = np.float32(0.0)
+            work[layout.at_mask + step_row * layout.outputs + k] = np.float32(0.0)
+
+
+@part
 def place_trial(layout, work, row, inputs, targets, mask):
-    """Put one trial's inputs (T, D), targets (T, K) and mask (T,) into row `row` of the tile."""
+    """Put a trial (inputs (T, D), targets (T, K), mask (T,)) into row `row` of the tile; returns the sum of its mask."""
+    D, K, second = layout.D, layout.K, layout.second_columns
+    to_input, to_operand = layout.rows * layout.state_row, layout.at_operand - layout.at_h
+    to_output = layout.rows * layout.outputs
+    at_input = layout.at_h + row * layout.state_row + layout.units
+    at_target, at_mask = layout.at_target + row * layout.outputs, layout.at_mask + row * layout.outputs
+    weight = 0.0
     for t in range(layout.T):
-        at = layout.at_h + (t * layout.rows + row) * layout.state_row + layout.units
-        for d in range(layout.D):
-            work[at + d] = inputs[t, d]
-        work[at + layout.D] = np.float32(1.0)
-        for d in range(layout.D + 1, layout.state_row - layout.units):
-            work[at + d] = np.float32(0.0)
-        if layout.second_columns:
-            shift = layout.at_operand - layout.at_h
-            for d in range(layout.state_row - layout.units):
-                work[at + shift + d] = work[at + d]
-        for k in range(layout.K):
-            work[layout.at_target + (t * layout.rows + row) * layout.K + k] = targets[t, k]
-        work[layout.at_mask + t * layout.rows + row] = mask[t]
+        for d in range(D):
+            work[at_input + d] = inputs[t, d]
+            if second:
+                work[at_input + to_operand + d] = inputs[t, d]
+        for k in range(K):
+            work[at_target + k] = targets[t, k]
+            work[at_mask + k] = mask[t]
+        weight += mask[t]
+        at_input += to_input
+        at_target += to_output
+        at_mask += to_output
+    return weight
 
 
 @part
@@ -128,58 +146,38 @@ def repeat_trial(layout, work, row):
     for t in range(layout.T):
         step_row = t * layout.rows + row
         at = step_row * layout.state_row
-        for j in range(layout.units, layout.state_row):
+        for j in range(layout.units, layout.units + layout.D):
             work[layout.at_h + at + j] = work[layout.at_h + at - layout.state_row + j]
             if layout.second_columns:
                 work[layout.at_operand + at + j] = work[layout.at_operand + at - layout.state_row + j]
         for k in range(layout.K):
-            target = layout.at_target + step_row * layout.K + k
-            work[target] = work[target - layout.K]
-        work[layout.at_mask + step_row] = np.float32(0.0)
+            work[layout.at_target + step_row * layout.outputs + k] = np.float32(0.0)
+            work[layout.at_mask + step_row * layout.outputs + k] = np.float32(0.0)
 
 
 @part
-def place_initial_state(layout, packed, work):
-    """The trainable initial state in every row."""
+def place_parameters(layout, packed, work):
+    """The trainable initial state and the output bias in every row."""
     for row in range(layout.rows):
         for u in range(layout.units):
             work[layout.at_h + row * layout.state_row + u] = packed[layout.packed_h0 + u]
             if layout.cell_states:
                 work[layout.at_cell + row * layout.units + u] = packed[layout.packed_h0 + layout.units + u]
-
-
-@part
-def step_error(layout, packed, work, t):
-    """Replace outputs without bias by mask * (output - target); returns (sum of mask * squared error, sum of mask)."""
-    loss = 0.0
-    weight = 0.0
-    for row in range(layout.rows):
-        m = work[layout.at_mask + t * layout.rows + row]
-        at = layout.at_error + (t * layout.rows + row) * layout.outputs
-        for k in range(layout.K):
-            target = work[layout.at_target + (t * layout.rows + row) * layout.K + k]
-            error = work[at + k] + packed[layout.packed_b_out + k] - target
-            if m == np.float32(0.0):
-                error = np.float32(0.0)
-            loss += np.float64(m) * np.float64(error) * np.float64(error)
-            work[at + k] = m * error
-        for k in range(layout.K, layout.outputs):
-            work[at + k] = np.float32(0.0)
-        weight += np.float64(m)
-    return loss, weight
+        for k in range(layout.outputs):
+            work[layout.at_bias + row * layout.outputs + k] = packed[layout.packed_b_out + k]
 
 
 @part
 def forward_tile(kind, layout, packed, work):
     """Run the tile's trials from step 0; states, gates and errors stay in the workspace.
 
-    Returns (sum of mask * squared error over trials, steps and outputs, sum of mask).
+    Returns the sum of mask * squared error over trials, steps and outputs.
     """
-    weights = packed.ctypes.data
+    weights, base = packed.ctypes.data, work.ctypes.data
     gate_bias = np.float32(kind.gate_bias)
-    place_initial_state(layout, packed, work)
+    place_parameters(layout, packed, work)
+    step_outputs = layout.rows * layout.outputs
     loss = 0.0
-    weight = 0.0
     for t in range(layout.T):
         s = streams_at(layout, work, t, 0)
         multiply_packed(
@@ -209,7 +207,7 @@ def forward_tile(kind, layout, packed, work):
                 False,
             )
             forward_second(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
-        error = work.ctypes.data + 4 * (layout.at_error + t * layout.rows * layout.outputs)
+        error = base + 4 * (layout.at_error + t * step_outputs)
         for row in range(0, layout.rows, 4):
             for k in range(layout.K):
                 four_dots(
@@ -220,10 +218,14 @@ def forward_tile(kind, layout, packed, work):
                     error + 4 * (row * layout.outputs + k),
                     layout.outputs,
                 )
-        step_loss, step_weight = step_error(layout, packed, work, t)
-        loss += step_loss
-        weight += step_weight
-    return loss, weight
+        loss += weigh_errors(
+            error,
+            base + 4 * (layout.at_target + t * step_outputs),
+            base + 4 * (layout.at_mask + t * step_outputs),
+            base + 4 * layout.at_bias,
+            step_outputs,
+        )
+    return loss
 
 
 @part
