@@ -1,0 +1,72 @@
+"""What the README shows: its Python runs, its commands and options exist, its map is that of the sources."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastrnn
+from fastrnn.cells import CELLS
+from fastrnn.tasks import TASKS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    """Text of the code blocks of one language."""
+    every = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for name, text in every if name == language]
+
+
+def section(title):
+    return README.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def test_the_python_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train, gradients, echo = blocks("python")
+    names = {}
+    for block in (train, gradients):
+        exec(compile(block, "README.md", "exec"), names)
+    assert "gru-tanh-16-1e-05-0" in capsys.readouterr().out
+    assert names["states"].shape == (2, 8, 100, 16)
+    assert names["again"].table.equals(names["run"].table)
+    (tmp_path / "echo.py").write_text(echo)
+    spec = fastrnn.PopulationSpec("echo.py:echo", cells=("gru",), sizes=(8,), seeds=1, iterations=5)
+    assert set(fastrnn.train(spec, out="runs/echo").table.status) == {"trained"}
+
+
+def help_of(*command):
+    return subprocess.check_output([sys.executable, "-m", "fastrnn", *command, "--help"], cwd=ROOT, text=True)
+
+
+def test_the_commands_exist_with_their_options_and_none_is_left_out():
+    commands = re.findall(r"^  (\w[\w-]*)  ", help_of().split("Commands:")[1], re.MULTILINE)
+    text = " ".join(blocks("sh")).replace("\\\n", " ")
+    shown = re.findall(r"fastrnn (\w[\w-]*)([^#\n]*)", text)
+    assert {name for name, _ in shown} == set(commands)
+    options = {name: set(re.findall(r"--[a-z0-9-]+", help_of(name))) for name in commands}
+    for name, rest in shown:
+        assert set(re.findall(r"--[a-z0-9-]+", rest)) <= options[name]
+
+
+@pytest.mark.parametrize(("title", "names"), [("Cells", CELLS), ("Tasks", TASKS)])
+def test_the_tables_name_everything(title, names):
+    assert set(re.findall(r"^\| `(\w+)` \|", section(title), re.MULTILINE)) == set(names)
+
+
+def test_the_settings_of_the_tasks_are_named():
+    for name, task in TASKS.items():
+        (row,) = re.findall(rf"^\| `{name}` .*$", README, re.MULTILINE)
+        assert re.findall(r"`(\w+)`", row)[1:] == list(task.settings)
+
+
+def test_the_map_is_complete():
+    (text,) = (block for block in blocks("") if "counters.py" in block)
+    mapped = set(re.findall(r"^  ([\w/]+(?:\.py)?)", text, re.MULTILINE))
+    there = {path.name for path in (ROOT / "fastrnn").glob("*.py") if not path.name.startswith("__")}
+    there |= {path.parent.name + "/" for path in (ROOT / "fastrnn").glob("*/__init__.py")}
+    assert {name.replace("engines/cpu/", "engines/") for name in mapped} == there
