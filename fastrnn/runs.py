@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from functools import cached_property
 from pathlib import Path
 
@@ -64,12 +65,16 @@ class Run:
         """One row a network: id, cell, activation, n, l2, seed, hyperparameters, status, iterations, losses."""
         path = self.path / TABLE
         try:
-            table = pandas.read_csv(path, float_precision="round_trip")
-        except (OSError, ValueError) as error:
-            raise _bad_table(path, error) from error
-        if list(table) != list(COLUMNS):
-            raise _bad_table(path, f"its columns must be {', '.join(COLUMNS)}")
-        return table
+            with open(path, newline="", encoding="utf-8") as file:
+                columns, *lines = list(csv.reader(file))
+            if columns != list(COLUMNS):
+                raise ValueError(f"its columns must be {', '.join(COLUMNS)}")
+            rows = [[_value(*field) for field in zip(columns, line, strict=True)] for line in lines]
+        except (OSError, ValueError, csv.Error) as error:
+            raise RunError(
+                f"could not read {str(path)!r}: {error}; run train-population again to write it anew"
+            ) from error
+        return pandas.DataFrame(rows, columns=columns)
 
     @cached_property
     def _group_of(self) -> pandas.Series:
@@ -192,5 +197,8 @@ def load_run(path, task: Task | None = None) -> Run:
     return Run(path, task)
 
 
-def _bad_table(path, why) -> RunError:
-    return RunError(f"could not read {str(path)!r}: {why}; run train-population again to write it anew")
+def _value(column: str, text: str):
+    """A field of networks.csv, numbers to the bit; an empty one is NaN."""
+    if column in ("id", "cell", "activation", "status"):
+        return text
+    return int(text) if column in ("n", "seed", "iterations") else float(text or "nan")
