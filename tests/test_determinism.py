@@ -272,6 +272,22 @@ def test_divergence_in_one_go_or_in_pieces(one, kind, fails_at):
     assert results[0] == results[1] == results[2]
 
 
+def test_an_array_task_diverges_in_one_go_or_in_pieces(one):
+    def batch(rng, settings, trials):
+        inputs = rng.normal(size=(trials, 4, 3))
+        return inputs, np.cumsum(inputs, axis=1)
+
+    task = Task("sums", D=3, K=3, T=4, batch=batch)
+    results = []
+    for counts in ([7], [3, 4], [1] * 7):
+        networks, optimizer = diverging(1)
+        parts = [one.advance(networks, optimizer, task, count, batch=BATCH) for count in counts]
+        assert [i for i in range(N) if optimizer.status[i] == Status.DIVERGED] == [1]
+        assert 0 < optimizer.iteration[1] < 7
+        results.append(bits(networks, optimizer, np.concatenate(parts, axis=1)))
+    assert results[0] == results[1] == results[2]
+
+
 def test_non_finite_weights_diverge_at_once(two, task):
     networks, optimizer = population(count=3)
     networks.parameters[1, 5] = np.inf

@@ -118,7 +118,7 @@ def prepare_workspace(layout, work):
 
 @part
 def place_trial(layout, work, row, inputs, targets, mask):
-    """Put a trial (inputs (T, D), targets (T, K), mask (T,)) into row `row` of the tile; returns the sum of its mask."""
+    """Put a trial (inputs (T, D), targets (T, K), mask (T,)) into row `row` of the tile; returns its mask's sum."""
     D, K, second = layout.D, layout.K, layout.second_columns
     to_input, to_operand = layout.rows * layout.state_row, layout.at_operand - layout.at_h
     to_output = layout.rows * layout.outputs
