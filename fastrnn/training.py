@@ -223,7 +223,7 @@ class Training:
                 turns[-1].parts.append(Part(state, slice(start, stop), cost * (stop - start)))
                 start = stop
         for turn in turns:
-            turn.iterations = max(1, int(budget / turn.seconds / 4))  # a short first round: the estimate may be wrong
+            turn.iterations = max(1, int(budget / turn.seconds / 10))  # a short first round: the estimate may be off
         return turns
 
     def _finish(self) -> None:

@@ -1,0 +1,296 @@
+"""The command line: what it prints where, and with which code it ends."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from places import small_disk
+from populations import assert_same_bits, small
+from typer.testing import CliRunner
+
+import fastrnn
+from fastrnn.cli import app
+from fastrnn.runs import load_run
+from fastrnn.training import train
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["train-population", "--setting", "steps=6", "--batch", "4"]
+SMALL += "--cells gru,vanilla --activations tanh --sizes 4 --seeds 2 --iterations 20".split()
+RESULTS = {"id", "status", "iterations", "training_loss", "validation_loss"}
+
+
+def call(*arguments, code=0):
+    """stdout and stderr of a command that must end with `code`."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments], prog_name="fastrnn")
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+def in_a_process(*arguments, **options):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(
+        [sys.executable, "-m", "fastrnn", *map(str, arguments)], env=environment, **pipes, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "small"
+    train(small(), path, "cpu", progress=False)
+    return path
+
+
+# --------------------------------------------------------------------------------------------------------- help
+
+
+def test_help_is_there_in_a_moment():
+    best = 10.0
+    for _ in range(3):
+        start = time.perf_counter()
+        with in_a_process("--help") as process:
+            said, _ = process.communicate()
+        best = min(best, time.perf_counter() - start)
+    assert "train-population" in said
+    assert best < 0.5
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, fastrnn; dir(fastrnn); print({'numpy', 'numba', 'pandas', 'matplotlib'} & {*sys.modules})"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert said.stdout == "set()\n"
+
+
+def test_public_names_are_all_there():
+    for name in fastrnn.__all__:
+        assert getattr(fastrnn, name).__doc__
+    assert fastrnn.__version__
+    with pytest.raises(AttributeError, match="module 'fastrnn' has no attribute 'trian'"):
+        _ = fastrnn.trian
+
+
+@pytest.mark.parametrize("command", ["train-population", "info"])
+def test_every_option_is_explained_with_examples(command):
+    text, _ = call(command, "--help")
+    assert "Examples:" in text
+    lines = text[text.index("Options:") :].splitlines()[1:]
+    options = " ".join(line.strip() for line in lines)
+    for name in re.findall(r"--[a-z0-9-]+(?= )", options):
+        assert re.search(rf"{name}( <\S+>)? +[A-Za-z]", options), name
+    readme = (ROOT / "README.md").read_text()
+    assert f"fastrnn {command}" in readme
+
+
+def test_version():
+    assert call("--version")[0] == f"fastrnn {fastrnn.__version__}\n"
+    with in_a_process("--version") as process:
+        assert process.communicate()[0] == f"fastrnn {fastrnn.__version__}\n"
+
+
+# ----------------------------------------------------------------------------------------------- train-population
+
+
+def test_results_on_stdout_progress_on_stderr(tmp_path, trained):
+    out, err = call(*SMALL, "--out", tmp_path / "run", "--device", "cpu")
+    assert out.startswith(
+        f"{tmp_path}/run: 4 networks on flipflop, 4 trained\n0 learnt the task (validation loss below 0.01)"
+    )
+    assert "gru-tanh-4" in out
+    assert "4 networks in 2 groups" in err
+    assert_same_bits(tmp_path / "run", trained)
+    again, err = call(*SMALL, "--out", tmp_path / "run", "--device", "cpu")
+    assert again == out
+    assert "nothing left to do" in err
+
+
+def test_json(tmp_path):
+    out, _ = call(*SMALL, "--out", tmp_path / "run", "--json", "--iterations", 0)
+    report = json.loads(out)
+    assert (report["networks"], report["untrained"]) == (4, 4)
+    assert report["groups"][0]["median_training_loss"] is None  # NaN is no JSON
+    assert report == json.loads(call("info", tmp_path / "run", "--json")[0])
+
+
+def test_the_default_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call(*SMALL, "--iterations", 1)
+    assert load_run("runs/flipflop").table.iterations.tolist() == [1] * 4
+
+
+def test_options_go_before_the_file(tmp_path):
+    (tmp_path / "my.toml").write_text(
+        'preset = "tiny"\ntask = "cdi"\nseeds = 5\nsizes = [3]\niterations = 9\n'
+        "[task_settings]\nsteps = 4\nnoise = 2.0\n"
+    )
+    call(
+        *("train-population", "--spec", tmp_path / "my.toml", "--seeds", 1, "--iterations", 2, "--l2", "0,1e-3"),
+        *("--setting", "steps=5", "--cells", "gru, lstm", "--exclude", "lstm-relu", "--seed", 3, "--gate-bias", 0.5),
+        *("--out", tmp_path / "run", "--threads", 1, "--checkpoint-seconds", 5, "--batch", 2),
+    )
+    spec = load_run(tmp_path / "run").spec
+    assert (spec.resolved_task.name, spec.task_settings) == ("cdi", {"steps": 5, "mean_limit": 1.0, "noise": 2.0})
+    assert (spec.seeds, spec.iterations, spec.sizes, spec.l2, spec.seed, spec.batch) == (1, 2, (3,), (0.0, 1e-3), 3, 2)
+    assert (spec.cells, spec.excluded, spec.gate_bias) == (("gru", "lstm"), ("lstm-relu",), 0.5)
+
+
+def test_presets(tmp_path):
+    call("train-population", "--preset", "tiny", "--task", "sine", "--iterations", 0, "--out", tmp_path / "run")
+    assert len(load_run(tmp_path / "run").table) == 14
+
+
+def test_a_table_of_hyperparameters(tmp_path):
+    (tmp_path / "table.csv").write_text("cell,seed,learning_rate,clip\ngru,,0.5,\ngru,1,,7\n")
+    call(*SMALL, "--iterations", 1, "--hyperparameters", tmp_path / "table.csv", "--out", tmp_path / "run")
+    table = load_run(tmp_path / "run").table.set_index("id")
+    assert table.learning_rate["gru-tanh-4-1e-05-0"] == 0.5
+    assert table["clip"]["gru-tanh-4-1e-05-1"] == 7.0
+    assert table.learning_rate["vanilla-tanh-4-1e-05-0"] != 0.5
+    # what another run had, network by network
+    call(*SMALL, "--iterations", 1, "--hyperparameters", tmp_path / "run/networks.csv", "--out", tmp_path / "again")
+    again = load_run(tmp_path / "again").table.set_index("id")
+    assert again.drop(columns=list(RESULTS - {"id"})).equals(table.drop(columns=list(RESULTS - {"id"})))
+
+
+def test_diverged_networks_give_code_3(tmp_path):
+    (tmp_path / "wild.csv").write_text("cell,seed,learning_rate,clip\nvanilla,1,1e30,inf\n")
+    arguments = (*SMALL, "--hyperparameters", tmp_path / "wild.csv", "--out", tmp_path / "run")
+    out, _ = call(*arguments, code=3)
+    assert "3 trained, 1 diverged" in out
+    assert re.search(r"diverged: vanilla-tanh-4-1e-05-1 after \d+ iterations", out)
+    assert json.loads(call(*arguments, "--json", code=3)[0])["failures"][0]["id"] == "vanilla-tanh-4-1e-05-1"
+    call("info", tmp_path / "run")
+
+
+def test_a_task_of_ones_own(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\nfrom fastrnn import Task\n\n"
+        "def batch(rng, settings, trials):\n"
+        "    inputs = rng.normal(size=(trials, 3, 1))\n"
+        "    return inputs, settings['gain'] * inputs\n\n"
+        "echo = Task('echo', D=1, K=1, T=3, batch=batch, settings={'gain': 2.0})\n"
+    )
+    task = f"{tmp_path}/own.py:echo"
+    arguments = ("train-population", "--task", task, "--preset", "tiny", "--iterations", 1, "--out", tmp_path / "run")
+    out, _ = call(*arguments, "--setting", "gain=3.5")
+    assert "learnt" not in out  # it has no threshold
+    assert load_run(tmp_path / "run").spec.task_settings == {"gain": 3.5}
+    _, err = call(*arguments, code=2)
+    assert "task_settings: {'gain': 3.5} there, {'gain': 2.0} here" in err
+
+
+# ---------------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--task", "flipflp"), 2, r"unknown task 'flipflp' \(did you mean 'flipflop'\?\); the tasks are flipflop"),
+        (("--preset", "huge"), 2, "unknown preset 'huge'; allowed are quick, tiny, paper"),
+        (("--cells", "gru,lstmm"), 2, r"unknown cells 'lstmm' \(did you mean 'lstm'\?\); allowed are vanilla"),
+        (("--activations", "gelu"), 2, "unknown activations 'gelu'.*; allowed are tanh, relu"),
+        (("--sizes", "64,0"), 2, "sizes must be a positive whole number; got 0"),
+        (("--sizes", "64,many"), 2, "--sizes must be whole numbers separated by commas; it is '64,many'"),
+        (("--sizes", ""), 2, r"sizes must be one or several values; it is \[\]"),
+        (("--l2", "small"), 2, "--l2 must be numbers separated by commas; it is 'small'"),
+        (("--seeds", "-3"), 2, "seeds must be a positive whole number; got -3"),
+        (("--seeds", "x"), 2, "Invalid value for '--seeds'"),
+        (("--iterations", "-1"), 2, "iterations must be a whole number, 0 or more; got -1"),
+        (("--setting", "steps"), 2, "--setting must be name=number, such as steps=50; it is 'steps'"),
+        (("--setting", "step=5"), 2, "has no setting 'step'; its settings are channels, steps"),
+        (("--spec", "none.toml"), 2, r"could not read 'none\.toml': No such file"),
+        (("--hyperparameters", "none.csv"), 2, r"could not read the table 'none\.csv': No such file"),
+        (("--device", "tpu"), 2, "unknown device 'tpu'; the devices are auto, cpu, cuda"),
+        (("--threads", "0"), 2, "threads must be a positive whole number; it is 0"),
+        (("--checkpoint-seconds", "-1"), 2, r"checkpoint_seconds must be 0 or more; it is -1\.0"),
+        (("--no-such-option",), 2, "No such option"),
+        (("--out", "/proc/fastrnn"), 1, "could not write '/proc/fastrnn'.*; choose a place that can be written"),
+    ],
+)
+def test_bad_input(tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    out, err = call("train-population", *arguments, code=code)
+    assert re.search(message, err)
+    assert out == ""
+    assert "Traceback" not in err
+    assert os.listdir(tmp_path) == []
+
+
+def test_another_population_or_a_damaged_file(tmp_path, trained):
+    _, err = call(*SMALL, "--out", trained, "--batch", 5, code=2)
+    assert "holds another population (batch: 4 there, 5 here)" in err
+    train(small(), tmp_path / "run", "cpu", progress=False)
+    weights = tmp_path / "run/groups/gru-tanh-4.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    _, err = call(*SMALL, "--out", tmp_path / "run", code=1)
+    assert "is damaged" in err
+
+
+def test_a_full_disk(tmp_path):
+    with small_disk(tmp_path, "32k") as disk:
+        _, err = call(*SMALL, "--out", disk / "run", "--sizes", 256, code=1)
+    assert re.search("fastrnn: error: the run needs about .* free some space or choose another folder", err)
+
+
+def test_a_traceback_only_with_debug(monkeypatch, capsys):
+    def broken(path, task=None):
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr("fastrnn.runs.load_run", broken)
+    _, err = call("info", "x", code=1)
+    assert err == "fastrnn: error: ZeroDivisionError: a fault of ours; --debug shows where\n"
+    result = CliRunner().invoke(app, ["info", "x", "--debug"])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_info_of_no_run(tmp_path):
+    _, err = call("info", tmp_path, code=2)
+    assert "is not a run: it has no population.toml" in err
+
+
+def test_a_reader_that_goes_away(trained):
+    process = in_a_process("info", trained)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 1
+    process.stderr.close()
+
+
+# ------------------------------------------------------------------------------------------------------- processes
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT")
+def test_ctrl_c_then_the_same_command(tmp_path):
+    size = {"iterations": 1000, "batch": 128}  # about a second
+    arguments = [*SMALL, "--out", tmp_path / "run"]
+    arguments += [word for name, value in size.items() for word in (f"--{name}", value)]
+    with in_a_process(*arguments) as process:
+        for line in process.stderr:
+            if "networks in" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "fastrnn: interrupted; everything is saved in" in err
+    assert "Traceback" not in err
+    call(*arguments)
+    train(small(**size), tmp_path / "undisturbed", "cpu", progress=False)
+    assert_same_bits(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def test_two_processes_never_share_a_folder(tmp_path):
+    arguments = [*SMALL, "--iterations", 3000, "--out", tmp_path / "run"]
+    with in_a_process(*arguments) as first:
+        for line in first.stderr:
+            if "networks in" in line:
+                break
+        _, err = call(*arguments, code=1)
+        first.kill()
+        first.communicate()
+    assert re.search(rf"run' is in use by process {first.pid} on .*; wait until it is done, stop it, or choose", err)
