@@ -17,7 +17,7 @@ from .kernels import LANES, PANEL, where_is
 
 TILE = 16  # trials of a tile: its states, gates and weights stay in the second-level cache
 SLICES = 16  # at most so many partial gradients of a batch, summed in order: bits don't depend on the team's size
-GRADIENT_ROWS = 128  # rows (steps x trials) of a block of the weight-gradient product
+GRADIENT_ROWS = 64  # rows (steps x trials) of a block of the weight-gradient product
 
 
 class Layout(NamedTuple):

@@ -12,7 +12,7 @@ exp 3. NaN goes in, NaN comes out.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import codegen, config
+from numba.core import cgutils, codegen, config
 
 FLOAT, INT32, INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 FLAGS = ("contract", "nsz")  # a*b+c may become one fused operation; nothing else may change
@@ -135,6 +135,20 @@ class VectorMath:
             total = total * x + c
         return total
 
+    def reciprocal(self, x: Vector) -> Vector:
+        """1 / x for 1e-37 < x < 1e38; with AVX-512 an estimate of 14 bits and one step of Newton's, within 1 ulp.
+
+        A division takes as long as a dozen multiplications.
+        """
+        if LANES != 16:
+            return 1.0 / x
+        mask = ir.IntType(16)
+        kind = ir.FunctionType(VECTOR, [VECTOR, VECTOR, mask])
+        estimate = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.x86.avx512.rcp14.ps.512")
+        every_lane = ir.Constant(mask, -1)
+        r = Vector(self.builder, self.builder.call(estimate, [x.value, ir.Constant(VECTOR, [0.0] * 16), every_lane]))
+        return r + r * (1.0 - x * r)
+
     def phi(self, x: Vector) -> Vector:
         return self.tanh(x) if self.activation == "tanh" else x.where("<", 0.0, 0.0)
 
@@ -145,7 +159,7 @@ class VectorMath:
     def tanh(self, x: Vector) -> Vector:
         x = x.clamp(-TANH_LIMIT, TANH_LIMIT)
         s = x * x
-        return (x * self.polynomial(s, TANH_P) / self.polynomial(s, TANH_Q)).clamp(-1.0, 1.0)
+        return (x * self.polynomial(s, TANH_P) * self.reciprocal(self.polynomial(s, TANH_Q))).clamp(-1.0, 1.0)
 
     def exp(self, x: Vector) -> Vector:
         """2^k exp(r): k sits in the low bits of x / ln 2 once 1.5 * 2^23 is added."""
@@ -158,4 +172,4 @@ class VectorMath:
         return self.from_bits(self.builder.add(p.bits(), exponent))
 
     def sigmoid(self, x: Vector) -> Vector:
-        return 1.0 / (1.0 + self.exp(-x))
+        return self.reciprocal(1.0 + self.exp(-x))
