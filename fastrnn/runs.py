@@ -141,21 +141,27 @@ class Run:
         """Names of the groups with networks whose training is over."""
         return [group for group in self.groups if self._path(group).exists()]
 
-    def summary(self) -> pandas.DataFrame:
-        """One row a group: how many networks, how many of each status, iterations and median losses.
+    def learnt(self, rows: pandas.DataFrame) -> pandas.Series:
+        """Which rows of `table` are of networks that learnt the task: validation loss below its threshold."""
+        threshold = -np.inf if self.threshold is None else self.threshold
+        return (rows.validation_loss < threshold) & (rows.status != Status.DIVERGED.label)
 
-        `learnt` counts those with a validation loss below the task's threshold.
+    def summary(self) -> pandas.DataFrame:
+        """One row a group: how many networks, how many of each status, iterations and losses.
+
+        Losses are of the networks that did not diverge.
         """
         table = self.table.assign(group=self._group_of)
         rows = []
         for group, part in table.groupby("group", sort=False):
             count = {status.label: int((part.status == status.label).sum()) for status in Status}
+            sound = part[part.status != Status.DIVERGED.label]
             rows.append(
                 {"group": group, "networks": len(part)}
                 | count
                 | {"iterations": int(part.iterations.median())}
-                | {f"median_{name}": part[name].median() for name in ("training_loss", "validation_loss")}
-                | {"worst_validation_loss": part.validation_loss.max(), "learnt": int(self._learnt(part).sum())}
+                | {f"median_{name}": sound[name].median() for name in ("training_loss", "validation_loss")}
+                | {"worst_validation_loss": sound.validation_loss.max(), "learnt": int(self.learnt(part).sum())}
             )
         return pandas.DataFrame(rows)
 
@@ -166,14 +172,11 @@ class Run:
         settings = {name: self.settings[name] for name in ("iterations", "batch", "seed")}
         return (
             {"run": str(self.path), "task": self.task_name, "threshold": self.threshold, **settings}
-            | {"networks": len(table), "learnt": int(self._learnt(table).sum())}
+            | {"networks": len(table), "learnt": int(self.learnt(table).sum())}
             | {status.label: int((table.status == status.label).sum()) for status in Status}
             | {"groups": self.summary().to_dict("records")}
             | {"failures": failed[["id", "iterations", "training_loss", "validation_loss"]].to_dict("records")}
         )
-
-    def _learnt(self, table: pandas.DataFrame) -> pandas.Series:
-        return table.validation_loss < (-np.inf if self.threshold is None else self.threshold)
 
     def _path(self, group: str) -> Path:
         return self.path / "groups" / (group + SUFFIX)

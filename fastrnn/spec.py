@@ -29,7 +29,7 @@ PRESETS = {
 # planned iterations by preset and task; "" for any other task
 ITERATIONS = {
     "quick": {"flipflop": 2_000, "cdi": 4_000, "sine": 5_000, "": 3_000},
-    "tiny": {"flipflop": 400, "cdi": 800, "sine": 60, "": 100},
+    "tiny": {"flipflop": 1_000, "cdi": 1_000, "sine": 200, "": 300},
     "paper": {"": 20_000},
 }
 EXCLUDED = {"sine": ("lstm-relu",)}  # as in the paper, where it did not train

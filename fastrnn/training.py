@@ -259,7 +259,7 @@ class Training:
 def describe(finished: FinishedGroup) -> str:
     """How a group's training ended, in words."""
     counts = [f"{int((finished.status == s).sum())} {s.label}" for s in Status if (finished.status == s).any()]
-    loss = finished.validation_loss[np.isfinite(finished.validation_loss)]
+    loss = finished.validation_loss[np.isfinite(finished.validation_loss) & (finished.status != Status.DIVERGED)]
     return ", ".join(counts) + (f", median validation loss {np.median(loss):.3g}" if len(loss) else "")
 
 

@@ -101,13 +101,15 @@ def test_toml_there_and_back(tmp_path, own_task):
         gate_bias=0.5,
         excluded=("gru-relu",),
         hyperparameters=({"n": 3, "seed": 1, "clip": float("inf")},),
+        default_hyperparameters=({"learning_rate": 0.1, "decay": 0.2, "momentum": 0.3, "clip": 0.4},),
+        activations=("relu", "tanh"),
     )
     again = PopulationSpec.from_toml(toml(tmp_path, spec.to_toml()))
     assert again == spec
     assert again.rows == spec.rows
     assert again.contains(spec)
     changed = [f.name for f in fields(spec) if getattr(spec, f.name) != getattr(PopulationSpec(), f.name)]
-    assert set(changed) == {f.name for f in fields(spec)} - {"activations", "default_hyperparameters"}
+    assert set(changed) == {f.name for f in fields(spec)}
 
 
 def test_toml_with_a_preset_and_changes(tmp_path):

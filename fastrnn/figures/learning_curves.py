@@ -85,7 +85,7 @@ def _count(run: Run, rows, diverged: int) -> str:
     """Of one activation's networks, how many learnt the task and how many were lost."""
     text = f"{rows.activation.iloc[0]}: {len(rows)}"
     if run.threshold is not None:
-        text = f"{rows.activation.iloc[0]}: {int((rows.validation_loss < run.threshold).sum())} of {len(rows)} learnt"
+        text = f"{rows.activation.iloc[0]}: {int(run.learnt(rows).sum())} of {len(rows)} learnt"
     return text + (f", {diverged} diverged" if diverged else "")
 
 
@@ -93,8 +93,7 @@ def _title(run: Run, table) -> str:
     text = f"{run.task_name}: {len(table):,} networks"
     if run.threshold is None:
         return text
-    learnt = int((table.validation_loss < run.threshold).sum())
-    return f"{text}, {learnt:,} with a validation loss below {run.threshold:g} (dashed)"
+    return f"{text}, {int(run.learnt(table).sum()):,} with a validation loss below {run.threshold:g} (dashed)"
 
 
 def _shades(l2: list[float]) -> dict[float, float]:
