@@ -129,8 +129,10 @@ class SourceKeyedCache(FunctionCache):
             return  # no place for a cache: compile again next time
 
 
-def compiled(function=None, *, keep=True):
+def compiled(function=None, *, keep=True, inline=False):
     """House decorator: no GIL, NumPy's error model, `FAST_MATH`, machine code kept on disk (unless `keep=False`).
+
+    `inline` puts the function into its callers, where a loop around it can be vectorised.
 
     >>> @compiled(keep=False)
     ... def double(x):
@@ -140,7 +142,7 @@ def compiled(function=None, *, keep=True):
     """
 
     def decorate(py_func):
-        dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_MATH)(py_func)
+        dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_MATH, forceinline=inline)(py_func)
         if keep and not numba.config.DISABLE_JIT:
             dispatcher._cache = SourceKeyedCache(py_func)
         return dispatcher

@@ -53,7 +53,7 @@ def network_key(*parts) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-@compiled
+@compiled(inline=True)
 def philox_block(key0, key1, c0, c1, c2, c3):
     """Ten rounds of Philox4x32 on one counter; all arguments and results are uint64 holding 32 bits."""
     for _ in range(10):
@@ -146,7 +146,7 @@ def normals(stream, out):
         out[half + i] = second[i]
 
 
-@compiled
+@compiled(inline=True)
 def _log_near_one(m):
     """Natural logarithm of m in [sqrt(1/2), sqrt(2)) as 2 artanh((m - 1) / (m + 1)), float32."""
     s = (m - np.float32(1.0)) / (m + np.float32(1.0))
@@ -158,7 +158,7 @@ def _log_near_one(m):
     return np.float32(2.0) * s + s * s2 * tail
 
 
-@compiled
+@compiled(inline=True)
 def _sine_cosine(theta):
     """Sine and cosine of theta in [-pi/4, pi/4], Taylor series, float32."""
     t2 = theta * theta

@@ -52,7 +52,10 @@ def load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, tar
         if trial >= layout.trials:
             repeat_trial(layout, work, row)
         elif task == 0:
-            weight += place_trial(layout, work, row, inputs[trial], targets[trial], mask[trial])
+            one_input[:] = inputs[trial]
+            one_target[:] = targets[trial]
+            one_mask[:] = mask[trial]
+            weight += place_trial(layout, work, row)
         else:
             one_input[:] = np.float32(0.0)
             one_target[:] = np.float32(0.0)
@@ -72,7 +75,7 @@ def load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, tar
                 D,
                 K,
             )
-            weight += place_trial(layout, work, row, one_input, one_target, one_mask)
+            weight += place_trial(layout, work, row)
     return weight
 
 

@@ -26,6 +26,8 @@ from .kernels import (
     multiply_packed,
     multiply_rows,
     multiply_transposed,
+    spread_numbers,
+    spread_rows,
     weigh_errors,
 )
 from .layout import RECORD
@@ -117,26 +119,23 @@ def prepare_workspace(layout, work):
 
 
 @part
-def place_trial(layout, work, row, inputs, targets, mask):
-    """Put a trial (inputs (T, D), targets (T, K), mask (T,)) into row `row` of the tile; returns its mask's sum."""
-    D, K, second = layout.D, layout.K, layout.second_columns
-    to_input, to_operand = layout.rows * layout.state_row, layout.at_operand - layout.at_h
-    to_output = layout.rows * layout.outputs
-    at_input = layout.at_h + row * layout.state_row + layout.units
-    at_target, at_mask = layout.at_target + row * layout.outputs, layout.at_mask + row * layout.outputs
+def place_trial(layout, work, row):
+    """Put the trial in the workspace's scratch into row `row` of the tile; returns the sum of its mask."""
+    T, D, K = layout.T, layout.D, layout.K
+    base, step = work.ctypes.data, layout.rows * layout.state_row
+    inputs = base + 4 * layout.at_trial
+    targets, mask = inputs + 4 * T * D, inputs + 4 * T * (D + K)
+    beside_h = row * layout.state_row + layout.units
+    columns = layout.panel_rows - layout.units  # inputs, a one, zeros
+    spread_rows(inputs, D, np.float32(1.0), base + 4 * (layout.at_h + beside_h), step, T, columns)
+    if layout.second_columns:
+        spread_rows(inputs, D, np.float32(1.0), base + 4 * (layout.at_operand + beside_h), step, T, columns)
+    zero, outputs, step = np.float32(0.0), row * layout.outputs, layout.rows * layout.outputs
+    spread_rows(targets, K, zero, base + 4 * (layout.at_target + outputs), step, T, layout.outputs)
+    spread_numbers(mask, K, zero, base + 4 * (layout.at_mask + outputs), step, T, layout.outputs)
     weight = 0.0
-    for t in range(layout.T):
-        for d in range(D):
-            work[at_input + d] = inputs[t, d]
-            if second:
-                work[at_input + to_operand + d] = inputs[t, d]
-        for k in range(K):
-            work[at_target + k] = targets[t, k]
-            work[at_mask + k] = mask[t]
-        weight += mask[t]
-        at_input += to_input
-        at_target += to_output
-        at_mask += to_output
+    for t in range(T):
+        weight += work[layout.at_trial + T * (D + K) + t]
     return weight
 
 
