@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from math import prod
-from types import SimpleNamespace
 
 from .cells import parameter_shapes
 from .errors import RunError
@@ -105,8 +104,7 @@ def make_plan(work: list[Work], spec, engine) -> Plan:
     state = [sum(w.state_bytes for w in wave) for wave in waves]
     # while a file is written there are its arrays, its bytes and a copy of them
     copies = 3 * max((w.state_bytes for w in work), default=0)
-    kinds = [SimpleNamespace(cell=w.cell, n=w.n) for w in work]
-    flight = max((engine.workspace_bytes(kind, spec.resolved_task, spec.batch) for kind in kinds), default=0)
+    flight = max((engine.workspace_bytes(w.cell, w.n, spec.resolved_task, spec.batch) for w in work), default=0)
     memory = COMPILED + max(state, default=0) + copies + engine.threads * flight
     # checkpoints of a wave, one of them twice while it is replaced, and the files of all groups
     largest = max((w.state_bytes for w in work), default=0)

@@ -318,10 +318,12 @@ class CPUEngine:
         flops = task.T * batch * (6 * gates * n * n + 4 * gates * n * task.D + 6 * n * task.K)
         return flops / self._rate + task.T * batch * n * gates * 1.0e-9
 
-    def workspace_bytes(self, networks_or_kind, task, batch: int = 64) -> int:
-        """Memory of one network in flight: workspace, packed parameters, velocity, transpose and partial gradients."""
-        kind = networks_or_kind
-        layout = make_layout(kind.cell, kind.n, task.D, task.K, task.T, batch)
+    def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:
+        """Memory of one network in flight: workspace, packed parameters, velocity, transpose and partial gradients.
+
+        There are as many in flight as threads, whatever the number of networks.
+        """
+        layout = make_layout(cell, n, task.D, task.K, task.T, batch)
         transposed = layout.units * (layout.first_columns + layout.second_columns)
         return 4 * (layout.work_size + transposed + (2 + layout.slices) * layout.packed_size)
 

@@ -7,6 +7,7 @@ is then the longer one). Panels of the right operand that are packed lie one beh
 
 from __future__ import annotations
 
+import os
 from collections import namedtuple
 from typing import NamedTuple
 
@@ -460,6 +461,7 @@ def atomic_add(typing_context, address, value):
     return types.int64(ADDRESS, types.int64), generate
 
 
+CAN_YIELD = hasattr(os, "sched_yield")
 yield_processor = types.ExternalFunction("sched_yield", types.int32())
 
 
@@ -476,5 +478,5 @@ def meet(control, meeting, ranks):
     spins = 0
     while atomic_add(address, 0) < meeting * ranks and atomic_add(address + 8, 0) == 0:
         spins += 1
-        if spins > 1000:
+        if CAN_YIELD and spins > 1000:
             yield_processor()
