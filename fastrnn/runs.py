@@ -159,7 +159,7 @@ class Run:
             rows.append(
                 {"group": group, "networks": len(part)}
                 | count
-                | {"iterations": int(part.iterations.median())}
+                | {"iterations": int(part.iterations.max())}
                 | {f"median_{name}": sound[name].median() for name in ("training_loss", "validation_loss")}
                 | {"worst_validation_loss": sound.validation_loss.max(), "learnt": int(self.learnt(part).sum())}
             )

@@ -189,7 +189,7 @@ class Training:
             per_network = part.seconds / len(first)
             work += per_network * float((optimizer.iteration - first).sum())
         finite = np.concatenate([losses[np.isfinite(losses)] for losses in all_losses])
-        self.progress.advance(work, f", median loss {np.median(finite):.3g}" if len(finite) else "")
+        self.progress.advance(work, f"median loss {np.median(finite):.3g}" if len(finite) else "")
         elapsed = max(time.monotonic() - start, 1e-6)
         turn.iterations = max(1, min(round(turn.iterations * ROUND_SECONDS / elapsed), 4 * turn.iterations))
 

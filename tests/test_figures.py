@@ -106,3 +106,17 @@ def test_the_same_run_gives_the_same_files(tmp_path):
     assert first == second
     assert first["svg"].startswith(b"<?xml")
     assert first["png"].startswith(b"\x89PNG")
+
+
+def test_an_explosion_does_not_stretch_the_axis(tmp_path):
+    run = synthetic(tmp_path / "run", iterations=120)
+    finished = run.finished("gru-relu-4")
+    finished.loss_curve[1, 3:7] = 1e30
+    finished.save(tmp_path / "run/groups/gru-relu-4.safetensors")
+    figure = learning_curves(run)
+    bottom, top = figure.axes[0].get_ylim()
+    assert 1 < top <= 10
+    assert 120.0**-2 / 3 < bottom < 120.0**-2
+    (cross,) = curves(figure.axes[1], "x")
+    assert cross.get_ydata() == [top]
+    assert not cross.get_clip_on()

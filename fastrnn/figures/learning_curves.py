@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import pandas
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
@@ -15,6 +18,28 @@ TITLES = {"vanilla": "Vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LSTM"}
 LINES_DRAWN_AS_VECTORS = 30  # in a panel; more become an image inside the SVG, which stays small
 LEGEND_LINE = 10  # points
 LIGHTEST = 0.6  # how far towards white the largest L2 goes
+HEADROOM = 5.0  # top of the axis over the losses at the start: the spikes of a network that explodes are cut off
+
+
+@dataclass
+class Curves:
+    """What is drawn of a group: iteration (R,), losses (N, R), the networks' rows of the table, diverged (N,)."""
+
+    iteration: np.ndarray
+    losses: np.ndarray
+    rows: pandas.DataFrame
+    diverged: np.ndarray
+
+    @classmethod
+    def of(cls, run: Run, group: str) -> Curves:
+        finished = run.finished(group)
+        rows, diverged = run.rows(finished.ids), finished.status == Status.DIVERGED
+        return cls(finished.loss_curve_iteration, finished.loss_curve, rows, diverged)
+
+    @property
+    def kind(self) -> tuple[str, int]:
+        """Cell and size, which choose the panel."""
+        return self.rows.cell[0], int(self.rows.n[0])
 
 
 @in_house_style
@@ -22,49 +47,47 @@ def learning_curves(run: Run) -> Figure:
     """Training loss over the iterations of every network whose training is over.
 
     A panel for each cell (columns) and size (rows); colour is the activation, a lighter shade a larger L2; a cross is
-    where a network diverged, the dashed line the loss below which a network counts as having learnt its task.
+    where a network diverged, the dashed line the loss below which a network counts as having learnt its task. Losses
+    far above those at the start are cut off.
     """
-    groups = run.finished_groups()
-    table = run.table.assign(group=run.table.cell + "-" + run.table.activation + "-" + run.table.n.astype(str))
-    table = table[table.group.isin(groups)]
-    cells, sizes = list(dict.fromkeys(table.cell)) or [""], sorted(set(table.n)) or [0]
-    figure, axes = new_figure(
-        max(3.6, 0.4 + 1.8 * len(cells)), 0.6 + 2.1 * len(sizes), len(sizes), len(cells), sharex=True, sharey=True
-    )
-    shades = _shades(sorted(set(table.l2)))
+    groups = [Curves.of(run, group) for group in run.finished_groups()]
+    cells = list(dict.fromkeys(group.kind[0] for group in groups)) or [""]
+    sizes = sorted({group.kind[1] for group in groups}) or [0]
+    width, height = max(3.6, 0.4 + 1.8 * len(cells)), 0.6 + 2.1 * len(sizes)
+    figure, axes = new_figure(width, height, len(sizes), len(cells), sharex=True, sharey=True)
+    shades = _shades(sorted({l2 for group in groups for l2 in group.rows.l2}))
+    limits = _limits(groups, run.threshold)
     for row, n in enumerate(sizes):
         for column, cell in enumerate(cells):
-            panel = table[(table.cell == cell) & (table.n == n)]
-            _draw_panel(axes[row, column], run, panel, shades)
+            panel = [group for group in groups if group.kind == (cell, n)]
+            _draw_panel(axes[row, column], run, panel, shades, limits)
             title = TITLES.get(cell, cell) + (f", n = {n}" if n else "")
-            axes[row, column].set_title(title, loc="left", pad=4 + LEGEND_LINE * panel.activation.nunique())
+            axes[row, column].set_title(title, loc="left", pad=4 + LEGEND_LINE * len(panel))
     for ax in axes[-1]:
         ax.set_xlabel("iteration")
     for ax in axes[:, 0]:
         ax.set_ylabel("training loss")
-    figure.suptitle(_title(run, table), fontsize=9, x=0.01, ha="left")
+    figure.suptitle(_title(run, groups), fontsize=9, x=0.01, ha="left")
     if len(shades) > 1:
         _l2_legend(figure, shades)
     return figure
 
 
-def _draw_panel(ax, run: Run, panel, shades: dict[float, float]) -> None:
+def _draw_panel(ax, run: Run, panel: list[Curves], shades: dict[float, float], limits: tuple[float, float]) -> None:
     """All networks of one cell and size."""
     ax.set_yscale("log")
+    ax.set_ylim(*limits)
     ax.xaxis.set_major_formatter(FuncFormatter(_thousands))
     entries = []
-    for group, rows in panel.groupby("group", sort=False):
-        finished = run.finished(group)
-        iteration, of = finished.loss_curve_iteration, run.rows(finished.ids)
-        diverged = finished.status == Status.DIVERGED
-        colour = ACTIVATION_COLOURS.get(rows.activation.iloc[0], "#444444")
-        for curve, l2, lost in zip(finished.loss_curve, of.l2, diverged, strict=True):
-            shade = _lighter(colour, shades[l2])
-            style = {"color": shade, "rasterized": len(panel) > LINES_DRAWN_AS_VECTORS, "zorder": 2 - shades[l2]}
-            ax.plot(iteration, curve, linewidth=0.7, alpha=0.8, **style)
+    rasterized = sum(len(group.rows) for group in panel) > LINES_DRAWN_AS_VECTORS
+    for group in panel:
+        colour = ACTIVATION_COLOURS.get(group.rows.activation[0], "#444444")
+        for curve, l2, lost in zip(group.losses, group.rows.l2, group.diverged, strict=True):
+            style = {"color": _lighter(colour, shades[l2]), "zorder": 2 - shades[l2], "rasterized": rasterized}
+            ax.plot(group.iteration, curve, linewidth=0.7, alpha=0.8, **style)
             if lost:
-                _mark_divergence(ax, iteration, curve)
-        entries.append(Line2D([], [], color=colour, linewidth=1.5, label=_count(run, of, int(diverged.sum()))))
+                _mark_divergence(ax, group.iteration, curve, limits[1])
+        entries.append(Line2D([], [], color=colour, linewidth=1.5, label=_count(run, group)))
     if run.threshold is not None:
         ax.axhline(run.threshold, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
     if entries:
@@ -72,28 +95,40 @@ def _draw_panel(ax, run: Run, panel, shades: dict[float, float]) -> None:
         ax.legend(handles=entries, handlelength=1.0, handletextpad=0.5, labelspacing=0.2, **place)
 
 
-def _mark_divergence(ax, iteration, curve) -> None:
-    """A cross at the last loss before a network became non-finite, at the left edge for the first iteration."""
+def _mark_divergence(ax, iteration, curve, top: float) -> None:
+    """A cross at the last loss before a network became non-finite, on the upper edge where that is out of view."""
     finite = np.flatnonzero(np.isfinite(curve))
-    if len(finite):
-        ax.plot(
-            iteration[finite[-1]], curve[finite[-1]], "x", color="black", markersize=5, markeredgewidth=1.2, zorder=4
-        )
+    x, y = (iteration[finite[-1]], min(curve[finite[-1]], top)) if len(finite) else (0, top)
+    ax.plot(x, y, "x", color="black", markersize=5, markeredgewidth=1.2, zorder=4, clip_on=False)
 
 
-def _count(run: Run, rows, diverged: int) -> str:
+def _limits(groups: list[Curves], threshold: float | None) -> tuple[float, float]:
+    """Range of the losses of networks that did not diverge, up to a little above the losses at the start."""
+    curves = [curve[np.isfinite(curve)] for group in groups for curve in group.losses[~group.diverged]]
+    curves = [curve for curve in curves if len(curve)]
+    if not curves:
+        return 0.1, 1.0
+    top = HEADROOM * float(np.median([curve[0] for curve in curves]))
+    lowest = min(float(curve.min()) for curve in curves)
+    bottom = 0.5 * max(min([lowest, threshold or lowest]), 1e-12)
+    return (bottom, top) if bottom < top else (bottom, 2 * bottom)
+
+
+def _count(run: Run, group: Curves) -> str:
     """Of one activation's networks, how many learnt the task and how many were lost."""
-    text = f"{rows.activation.iloc[0]}: {len(rows)}"
+    text = f"{group.rows.activation[0]}: {len(group.rows):,}"
     if run.threshold is not None:
-        text = f"{rows.activation.iloc[0]}: {int(run.learnt(rows).sum())} of {len(rows)} learnt"
-    return text + (f", {diverged} diverged" if diverged else "")
+        text = f"{group.rows.activation[0]}: {int(run.learnt(group.rows).sum()):,} of {len(group.rows):,} learnt"
+    lost = int(group.diverged.sum())
+    return text + (f", {lost:,} diverged" if lost else "")
 
 
-def _title(run: Run, table) -> str:
-    text = f"{run.task_name}: {len(table):,} networks"
+def _title(run: Run, groups: list[Curves]) -> str:
+    text = f"{run.task_name}: {sum(len(group.rows) for group in groups):,} networks"
     if run.threshold is None:
         return text
-    return f"{text}, {int(run.learnt(table).sum()):,} with a validation loss below {run.threshold:g} (dashed)"
+    learnt = sum(int(run.learnt(group.rows).sum()) for group in groups)
+    return f"{text}, {learnt:,} with a validation loss below {run.threshold:g} (dashed)"
 
 
 def _shades(l2: list[float]) -> dict[float, float]:
@@ -111,15 +146,7 @@ def _l2_legend(figure: Figure, shades: dict[float, float]) -> None:
     handles = [
         Line2D([], [], color=_lighter("#000000", shade), linewidth=1.5, label=f"{l2:g}") for l2, shade in shades.items()
     ]
-    figure.legend(
-        handles=handles,
-        title="L2",
-        loc="outside right upper",
-        fontsize=7,
-        title_fontsize=7,
-        handlelength=1.2,
-        frameon=False,
-    )
+    figure.legend(handles=handles, title="L2", title_fontsize=7, loc="outside right upper", handlelength=1.2)
 
 
 def _thousands(value: float, _) -> str:
