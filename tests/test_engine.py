@@ -527,9 +527,9 @@ def test_estimated_time_grows_with_the_work(engine):
 def test_estimated_memory_holds_the_states(engine):
     """At least what must be kept for the way back: states of a tile of trials, gradients of all parameters."""
     networks, task = random_networks("gru", "tanh", 64, 3, 3, N=1), get_task("flipflop")
-    held = engine.workspace_bytes(networks, task, 64)
+    held = engine.workspace_bytes(networks.cell, networks.n, task, 64)
     assert 4 * (16 * task.T * 64 + networks.count) < held < 1e8
-    assert engine.workspace_bytes(networks, get_task("flipflop", steps=200), 64) > held
+    assert engine.workspace_bytes(networks.cell, networks.n, get_task("flipflop", steps=200), 64) > held
 
 
 # --- errors ---
