@@ -11,6 +11,7 @@ from importlib import import_module
 
 _HOMES = {
     "FastrnnError": "errors",
+    "Interrupted": "progress",
     "Networks": "networks",
     "PopulationSpec": "spec",
     "Run": "runs",
