@@ -11,6 +11,7 @@ from importlib import import_module
 
 _HOMES = {
     "FastrnnError": "errors",
+    "FixedPoints": "analysis.points",
     "Interrupted": "progress",
     "Networks": "networks",
     "PopulationSpec": "spec",
@@ -18,8 +19,10 @@ _HOMES = {
     "RunError": "errors",
     "Status": "errors",
     "Task": "tasks",
+    "UpdateFunction": "analysis.maps",
     "UsageError": "errors",
     "engines": None,
+    "find_fixed_points": "analysis.fixed_points",
     "get_task": "tasks",
     "load_run": "runs",
     "train": "training",

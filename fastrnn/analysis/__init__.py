@@ -1,0 +1,1 @@
+"""General tools, each usable alone on anybody's arrays: fixed points, linearisations, graphs, similarity."""

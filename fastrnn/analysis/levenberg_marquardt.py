@@ -1,0 +1,44 @@
+"""Levenberg-Marquardt for fixed points: finds them as Newton's method does, and minima of q where it gets stuck.
+
+Solves (A^T A + mu I) s = A^T (F(h) - h), A = I - J; mu falls when q does and grows when it doesn't.
+Source: Marquardt, "An algorithm for least-squares estimation of nonlinear parameters" (1963).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .newton import Solved, half_square, residual_slope, solve_each, threshold
+
+MU_START, MU_LOW, MU_HIGH = 1e-2, 1e-15, 1e8
+FLAT = 1e-12  # relative fall of q below which a step counts as no progress
+PATIENCE = 10  # steps without progress before a start is left where it is
+
+
+def levenberg_marquardt(map, h, tolerance: float, iterations: int) -> Solved:
+    """Solve from every start h (M, S); arguments as for `newton.newton`."""
+    h = np.array(h, np.float64)
+    r = map.step(h) - h
+    q = half_square(r)
+    mu, idle = np.full(len(h), MU_START), np.zeros(len(h), np.int64)
+    taken = np.zeros(len(h), np.int64)
+    active = np.flatnonzero(np.isfinite(q) & (q > threshold(h, tolerance)))
+    identity = np.eye(map.S)
+    for _ in range(iterations):
+        if not len(active):
+            break
+        A = residual_slope(map, h[active])
+        transposed = A.transpose(0, 2, 1)
+        damped = transposed @ A + mu[active, None, None] * identity
+        s = solve_each(damped, (transposed @ r[active, :, None])[:, :, 0])
+        h_new = h[active] + s
+        r_new = map.step(h_new) - h_new
+        q_new = half_square(r_new)
+        better = q_new < q[active]
+        idle[active] = np.where(q_new < (1.0 - FLAT) * q[active], 0, idle[active] + 1)
+        rows = active[better]
+        h[rows], r[rows], q[rows] = h_new[better], r_new[better], q_new[better]
+        mu[active] = np.where(better, np.maximum(mu[active] / 5, MU_LOW), np.minimum(mu[active] * 4, MU_HIGH))
+        taken[active] += 1
+        active = active[(q[active] > threshold(h[active], tolerance)) & (idle[active] < PATIENCE)]
+    return Solved(h, q, taken)

@@ -1,0 +1,170 @@
+"""The search of one network under one held input: round after round of starts until nothing new turns up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .completeness import DEGENERATE, PointStatus, SearchStatus, index_signs, judge
+from .levenberg_marquardt import levenberg_marquardt
+from .newton import distances, half_square, newton, polish, threshold
+from .slow_points import descend
+from .starts import Origin, draw_means, draw_starts
+from .threads import chunk_size, chunks
+
+METHODS = ("auto", "newton", "levenberg_marquardt", "gradient_descent")
+NEWTON_STEPS, LM_STEPS, DESCENT_STEPS = 50, 200, 3000
+NOWHERE = -1  # the point of a candidate that did not converge
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of a search; see `fixed_points.find_fixed_points`."""
+
+    method: str
+    tolerance: float
+    speed: float
+    unique: float
+    noise: float
+    batch: int
+    budget: int
+
+
+@dataclass
+class Search:
+    """Points and candidates of one network under one input, growing round by round.
+
+    points (P, S), q (P,), status (P,), signs (P,), conditioning (P,), hits (P,): independent starts that ended there
+    candidates : rounds of (point (M,), origin (M,), iterations (M,), q (M,))
+    unconverged : rounds of final states (U, S)
+    """
+
+    map: object
+    spread: float
+    settings: Settings
+    team: object
+    points: np.ndarray = None
+    q: np.ndarray = field(default_factory=lambda: np.empty(0))
+    status: np.ndarray = field(default_factory=lambda: np.empty(0, np.int8))
+    signs: np.ndarray = field(default_factory=lambda: np.empty(0, np.int8))
+    conditioning: np.ndarray = field(default_factory=lambda: np.empty(0))
+    hits: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    candidates: list = field(default_factory=list)
+    unconverged: list = field(default_factory=list)
+    spent: int = 0
+    verdict: SearchStatus = SearchStatus.NOTHING_FOUND
+
+    def __post_init__(self):
+        self.points = np.empty((0, self.map.S))
+
+    def run(self, states, given, rng) -> Search:
+        """Search from `given` starts (M, S), all of them, or from starts drawn from `states` until consistent."""
+        budget = self.settings.budget if given is None else len(given)
+        last_new = 0  # independent starts spent when the last new exact point was found
+        while self.spent < budget:
+            count = min(max(self.settings.batch, self.spent // 4), budget - self.spent)
+            if given is None:
+                noise = self.settings.noise * self.spread / np.sqrt(self.map.S)
+                starts, origins = draw_starts(states, count, noise, rng)
+            else:
+                starts = given[self.spent : self.spent + count]
+                origins = np.full(count, Origin.GIVEN)
+            known = self._exact
+            self._try(starts, origins)
+            self.spent += count
+            if self._exact > known:
+                last_new = self.spent
+                if given is None:
+                    means = draw_means(self.points, max(1, count // 4), rng)
+                    self._try(means, np.full(len(means), Origin.MEAN))
+            ball = self.map.ball and self.settings.method != "gradient_descent"
+            self.verdict = judge(self.status, self.signs, self.hits, ball, 2 * last_new > self.spent)
+            enough = self.spent >= 2 * self.settings.batch
+            if given is None and enough and self.verdict in (SearchStatus.CONSISTENT, SearchStatus.NOT_APPLICABLE):
+                break
+        return self
+
+    @property
+    def _exact(self) -> int:
+        return int((self.status == PointStatus.EXACT).sum())
+
+    def _try(self, starts, origins) -> None:
+        """Solve from starts (M, S) and sort what comes out into the points."""
+        pieces = chunks(len(starts), chunk_size(self.map.S))
+        solved = self.team.each(lambda piece: self._solve(starts[piece]), pieces)
+        h, q, iterations, status = (np.concatenate(parts) for parts in zip(*solved, strict=True))
+        point = self._merge(h, q, status)
+        independent = point[(origins != Origin.MEAN) & (point != NOWHERE)]
+        np.add.at(self.hits, independent, 1)
+        self.candidates.append((point, origins, iterations, q))
+        self.unconverged.append(h[point == NOWHERE])
+
+    def _solve(self, starts):
+        """States, q, iterations, and what they are (`PointStatus`; NOWHERE for not converged)."""
+        s = self.settings
+        slow = s.speed * self.spread
+        if s.method == "gradient_descent":
+            solved = descend(self.map, starts, slow, DESCENT_STEPS)
+        elif s.method == "levenberg_marquardt":
+            solved = levenberg_marquardt(self.map, starts, s.tolerance, LM_STEPS)
+        else:
+            known = self.points[self.status == PointStatus.EXACT]
+            solved = newton(self.map, starts, s.tolerance, NEWTON_STEPS, known, s.unique * self.spread)
+        left = np.flatnonzero(~(solved.q <= threshold(solved.h, s.tolerance)))
+        if s.method == "auto" and len(left):
+            again = levenberg_marquardt(self.map, solved.h[left], s.tolerance, LM_STEPS)
+            solved.h[left], solved.q[left] = again.h, again.q
+            solved.iterations[left] += again.iterations
+        status = np.full(len(starts), NOWHERE, np.int8)
+        status[solved.q <= 0.5 * slow * slow] = PointStatus.SLOW
+        status[solved.q <= threshold(solved.h, s.tolerance)] = PointStatus.EXACT
+        return (*solved, status)
+
+    def _merge(self, h, q, status) -> np.ndarray:
+        """The point of each end h (M, S), best first: one known, or a new one; NOWHERE for not converged."""
+        radius = self.settings.unique * self.spread
+        point = np.full(len(h), NOWHERE)
+        left = np.flatnonzero(status != NOWHERE)
+        left = left[np.argsort(q[left], kind="stable")]
+        if len(left) and len(self.points):
+            away = distances(h[left], self.points)
+            nearest = away.argmin(axis=1)
+            near = away[np.arange(len(nearest)), nearest] <= radius
+            point[left[near]] = nearest[near]
+            left = left[~near]
+        for k in np.unique(point[(point != NOWHERE) & (status == PointStatus.EXACT)]):
+            if self.status[k] == PointStatus.SLOW:  # what seemed slow is beside an exact one
+                first = np.flatnonzero((point == k) & (status == PointStatus.EXACT))[:1]
+                for array, value in zip(self._arrays(), self._describe(h[first], status[first]), strict=True):
+                    array[k] = value[0]
+        found = []
+        while len(left):
+            near = np.linalg.norm(h[left] - h[left[0]], axis=1) <= radius
+            point[left[near]] = len(self.points) + len(found)
+            found.append(left[0])
+            left = left[~near]
+        if found:
+            new = self._describe(h[found], status[found])
+            joined = (np.concatenate(pair) for pair in zip(self._arrays(), new, strict=True))
+            self.points, self.q, self.status, self.signs, self.conditioning = joined
+            self.hits = np.concatenate([self.hits, np.zeros(len(found), np.int64)])
+        return point
+
+    def _arrays(self) -> tuple:
+        return self.points, self.q, self.status, self.signs, self.conditioning
+
+    def _describe(self, h, status) -> tuple:
+        """New points h (P, S), exact ones polished: state, q, status, index sign (0: none), conditioning."""
+        h, status = h.copy(), status.copy()
+        exact = np.flatnonzero(status == PointStatus.EXACT)
+        if self.settings.method != "gradient_descent":  # Newton's method would run along a line of slow points
+            pieces = [exact[piece] for piece in chunks(len(exact), chunk_size(self.map.S))]
+            for rows, fine in zip(pieces, self.team.each(lambda rows: polish(self.map, h[rows]), pieces), strict=True):
+                h[rows] = fine
+        pieces = chunks(len(h), chunk_size(self.map.S))
+        checked = self.team.each(lambda piece: index_signs(self.map.jacobian(h[piece])), pieces)
+        signs, conditioning = (np.concatenate(parts) for parts in zip(*checked, strict=True))
+        status[exact[conditioning[exact] > DEGENERATE]] = PointStatus.DEGENERATE
+        signs[status != PointStatus.EXACT] = 0
+        return h, half_square(self.map.step(h) - h), status, signs, conditioning

@@ -1,0 +1,73 @@
+"""Work of an analysis shared out over threads, each with a BLAS of one thread."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+
+from ..errors import UsageError
+
+
+class Team:
+    """Runs pieces of work on some threads; the results don't depend on how many there are."""
+
+    def __init__(self, threads: int):
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def each(self, work, pieces) -> list:
+        """`[work(piece) for piece in pieces]`, at once; floating-point trouble shows in the results only."""
+
+        def quietly(piece):
+            with np.errstate(all="ignore"):
+                return work(piece)
+
+        pieces = list(pieces)
+        if self._pool is None or len(pieces) < 2:
+            return [quietly(piece) for piece in pieces]
+        return list(self._pool.map(quietly, pieces))
+
+    def alone(self) -> Team:
+        """A team of one, for work inside a piece."""
+        return self if self.threads == 1 else Team(1)
+
+
+@contextmanager
+def team(threads: int | None):
+    """A `Team` of so many threads (default: the processors this process may use)."""
+    if threads is None:
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not isinstance(threads, (int, np.integer)) or threads < 1:
+        raise UsageError(f"threads must be a positive whole number; it is {threads!r}")
+    made = Team(int(threads))
+    try:
+        with _blas().limit(limits=1, user_api="blas"):
+            yield made
+    finally:
+        if made._pool is not None:
+            made._pool.shutdown()
+
+
+def chunks(count: int, size: int) -> list[slice]:
+    """Slices of at most `size` that cover `count` rows."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def chunk_size(S: int, numbers: int = 1 << 17) -> int:
+    """Rows whose (S, S) matrices together hold about so many numbers: they stay in a core's cache."""
+    return int(np.clip(numbers // (S * S), 4, 256))
+
+
+def _blas():
+    global _controller
+    if _controller is None:
+        from threadpoolctl import ThreadpoolController
+
+        _controller = ThreadpoolController()
+    return _controller
+
+
+_controller = None
