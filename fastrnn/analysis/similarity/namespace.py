@@ -1,0 +1,39 @@
+"""NumPy, CuPy or any other library of the array API standard, chosen by the arrays that come in."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+
+def namespace_of(array):
+    """The library of an array: its own by the array API standard, CuPy's, or NumPy.
+
+    >>> namespace_of(np.zeros(2)).__name__
+    'numpy'
+    """
+    if hasattr(array, "__array_namespace__"):
+        return array.__array_namespace__()
+    library = type(array).__module__.partition(".")[0]
+    return sys.modules["cupy"] if library == "cupy" else np
+
+
+def to_numpy(array) -> np.ndarray:
+    """The array in the computer's memory."""
+    if hasattr(array, "get"):  # CuPy refuses to be converted silently
+        return array.get()
+    return np.from_dlpack(array) if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray) else array
+
+
+def swap_middle(xp, array):
+    """(a, k, b, l) -> (a, b, k, l)."""
+    permute = getattr(xp, "permute_dims", None) or xp.transpose
+    return permute(array, (0, 2, 1, 3))
+
+
+def singular_values(xp, matrices):
+    """Singular values (..., k) of a stack of small matrices (..., k, l), largest first."""
+    if hasattr(xp.linalg, "svdvals"):
+        return xp.linalg.svdvals(matrices)
+    return xp.linalg.svd(matrices, compute_uv=False)
