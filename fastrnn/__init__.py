@@ -24,8 +24,13 @@ _HOMES = {
     "engines": None,
     "find_fixed_points": "analysis.fixed_points",
     "get_task": "tasks",
+    "graph_distances": "analysis.graph_distance",
+    "heteroclinic_paths": "analysis.transitions",
+    "linearize": "analysis.linearization",
     "load_run": "runs",
     "train": "training",
+    "transition_graph": "analysis.transitions",
+    "transition_graphs": "analysis.transitions",
 }
 
 __all__ = [*_HOMES]

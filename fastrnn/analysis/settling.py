@@ -1,0 +1,38 @@
+"""Run states until they settle at a stable point."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .newton import distances
+from .starts import ESCAPED
+
+ELSEWHERE = -1  # a cycle, divergence, or not settled in time
+LOOK_EVERY = 10  # steps between looks at the distances; a state near a stable point stays there
+
+
+def settle(map, h, targets, radius: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Run states h (M, S) until each is within `radius` of one of the stable points `targets` (P, S).
+
+    Returns
+    -------
+    target : int (M,), index of the point, or `ELSEWHERE`
+    taken : int (M,), steps until then, to within `LOOK_EVERY`
+    """
+    h = np.array(h, np.float64)
+    target, taken = np.full(len(h), ELSEWHERE), np.full(len(h), steps)
+    active = np.arange(len(h))
+    if not len(targets):
+        return target, taken
+    for step in range(steps + 1):
+        if step % LOOK_EVERY == 0 or step == steps:
+            away = distances(h, targets)
+            nearest = away.argmin(axis=1)
+            there = away[np.arange(len(h)), nearest] <= radius
+            target[active[there]], taken[active[there]] = nearest[there], step
+            going = ~there & (np.einsum("mu,mu->m", h, h) < ESCAPED**2)
+            h, active = h[going], active[going]
+        if not len(active) or step == steps:
+            break
+        h = map.step(h)
+    return target, taken
