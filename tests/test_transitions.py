@@ -118,8 +118,8 @@ def test_every_setting_changes_something(found):
     assert transition_graph(networks, points, steps=2).elsewhere.any()
     near, far = (transition_graph(networks, points, steps=10, radius=radius).elsewhere for radius in (1e-5, 0.5))
     assert near.sum() > far.sum()
-    wide = transition_graph(networks, points, settled=10.0).probability  # everything is near the first stable point
-    assert not np.array_equal(wide, usual)
+    wide = transition_graph(networks, points, steps=2, settled=10.0)  # near something from the start
+    assert not wide.elsewhere.any()
 
 
 def test_graphs_of_a_stack_are_those_of_its_networks():
