@@ -1,0 +1,49 @@
+"""Factors: labels of networks, checked once; and how often something is drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...errors import UsageError
+
+
+def check_labels(name: str, labels, N: int) -> tuple[list, np.ndarray]:
+    """Levels in order of appearance, and each network's level as an index (N,).
+
+    >>> check_labels("cell", ["gru", "lstm", "gru"], 3)
+    (['gru', 'lstm'], array([0, 1, 0]))
+    """
+    labels = list(labels)
+    if len(labels) != N:
+        raise UsageError(f"factor {name!r} must have a label for each of {N} networks; it has {len(labels)}")
+    if any(label is None or label != label for label in labels):  # NaN differs from itself
+        raise UsageError(f"factor {name!r} has missing labels; leave those networks out, of the distances too")
+    levels = list(dict.fromkeys(labels))
+    if len(levels) < 2:
+        raise UsageError(f"factor {name!r} has one level only, {levels[0]!r}; leave it out")
+    index = {level: i for i, level in enumerate(levels)}
+    return levels, np.array([index[label] for label in labels])
+
+
+def check_draws(**draws) -> None:
+    """`UsageError` unless every number of draws is a positive whole number."""
+    for name, value in draws.items():
+        if value != int(value) or value < 1:
+            raise UsageError(f"{name} must be a positive whole number; it is {value!r}")
+
+
+def check_confidence(confidence: float) -> None:
+    """`UsageError` unless between 0 and 1."""
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence must be between 0 and 1; it is {confidence!r}")
+
+
+def indicators(codes: np.ndarray) -> np.ndarray:
+    """(N, levels), 1 where a network has a level."""
+    return (codes[:, None] == np.arange(codes.max() + 1)).astype(float)
+
+
+def permutation_p(observed: float, drawn: np.ndarray) -> float:
+    """Share of draws at least as large as what was observed, which counts as one of them."""
+    slack = 1e-9 * abs(observed)  # the same arrangement, summed in another order
+    return float((1 + np.sum(drawn >= observed - slack)) / (1 + len(drawn)))
