@@ -31,7 +31,7 @@ def levenberg_marquardt(map, h, tolerance: float, iterations: int) -> Solved:
         transposed = A.transpose(0, 2, 1)
         damped = transposed @ A + mu[active, None, None] * identity
         s = solve_each(damped, (transposed @ r[active, :, None])[:, :, 0])
-        h_new = h[active] + s
+        h_new = map.inside(h[active] + s)
         r_new = map.step(h_new) - h_new
         q_new = half_square(r_new)
         better = q_new < q[active]

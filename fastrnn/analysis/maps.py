@@ -25,6 +25,8 @@ class Map:
     jacobians : states (M, S) -> J and dF_u / dx_v (M, S, D)
     readout : states (M, S) -> outputs (M, K)
     ball : whether F maps a ball into itself, so that the index theorem holds
+    limit : (S,) or a number, all fixed points have |h_u| <= limit_u and a search stays inside: far beyond it a gated
+        cell keeps any state, its gate being 1 to rounding
     """
 
     S: int
@@ -33,6 +35,11 @@ class Map:
     jacobians: Callable
     readout: Callable
     ball: bool
+    limit: np.ndarray | float = np.inf
+
+    def inside(self, h) -> np.ndarray:
+        """States h (M, S), the parts beyond the limit moved onto it."""
+        return np.clip(h, -self.limit, self.limit)
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,9 @@ def network_map(networks: Networks, parameters: dict, x) -> Map:
     """The map of one network with `parameters` in float64 under input x (D,)."""
     cell, n = get_cell(networks.cell), networks.n
     kind = (parameters, networks.activation, networks.gate_bias)
+    limit = np.full(networks.S, np.inf)
+    if networks.activation == "tanh":
+        limit[:n] = 1.0  # h is tanh of something, a mean of such values, or less (LSTM: the cell has no such limit)
     return Map(
         networks.S,
         lambda h: cell.step(*kind, h, x),
@@ -126,6 +136,7 @@ def network_map(networks: Networks, parameters: dict, x) -> Map:
         lambda h: cell.jacobian(*kind, h, x),
         lambda h: h[..., :n] @ parameters["W_out"] + parameters["b_out"],
         networks.activation == "tanh",
+        limit,
     )
 
 

@@ -110,7 +110,7 @@ def line_search(map, h, r, q, active, s) -> np.ndarray:
     todo = np.arange(len(active))
     for damping in DAMPING:
         rows = active[todo]
-        h_new = h[rows] + damping * s[todo]
+        h_new = map.inside(h[rows] + damping * s[todo])
         r_new = map.step(h_new) - h_new
         q_new = half_square(r_new)
         better = q_new < (1.0 - 0.2 * damping) * q[rows]
@@ -130,7 +130,7 @@ def polish(map, h, steps: int = 3) -> np.ndarray:
     r = map.step(h) - h
     q = half_square(r)
     for _ in range(steps):
-        h_new = h + solve_each(residual_slope(map, h), r)
+        h_new = map.inside(h + solve_each(residual_slope(map, h), r))
         r_new = map.step(h_new) - h_new
         q_new = half_square(r_new)
         better = q_new < q

@@ -14,7 +14,7 @@ from .starts import Origin, draw_means, draw_starts
 from .threads import chunk_size, chunks
 
 METHODS = ("auto", "newton", "levenberg_marquardt", "gradient_descent")
-NEWTON_STEPS, LM_STEPS, DESCENT_STEPS = 50, 200, 3000
+NEWTON_STEPS, LM_STEPS, DESCENT_STEPS = 50, 100, 3000
 NOWHERE = -1  # the point of a candidate that did not converge
 
 
@@ -102,7 +102,7 @@ class Search:
 
     def _solve(self, starts):
         """States, q, iterations, and what they are (`PointStatus`; NOWHERE for not converged)."""
-        s = self.settings
+        s, starts = self.settings, self.map.inside(starts)
         slow = s.speed * self.spread
         if s.method == "gradient_descent":
             solved = descend(self.map, starts, slow, DESCENT_STEPS)

@@ -28,7 +28,7 @@ def descend(map, h, speed: float, iterations: int) -> Solved:
     for _ in range(iterations):
         if not len(active):
             break
-        h_new = h[active] - length[active, None] * gradient
+        h_new = map.inside(h[active] - length[active, None] * gradient)
         r_new = map.step(h_new) - h_new
         q_new = half_square(r_new)
         better = q_new < q[active]
