@@ -26,12 +26,10 @@ class Statistics:
         its interval), "hardly" (share below 0.05) or "between"
     levels : DataFrame, one row a level of a factor: `networks`, mean distance to the centroid `dispersion`,
         `accuracy`, mean distance `within`
-    networks : how many
     """
 
     table: pandas.DataFrame
     levels: pandas.DataFrame
-    networks: int
 
     def sentences(self, distance: str = "distance") -> list[str]:
         """A line for each factor.
@@ -94,7 +92,7 @@ def statistics(
         levels += levels_of_factor
     table = table.join(pandas.DataFrame(rows, index=list(factors))).rename_axis("factor")
     table["verdict"] = [_verdict(row) for row in table.itertuples()]
-    return Statistics(table, pandas.DataFrame(levels), len(next(iter(factors.values()))))
+    return Statistics(table, pandas.DataFrame(levels))
 
 
 def _factor(distances, name, labels, permutations, resamples, confidence, seed):

@@ -1,0 +1,283 @@
+"""The networks of a run compared on the task's probe trials: distances, embedding and statistics, kept with the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+from .. import storage
+from ..errors import Status, UsageError
+from ..folder import SUFFIX
+from ..runs import Run, load_run
+from .embedding import Embedding, embed
+from .similarity import METRICS, pairwise_distances
+from .statistics import Statistics, statistics
+
+FOLDER = "analysis"
+FACTORS = ("cell", "activation", "n", "l2")
+PROBE_TRIALS = {"flipflop": 64, "sine": 51, "cdi": 128}
+OTHER_PROBE_TRIALS = 64  # of a user's own task
+ROLLOUT_BYTES = 2.5e8  # of states held at once
+EMBEDDED = ("stress", "classical_stress", "iterations", "converged")
+NAMES = {"svcca": "SVCCA", "pwcca": "PWCCA", "cka": "CKA", "procrustes": "Procrustes"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The networks of a run compared with each other.
+
+    metric : of `pairwise_distances`
+    table : DataFrame, the rows of the run's table for the networks compared, in their order
+    distances : (N, N); components, marks : (N,), as in `similarity.Distances`
+    embedding : `Embedding`
+    statistics : `Statistics`; None where no factor has two levels or there are too few networks
+    left_out : ids of networks of the run that were not compared: diverged, or not finite on the probe trials
+    settings : what it was made with (JSON)
+    """
+
+    metric: str
+    table: pandas.DataFrame
+    distances: np.ndarray
+    components: np.ndarray
+    marks: np.ndarray
+    embedding: Embedding
+    statistics: Statistics | None
+    left_out: list[str]
+    settings: dict
+
+    def text(self) -> str:
+        """All of it in words, to be printed."""
+        lines = [
+            f"{len(self.table)} networks compared by {NAMES[self.metric]} on {self.settings['trials']} probe trials"
+            f" ({len(self.left_out)} left out); stress of the embedding {self.embedding.stress:.3f}"
+        ]
+        if self.statistics is not None:
+            lines += self.statistics.sentences(f"{NAMES[self.metric]} distance")
+        return "\n".join(lines)
+
+
+def probe_inputs(task, trials: int | None = None) -> np.ndarray:
+    """Inputs (B, T, D) of the trials on which all networks of a task are compared.
+
+    Probe trials of the task; for `sine` constant inputs evenly from 0 to 1.
+
+    Parameters
+    ----------
+    task : Task
+    trials : B, default 64 for flipflop, 51 for sine, 128 for cdi, 64 for any other
+
+    >>> from fastrnn.tasks import get_task
+    >>> probe_inputs(get_task("sine"), trials=3)[:, 0, 0]
+    array([0. , 0.5, 1. ], dtype=float32)
+    """
+    if trials is None:
+        trials = PROBE_TRIALS[task.name] if task.built_in else OTHER_PROBE_TRIALS
+    if trials != int(trials) or trials < 1:
+        raise UsageError(f"trials must be a positive whole number; it is {trials!r}")
+    if task.built_in and task.name == "sine":
+        return np.repeat(np.linspace(0, 1, int(trials), dtype=np.float32), task.T).reshape(int(trials), task.T, 1)
+    return task.probe(int(trials))[0]
+
+
+def probe_states(run: Run, trials: int | None = None, device: str = "cpu", left_out: list | None = None):
+    """Responses of a run's networks to the probe trials, one network after another.
+
+    Groups are rolled out a few networks at a time, so that a population need not fit in memory. Of an LSTM the
+    response is h, which the readout sees.
+
+    Parameters
+    ----------
+    run : Run
+    trials : as for `probe_inputs`
+    device : as for `engines.get`
+    left_out : gets the ids of networks that diverged, or whose states are not finite on these trials
+
+    Yields
+    ------
+    id of the network, states (B T, n) float32
+    """
+    from .. import engines
+
+    engine = engines.get(device)
+    inputs = probe_inputs(run.task, trials)
+    B, T, _ = inputs.shape
+    left_out = [] if left_out is None else left_out
+    for group in run.finished_groups():
+        networks, rows = run.networks(group), run.group_table(group)
+        sound = np.flatnonzero(rows.status != Status.DIVERGED.label)
+        left_out += rows.id[rows.status == Status.DIVERGED.label].tolist()
+        at_once = max(1, int(ROLLOUT_BYTES / (4 * B * T * networks.S)))
+        for start in range(0, len(sound), at_once):
+            chosen = sound[start : start + at_once]
+            states, _ = engine.run(networks[chosen], inputs)  # (N, B, T, S)
+            for name, response in zip(rows.id[chosen], states[..., : networks.n], strict=True):
+                if np.isfinite(response).all():
+                    yield name, response.reshape(B * T, -1)
+                else:
+                    left_out.append(name)
+
+
+def compare_networks(
+    run,
+    metric: str = "svcca",
+    components: float | int | None = None,
+    *,
+    trials: int | None = None,
+    factors=None,
+    device: str = "cpu",
+    permutations: int = 999,
+    resamples: int = 1000,
+    seed: int = 0,
+    **options,
+) -> Comparison:
+    """Compare all finished networks of a run, and keep the result in its folder, under `analysis/`.
+
+    Distances are in `similarity-<metric>.safetensors` (with ids, embedding and settings), statistics in
+    `similarity-<metric>-factors.csv` and `-levels.csv`. Interrupted, the same call goes on from the pairs done.
+
+    Parameters
+    ----------
+    run : Run, or path of its folder
+    metric, components, options : as for `pairwise_distances`
+    trials : probe trials, default 64 for flipflop, 51 for sine, 128 for cdi, 64 for any other task
+    factors : columns of the run's table; default those of cell, activation, n, l2 that have two levels or more
+    device : as for `engines.get`
+    permutations, resamples : as for `statistics`
+    seed : of the embedding and the statistics
+
+    Returns
+    -------
+    Comparison; `print(comparison.text())`
+
+    Raises
+    ------
+    UsageError
+        where an option is not what it must be, or no network is finished
+    RunError
+        where a file is damaged or can't be written
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    _check_call(run, metric, factors, options)
+    _make(run.path / FOLDER)
+    ids, left_out = [], []
+
+    def responses():
+        for name, states in probe_states(run, trials, device, left_out):
+            ids.append(name)
+            yield states
+
+    partial = _path(run, metric, ".partial")
+    found = pairwise_distances(responses(), metric, components, checkpoint=partial, details=True, **options)
+    table = run.rows(ids)
+    names = ("metric", "components", "coefficients", "debiased", "tolerance", "rank_tolerance")
+    settings = {name: getattr(found.settings, name) for name in names} | {
+        "trials": len(probe_inputs(run.task, trials)),
+        "permutations": permutations,
+        "resamples": resamples,
+        "seed": seed,
+    }
+    points = embed(found.distances, seed=seed)
+    parts = (metric, table, found.distances, found.components, found.marks, points)
+    made = Comparison(*parts, None, left_out, settings)
+    _save(run, made)  # whatever the statistics say of the factors, the distances are there
+    chosen = _factors(table, factors)
+    if chosen:
+        draws = {"permutations": permutations, "resamples": resamples, "seed": seed}
+        made = replace(made, statistics=statistics(found.distances, table[chosen], **draws))
+        _save(run, made)
+    return made
+
+
+def load_comparison(run, metric: str = "svcca") -> Comparison:
+    """What `compare_networks` kept of a run.
+
+    Parameters
+    ----------
+    run : Run, or path of its folder
+    metric : of the comparison
+
+    Raises
+    ------
+    UsageError
+        where there is none by that metric
+    RunError
+        where a file is damaged
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    _check_metric(metric)
+    if not _path(run, metric).exists():
+        raise UsageError(f"{str(run.path)!r} has no comparison by {metric}; make one with compare_networks")
+    arrays, metadata = storage.load_arrays(_path(run, metric))
+    tables = metadata["statistics"]
+    return Comparison(
+        metric,
+        run.rows(metadata["ids"]),
+        arrays["distances"],
+        arrays["components"],
+        arrays["marks"],
+        Embedding(arrays["points"], **metadata["embedding"]),
+        None if tables is None else Statistics(_frame(tables["factors"], "factor"), _frame(tables["levels"])),
+        metadata["left_out"],
+        metadata["settings"],
+    )
+
+
+def _save(run: Run, made: Comparison) -> None:
+    """Write the file, and for people the tables of its statistics beside it."""
+    arrays = {name: getattr(made, name) for name in ("distances", "components", "marks")}
+    embedding = {name: getattr(made.embedding, name) for name in EMBEDDED}
+    tables = None
+    if made.statistics is not None:
+        frames = {"factors": made.statistics.table.reset_index(), "levels": made.statistics.levels}
+        tables = {name: frame.to_dict("list") for name, frame in frames.items()}
+        for name, frame in frames.items():
+            storage.atomic_write(_path(run, made.metric, f"-{name}.csv"), frame.to_csv(index=False).encode())
+    metadata = {"settings": made.settings, "ids": made.table.id.tolist(), "left_out": made.left_out}
+    metadata |= {"embedding": embedding, "statistics": tables}
+    storage.save_arrays(_path(run, made.metric), arrays | {"points": made.embedding.points}, metadata)
+
+
+def _frame(columns: dict, index: str | None = None) -> pandas.DataFrame:
+    frame = pandas.DataFrame(columns)
+    return frame if index is None else frame.set_index(index)
+
+
+def _check_call(run: Run, metric: str, factors, options: dict) -> None:
+    """Everything that can be refused before the work."""
+    _check_metric(metric)
+    refused = sorted({"checkpoint", "details"} & options.keys())
+    if refused:
+        raise UsageError(f"{refused[0]} is not for compare_networks, which decides it by itself")
+    unknown = sorted(set(factors or ()) - set(run.table.columns))
+    if unknown:
+        raise UsageError(f"factor {unknown[0]!r} is no column of the run's table: {', '.join(run.table.columns)}")
+    if not run.finished_groups():
+        raise UsageError(f"{str(run.path)!r} has no finished networks yet; run train-population to the end")
+
+
+def _factors(table: pandas.DataFrame, factors) -> list[str]:
+    """Columns to be statistics' factors; none where there are too few networks for them."""
+    if factors is not None:
+        return list(factors)
+    chosen = [name for name in FACTORS if table[name].nunique() > 1]
+    needed = 2 + sum(table[name].nunique() - 1 for name in chosen)
+    return chosen if len(table) >= needed else []
+
+
+def _check_metric(metric: str) -> None:
+    if metric not in METRICS:
+        raise UsageError(f"unknown metric {metric!r}; the metrics are {', '.join(METRICS)}")
+
+
+def _path(run: Run, metric: str, ending: str = SUFFIX) -> Path:
+    return run.path / FOLDER / f"similarity-{metric}{ending}"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise storage.write_error(folder, error) from error
