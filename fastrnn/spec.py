@@ -28,7 +28,7 @@ PRESETS = {
 }
 # planned iterations by preset and task; "" for any other task
 ITERATIONS = {
-    "quick": {"flipflop": 2_000, "cdi": 4_000, "sine": 5_000, "": 3_000},
+    "quick": {"flipflop": 2_500, "cdi": 6_000, "sine": 5_000, "": 3_000},
     "tiny": {"flipflop": 1_000, "cdi": 1_000, "sine": 200, "": 300},
     "paper": {"": 20_000},
 }
@@ -60,7 +60,7 @@ class PopulationSpec:
 
     >>> spec = PopulationSpec("flipflop", cells=("gru", "lstm"), seeds=2)
     >>> len(spec), spec.iterations, spec.ids[0]
-    (8, 2000, 'gru-tanh-64-1e-05-0')
+    (8, 2500, 'gru-tanh-64-1e-05-0')
     """
 
     task: str | Task = "flipflop"

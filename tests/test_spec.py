@@ -238,7 +238,7 @@ def test_a_larger_population_contains_a_smaller(changes):
     [
         ({"task": "cdi"}, "task: flipflop there, cdi here"),
         ({"task_settings": {"steps": 50}}, "task_settings: .*'steps': 100.* there, .*'steps': 50.* here"),
-        ({"iterations": 5}, "iterations: 2000 there, 5 here"),
+        ({"iterations": 5}, "iterations: 2500 there, 5 here"),
         ({"batch": 5}, "batch: 64 there, 5 here"),
         ({"seed": 5}, "seed: 0 there, 5 here"),
         ({"gate_bias": 0.0}, r"gate_bias: 1\.0 there, 0\.0 here"),
