@@ -29,3 +29,12 @@ def magnitude_order(values) -> np.ndarray:
 def count_unstable(values) -> np.ndarray:
     """Number of eigenvalues (F, S) of magnitude above 1, (F,)."""
     return (np.abs(values) > 1.0).sum(axis=-1)
+
+
+def paired(values) -> np.ndarray:
+    """Which eigenvalues (F, S), ordered as above, are the first of a complex pair.
+
+    >>> paired(np.array([[1 + 1j, 1 - 1j, 0.5]]))
+    array([[ True, False, False]])
+    """
+    return values.imag > 0

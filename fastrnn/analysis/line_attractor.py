@@ -1,0 +1,185 @@
+"""Line attractors: slow points put in order, and how far a network integrates linearly around them.
+
+Source: Maheswaranathan et al., "Universality and individuality in neural dynamics across large populations of
+recurrent networks" (2019), section 5; Mante et al., "Context-dependent computation by recurrent dynamics in prefrontal
+cortex" (2013).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UsageError
+from ..shapes import check_shape
+from .eigen import paired
+from .linearization import Linearization
+from .newton import distances
+from .points import FixedPoints
+
+
+@dataclass(eq=False)
+class LineAttractor:
+    """P points of one network under one input, in order along the curve they lie on.
+
+    Attributes
+    ----------
+    point : int (P,) indices into the `FixedPoints`, from one end to the other, the end of lower readout first
+    position : (P,) length along the neighbour graph from the first point
+    edges : int (E, 2) pairs of places in `point`: each point and its nearest neighbours
+    pieces : parts of the neighbour graph that hang together; above 1 the points may be several curves
+    effective_dimension : participation ratio of the points' covariance, (sum of variances)^2 / sum of their squares; 1
+        for a straight line
+    """
+
+    point: np.ndarray
+    position: np.ndarray
+    edges: np.ndarray
+    pieces: int
+    effective_dimension: float
+
+    def __len__(self) -> int:
+        return len(self.point)
+
+    @property
+    def graph(self):
+        """The neighbour graph as a networkx Graph; nodes are places in `point`, edges carry no weight."""
+        import networkx
+
+        graph = networkx.Graph()
+        graph.add_nodes_from((place, {"point": int(point)}) for place, point in enumerate(self.point))
+        graph.add_edges_from(self.edges.tolist())
+        return graph
+
+
+def line_attractor(points: FixedPoints, network: int = 0, condition: int = 0, *, neighbors: int = 2) -> LineAttractor:
+    """Order the points of one search along a curve.
+
+    Slow points come from `find_fixed_points(..., method="gradient_descent")`, one search for each context. Points that
+    are outliers are left out.
+
+    Parameters
+    ----------
+    points : of which those of `network` under input `condition` are taken
+    neighbors : each point's edges in the neighbour graph
+    """
+    if not isinstance(neighbors, (int, np.integer)) or neighbors < 1:
+        raise UsageError(f"neighbors must be a positive whole number; it is {neighbors!r}")
+    at = points.of(network, condition)
+    at = at[~points.outlier[at]]
+    if len(at) < 2:
+        raise UsageError(
+            f"a line needs two points or more; network {network} has {len(at)} under input {condition}: "
+            "search with method='gradient_descent', more starts or a greater speed"
+        )
+    states = points.xstar[at]
+    edges, pieces, position = along(states, neighbors)
+    order = np.argsort(position, kind="stable")
+    readout = points.readout[at[order], 0]
+    half = len(order) // 2
+    if readout[:half].mean() > readout[-half:].mean():
+        order, position = order[::-1], position.max() - position
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    edges = np.sort(place[edges], axis=1)
+    return LineAttractor(at[order], position[order], np.unique(edges, axis=0), pieces, effective_dimension(states))
+
+
+def along(states, neighbors: int = 2) -> tuple[np.ndarray, int, np.ndarray]:
+    """Neighbour graph of states (P, S) and each one's distance along it from one of its two ends.
+
+    Pieces of the graph are joined by the shortest spanning tree. An end is the point farthest from an arbitrary one.
+
+    Returns
+    -------
+    edges (E, 2), number of pieces, position (P,)
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
+
+    away = np.maximum(distances(states, states), 1e-300)  # 0 would mean "no edge"
+    np.fill_diagonal(away, np.inf)
+    count = min(neighbors, len(states) - 1)
+    nearest = np.argsort(away, axis=1, kind="stable")[:, :count]
+    edges = np.stack([np.repeat(np.arange(len(states)), count), nearest.ravel()], axis=1)
+    linked = np.zeros_like(away)
+    linked[edges[:, 0], edges[:, 1]] = away[edges[:, 0], edges[:, 1]]
+    linked = np.maximum(linked, linked.T)
+    pieces, _ = connected_components(csr_array(linked), directed=False)
+    np.fill_diagonal(away, 0)
+    tree = minimum_spanning_tree(csr_array(away)).toarray()
+    whole = csr_array(np.maximum(linked, np.maximum(tree, tree.T)))
+    end = int(dijkstra(whole, directed=False, indices=0).argmax())
+    return edges, int(pieces), dijkstra(whole, directed=False, indices=end)
+
+
+def effective_dimension(states) -> float:
+    """Participation ratio of the covariance of states (P, S).
+
+    >>> effective_dimension(np.array([[0.0, 0], [1, 0], [2, 0]]))
+    1.0
+    """
+    variances = np.linalg.svd(states - states.mean(axis=0), compute_uv=False) ** 2
+    total = np.square(variances).sum()
+    return float(variances.sum() ** 2 / total) if total else 0.0
+
+
+def linear_integral(linearization: Linearization, W_out, u, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the linear system at each point makes of a pulse u at the first of `steps` steps, read out at the last.
+
+    W_out^T R E^(steps - 1) L B u, with the modes kept one by one from the slowest; a perfect integrator of a unit
+    pulse gives 1.
+
+    Parameters
+    ----------
+    linearization : at F points
+    W_out : (n, K), or (N, n, K) of all networks, of which each point's own is taken; the readout sees the first n
+        state variables
+    u : (D,) or (F, D), the pulse: a unit input of the relevant stream, or of the other
+    steps : from the pulse to the readout, T
+
+    Returns
+    -------
+    full : (F, K), all modes together, by powers of J
+    kept : (F, S, K), kept[f, m] with the m + 1 slowest modes; both of a complex pair count from the first one on
+    """
+    if not isinstance(steps, (int, np.integer)) or steps < 1:
+        raise UsageError(f"steps must be a positive whole number; it is {steps!r}")
+    F, S, D = linearization.input_jacobian.shape
+    W_out, u = np.asarray(W_out, np.float64), np.asarray(u, np.float64)
+    W_out = np.broadcast_to(W_out, (F, *W_out.shape)) if W_out.ndim == 2 else W_out[linearization.network]
+    u = np.broadcast_to(u, (F, *u.shape)) if u.ndim == 1 else u
+    check_shape("W_out", W_out, ("F", "n", "K"), F=F)
+    check_shape("u", u, ("F", "D"), F=F, D=D)
+    n = W_out.shape[1]
+    if n > S:
+        raise UsageError(f"W_out must have at most S = {S} rows; it has {n}")
+    pushed = np.einsum("fsd,fd->fs", linearization.input_jacobian, u)
+    state = pushed
+    for _ in range(steps - 1):
+        state = np.einsum("fuv,fv->fu", linearization.jacobian, state)
+    full = np.einsum("fnk,fn->fk", W_out, state[:, :n])
+    strength = np.einsum("fmv,fv->fm", linearization.left, pushed) * linearization.eigenvalues ** (steps - 1)
+    seen = np.einsum("fnk,fnm->fmk", W_out, linearization.right[:, :n])
+    by_mode = (strength[:, :, None] * seen).real
+    kept = np.cumsum(by_mode, axis=1)
+    first = paired(linearization.eigenvalues)
+    kept[:, :-1][first[:, :-1]] = kept[:, 1:][first[:, :-1]]
+    return full, kept
+
+
+def modes_needed(full, kept, within: float = 0.1) -> np.ndarray:
+    """The fewest slowest modes from which on the integral stays within a share of the full one, int (F,).
+
+    Parameters
+    ----------
+    full, kept : from `linear_integral`
+    within : share of |full|, over all outputs
+
+    >>> modes_needed(np.array([[1.0]]), np.array([[[0.2], [0.95], [1.0]]]))
+    array([2])
+    """
+    off = np.linalg.norm(kept - full[:, None], axis=2) > within * np.linalg.norm(full, axis=1)[:, None]
+    last = off.shape[1] - np.argmax(off[:, ::-1], axis=1)
+    return np.where(off.any(axis=1), np.minimum(last + 1, off.shape[1]), 1)
