@@ -10,6 +10,7 @@ Public names only; each is loaded on first use, so that `import fastrnn` stays q
 from importlib import import_module
 
 _HOMES = {
+    "Cycles": "analysis.cycles",
     "FastrnnError": "errors",
     "FixedPoints": "analysis.points",
     "Interrupted": "progress",
@@ -28,10 +29,13 @@ _HOMES = {
     "compare_networks": "analysis.comparison",
     "embed": "analysis.embedding",
     "engines": None,
+    "find_cycles": "analysis.cycles",
     "find_fixed_points": "analysis.fixed_points",
     "get_task": "tasks",
     "graph_distances": "analysis.graph_distance",
     "heteroclinic_paths": "analysis.transitions",
+    "line_attractor": "analysis.line_attractor",
+    "linear_integral": "analysis.line_attractor",
     "linearize": "analysis.linearization",
     "load_comparison": "analysis.comparison",
     "load_run": "runs",

@@ -290,7 +290,7 @@ def test_save_and_load(tmp_path):
     assert len(lines) == len(points) + 1
     assert lines[0].startswith("network,condition,status,n_unstable")
     Networks.initialize("gru", "tanh", 2, 1, 1, [1]).save(tmp_path / "other.safetensors")
-    with pytest.raises(RunError, match="holds no fixed points"):
+    with pytest.raises(RunError, match="holds no FixedPoints"):
         FixedPoints.load(tmp_path / "other.safetensors")
 
 

@@ -92,7 +92,7 @@ def find_fixed_points(
     check_source(networks)
     inputs = check_inputs(networks, inputs)
     starts = check_starts(networks, starts)
-    task = _check_task(networks, task)
+    task = check_task(networks, task)
     _check_settings(method, seed, batch=batch, budget=budget, trials=trials)
     _check_positive(tolerance=tolerance, speed=speed, unique=unique, spread=1.0 if spread is None else spread)
     if not noise >= 0 or not np.isfinite(noise):
@@ -212,7 +212,8 @@ def check_starts(networks, starts) -> np.ndarray | None:
     return starts
 
 
-def _check_task(networks, task):
+def check_task(networks, task):
+    """The `Task` whose probe trials the networks are run on, if any."""
     if task is None:
         return None
     task = get_task(task)

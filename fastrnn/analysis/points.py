@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
-from .. import storage
-from ..errors import RunError
 from .completeness import PointStatus, SearchStatus
-from .starts import Origin
-
-PER_POINT = (
-    "network condition xstar qstar status n_unstable eigenvalues index_sign conditioning outlier hits readout"
-).split()
-KIND = "fixed points"
+from .results import Saved
 
 
 @dataclass(eq=False)
-class FixedPoints:
+class FixedPoints(Saved):
     """F points of N networks under C held inputs, and what the search says of itself.
 
     Attributes
@@ -113,25 +105,3 @@ class FixedPoints:
             mine = (self.candidate_network == i) & (self.candidate_condition == c)
             rows.append(row | {"unconverged": int((mine & (self.candidate_point < 0)).sum())})
         return pandas.DataFrame(rows)
-
-    def save(self, path) -> None:
-        """Write the arrays (safetensors, `path`) and the table (CSV, beside it)."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        pairs = arrays.pop("eigenvalues")
-        arrays["eigenvalues"] = np.stack([pairs.real, pairs.imag], axis=-1)
-        codes = {kind.__name__: {entry.name.lower(): int(entry) for entry in kind} for kind in _CODES}
-        storage.save_arrays(path, arrays, {"kind": KIND, "codes": codes})
-        text = self.table.to_csv(index=False, lineterminator="\n")
-        storage.atomic_write(Path(path).with_suffix(".csv"), text.encode())
-
-    @classmethod
-    def load(cls, path) -> FixedPoints:
-        """Read what `save` wrote; a damaged file raises `RunError`."""
-        arrays, metadata = storage.load_arrays(path)
-        if metadata.get("kind") != KIND:
-            raise RunError(f"{str(path)!r} holds no fixed points; give a file that FixedPoints.save wrote")
-        pairs = arrays["eigenvalues"]
-        return cls(**arrays | {"eigenvalues": pairs[..., 0] + 1j * pairs[..., 1]})
-
-
-_CODES = (PointStatus, SearchStatus, Origin)
