@@ -1,0 +1,85 @@
+"""Fair timing on a machine that is not always equally fast: contenders take turns, round by round.
+
+A contender is a function of the round's number that does its work once and returns its rates (one or more numbers,
+work per second). Ratios are taken within a round, so that what slows the machine for a while slows both sides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+SETTLE = 0.06  # seconds between turns, until other libraries' threads have stopped spinning
+LONGEST = 100_000  # iterations in a turn
+
+Contender = Callable[[int], list[float]]
+
+
+def interleave(contenders: dict[str, Contender], rounds: int, sleep=time.sleep) -> dict[str, list[float]]:
+    """The rates of every contender, in the order of the rounds; each round begins with another contender."""
+    names = list(contenders)
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    for r in range(rounds):
+        first = r % len(names)
+        for name in names[first:] + names[:first]:
+            sleep(SETTLE)
+            rates[name] += contenders[name](r)
+    return rates
+
+
+def seconds_of(run, *arguments) -> float:
+    """Time of one call."""
+    start = time.perf_counter()
+    run(*arguments)
+    return time.perf_counter() - start
+
+
+def iterations_for(run: Callable[[int], None], seconds: float) -> int:
+    """How many iterations `run` does in so many seconds, at least 1; warms it up first."""
+    run(1)
+    one = max(seconds_of(run, 1), 1e-7)
+    count = int(min(max(seconds / one, 1), LONGEST))
+    if count > 10:  # a single short call says little
+        one = max(seconds_of(run, count // 5), 1e-7) / (count // 5)
+        count = int(min(max(seconds / one, 1), LONGEST))
+    return count
+
+
+def turn(run: Callable[[int], None], iterations: int, work: float) -> Contender:
+    """The contender that runs so many iterations, each of `work`, in every round."""
+
+    def take(_: int) -> list[float]:
+        return [work * iterations / seconds_of(run, iterations)]
+
+    return take
+
+
+def spread(values) -> dict:
+    """Median, lowest and highest of the rounds, and all of them.
+
+    >>> spread([3.0, 1.0, 2.0])
+    {'median': 2.0, 'low': 1.0, 'high': 3.0, 'rounds': [3.0, 1.0, 2.0]}
+    """
+    values = [significant(value) for value in values]
+    return {
+        "median": significant(float(np.median(values))),
+        "low": min(values),
+        "high": max(values),
+        "rounds": values,
+    }
+
+
+def ratios(ours, theirs) -> dict:
+    """How many times as fast we are, as a `spread` over rounds.
+
+    >>> ratios([10.0, 30.0], [5.0, 10.0])["median"]
+    2.5
+    """
+    return spread(mine / other for mine, other in zip(ours, theirs, strict=True))
+
+
+def significant(value: float, digits: int = 5) -> float:
+    """`value` rounded to so many significant digits."""
+    return float(f"{value:.{digits}g}")

@@ -1,0 +1,47 @@
+"""A section of the benchmark: the steps it takes, what they add up to, and how that is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastrnn.engines.cpu.engine import CPUEngine
+
+from .peak import MatrixProduct
+from .peers import Peer
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all sections share: the settings, our engine, the machine's matrix product and the peers."""
+
+    settings: Settings
+    engine: CPUEngine
+    product: MatrixProduct
+    peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One measurement: its name, roughly how many seconds it takes, and the function that makes it."""
+
+    label: str
+    seconds: float
+    measure: Callable[[], dict]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Three functions and a name.
+
+    name : its key in the results
+    steps : the measurements for a `Bench`
+    gather : what `steps` gave, in order, to the section's result (plain data, as JSON has it)
+    lines : the result in words and tables for a terminal
+    """
+
+    name: str
+    steps: Callable[[Bench], list[Step]]
+    gather: Callable[[Bench, list[dict]], dict]
+    lines: Callable[[dict], list[str]]

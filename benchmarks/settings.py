@@ -1,0 +1,100 @@
+"""What a benchmark measures, validated once; the two presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastrnn.cells import ACTIVATIONS, CELLS
+from fastrnn.errors import UsageError
+from fastrnn.hyperparameters import check_name
+from fastrnn.networks import check_sizes
+from fastrnn.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be chosen; the defaults are those of a full run.
+
+    Parameters
+    ----------
+    tasks, cells, activations, sizes : kinds of networks to train
+    batch : trials an iteration, B
+    threads : of the engine and of every peer; default all processors this process may use
+    peers : whether to time the other libraries that are installed
+    peer_tasks, peer_activations, peer_sizes : kinds for which the peers are timed; None: all of the above
+    peer_networks : numbers of networks to try for peers that train many at once; the fastest is timed
+    rounds : how often each contender has its turn
+    turn_seconds : length of a turn, at least one iteration
+    products : how many matrix products the peak is the best of, for each kind
+    scaling : values of N, n, B and T to time; N in multiples of the threads
+    starts : how often each start-up is timed
+    cold : whether to time a start with nothing compiled
+    """
+
+    tasks: tuple[str, ...] = ("flipflop", "cdi", "sine")
+    cells: tuple[str, ...] = tuple(CELLS)
+    activations: tuple[str, ...] = ACTIVATIONS
+    sizes: tuple[int, ...] = (64, 128, 256)
+    batch: int = 64
+    threads: int | None = None
+    peers: bool = True
+    peer_tasks: tuple[str, ...] | None = None
+    peer_activations: tuple[str, ...] | None = ("tanh",)
+    peer_sizes: tuple[int, ...] | None = None
+    peer_networks: tuple[int, ...] = (4, 16, 64)
+    rounds: int = 5
+    turn_seconds: float = 0.3
+    products: int = 8
+    scaling: tuple[tuple[str, tuple[int, ...]], ...] = (
+        ("N", (1, 2, 4, 8, 16, 32, 64, 128)),
+        ("n", (16, 32, 50, 64, 100, 128, 192, 256, 384, 512)),
+        ("B", (1, 4, 16, 32, 64, 100, 128, 256)),
+        ("T", (1, 10, 30, 100, 300, 1000)),
+    )
+    starts: int = 5
+    cold: bool = True
+
+    def __post_init__(self):
+        for what, names, allowed in (
+            ("task", self.tasks, tuple(TASKS)),
+            ("cell", self.cells, tuple(CELLS)),
+            ("activation", self.activations, ACTIVATIONS),
+        ):
+            for name in names:
+                check_name(what, name, allowed)
+        for name in ("tasks", "cells", "activations", "sizes"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise UsageError(f"{name} must name at least one, each once; they are {list(values)!r}")
+        sizes = {"n": self.sizes, "networks of a peer": self.peer_networks} | dict(self.scaling)
+        for name, values in sizes.items():
+            for value in values:
+                check_sizes(**{name: value})
+        check_sizes(batch=self.batch, rounds=self.rounds, products=self.products, starts=self.starts)
+        if self.threads is not None:
+            check_sizes(threads=self.threads)
+        if not self.turn_seconds > 0:
+            raise UsageError(f"turn_seconds must be greater than 0; it is {self.turn_seconds!r}")
+
+    def times_peers(self, task: str, activation: str, n: int) -> bool:
+        """Whether the peers are timed on this kind."""
+        chosen = ((task, self.peer_tasks), (activation, self.peer_activations), (n, self.peer_sizes))
+        return self.peers and all(allowed is None or value in allowed for value, allowed in chosen)
+
+
+def quick(**changes) -> Settings:
+    """Under a minute: flip-flop only, short turns, peers at n = 64, growth with N only."""
+    return Settings(
+        **{
+            "tasks": ("flipflop",),
+            "peer_sizes": (64,),
+            "peer_networks": (16,),
+            "rounds": 3,
+            "turn_seconds": 0.08,
+            "products": 3,
+            "scaling": (("N", (1, 4, 16)),),
+            "starts": 1,
+            "cold": False,
+        }
+        | changes
+    )

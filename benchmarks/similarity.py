@@ -1,0 +1,126 @@
+"""All pairs of a population compared: time by the number of networks, and memory beyond the responses."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import numpy as np
+
+from fastrnn.analysis.similarity import pairwise_distances
+from fastrnn.plan import duration, size
+
+from .children import run_python
+from .memory import STATUS, resident
+from .rounds import significant
+from .section import Bench, Section, Step
+
+SIGNALS = 32  # shared by all networks, of falling strength
+NOISE = 0.03  # beside them, so that responses have full rank
+POPULATION = 2880  # networks of the paper, which the growth is carried on to
+NETWORKS = (90, 180, 360)
+CASES = (
+    {"metric": "svcca", "components": 20, "sizes": [64, 128, 256], "samples": 4096},
+    {"metric": "svcca", "components": 20, "sizes": [64], "samples": 6400},
+    {"metric": "cka", "components": None, "sizes": [64, 128, 256], "samples": 4096},
+)
+
+
+def responses(networks: int, sizes, samples: int) -> list[np.ndarray]:
+    """Responses (samples, n) float32, n in turn from `sizes`: signals mixed at random, and noise."""
+    rng = np.random.default_rng(0)
+    signals = rng.normal(size=(samples, SIGNALS)).astype(np.float32)
+    signals *= (0.8 ** np.arange(SIGNALS)).astype(np.float32)
+    noise = (NOISE * rng.normal(size=samples * max(sizes) + networks)).astype(np.float32)
+    made = []
+    for i in range(networks):
+        n = sizes[i % len(sizes)]
+        weights = rng.normal(size=(SIGNALS, n)).astype(np.float32)
+        made.append(np.tanh(signals @ weights) + noise[i : i + samples * n].reshape(samples, n))
+    return made
+
+
+def compared(case: dict) -> dict:
+    """Seconds and memory of one call of `pairwise_distances`.
+
+    case : metric, components, networks, sizes, samples, threads
+    """
+    states = responses(case["networks"], case["sizes"], case["samples"])
+    pairwise_distances(states[:4], case["metric"], case["components"], threads=case["threads"])  # everything is loaded
+    told = STATUS.exists()
+    if told:
+        before = resident("VmRSS")
+        (STATUS.parent / "clear_refs").write_text("5")  # the peak starts anew
+    start = time.perf_counter()
+    found = pairwise_distances(states, case["metric"], case["components"], threads=case["threads"], details=True)
+    seconds = time.perf_counter() - start
+    kept = [int(found.components.min()), int(found.components.max())]
+    return {"seconds": seconds, "bytes": resident("VmHWM") - before if told else None, "kept": kept}
+
+
+def steps(bench: Bench) -> list[Step]:
+    """One process a case and number of networks."""
+    return [
+        Step(f"similarity, {case['metric']} of {N} networks", 2 + N / 20, _measure(bench, case, N))
+        for case in CASES
+        for N in NETWORKS
+    ]
+
+
+def _measure(bench: Bench, case: dict, networks: int):
+    asked = case | {"networks": networks, "threads": bench.engine.threads}
+    return lambda: asked | json.loads(run_python("-m", __name__, json.dumps(asked)))
+
+
+def carried_on(points: list[dict], networks: int) -> float:
+    """Seconds for so many networks: a share for each network and one for each pair, fitted to all points.
+
+    >>> carried_on([{"networks": N, "seconds": N + N * (N - 1)} for N in (2, 4, 8)], 10)
+    100.0
+    """
+    counts = np.array([point["networks"] for point in points], float)
+    seconds = np.array([point["seconds"] for point in points])
+    # relative errors weigh alike
+    shares, *_ = np.linalg.lstsq(
+        np.stack([counts, counts * (counts - 1) / 2], axis=1) / seconds[:, None], np.ones(len(counts)), rcond=None
+    )
+    return significant(float(shares @ [networks, networks * (networks - 1) / 2]))
+
+
+def gather(bench: Bench, measured: list[dict]) -> dict:
+    """The cases, each with its numbers of networks and what follows for the population."""
+    cases = []
+    for case in CASES:
+        points = [
+            {name: entry[name] for name in ("networks", "seconds", "bytes", "kept")}
+            for entry in measured
+            if all(entry[name] == value for name, value in case.items())
+        ]
+        points = [point | {"seconds": significant(point["seconds"])} for point in points]
+        cases.append(case | {"points": points, "population": POPULATION, "carried_on": carried_on(points, POPULATION)})
+    return {"cases": cases}
+
+
+def lines(result: dict) -> list[str]:
+    """A line a number of networks."""
+    text = ["Similarity of all pairs: time, milliseconds a pair, memory beyond the responses"]
+    for case in result["cases"]:
+        sizes, kept = case["sizes"], case["points"][-1]["kept"]
+        units = f"n = {sizes[0]}" if len(sizes) == 1 else f"n {sizes[0]} to {sizes[-1]}"
+        text += ["", f"{case['metric']}, {units}, {case['samples']:,} samples, {kept[0]} to {kept[1]} components kept"]
+        for point in case["points"]:
+            N, memory = point["networks"], point["bytes"]
+            each = 1e3 * point["seconds"] / (N * (N - 1) / 2)
+            told = "" if memory is None else f"{size(memory):>12}"
+            text.append(f"{N:>6} networks{point['seconds']:>10.3g} s{each:>10.3g} ms{told}")
+        total = case["carried_on"]
+        each = 1e3 * total / (case["population"] * (case["population"] - 1) / 2)
+        text.append(f"{case['population']:>6} by this growth: {duration(total)}, {each:.3g} ms a pair")
+    return text
+
+
+SECTION = Section("similarity", steps, gather, lines)
+
+if __name__ == "__main__":
+    print(json.dumps(compared(json.loads(sys.argv[1]))))

@@ -1,0 +1,126 @@
+"""All sections, one after the other; results as plain data, as text and as files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import fastrnn
+from fastrnn import engines
+from fastrnn.engines.cpu.engine import usable_processors
+from fastrnn.errors import UsageError
+from fastrnn.plan import duration
+from fastrnn.progress import Interrupted, Progress
+from fastrnn.storage import atomic_write
+
+from . import memory, scaling, startup, training
+from .machine import describe, words
+from .peak import MatrixProduct
+from .peers import installed_peers
+from .section import Bench, Section
+from .settings import Settings
+
+SECTIONS: tuple[Section, ...] = (training.SECTION, scaling.SECTION, memory.SECTION, startup.SECTION)
+SCHEMA = 1
+
+
+def run(settings: Settings, progress: Progress | None = None, sections=SECTIONS) -> dict:
+    """Measure everything the settings ask for.
+
+    Returns
+    -------
+    results : plain data as JSON has it: schema, fastrnn, date, seconds, settings, machine, and one entry a section
+    """
+    progress = progress or Progress(show=False)
+    start = time.perf_counter()
+    processors = usable_processors()
+    with only_processors(settings.threads):
+        bench = make_bench(settings, progress)
+        machine = describe(processors, bench.engine.threads)
+        try:
+            measured = measure(bench, sections, progress)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped; a benchmark that is cut short leaves no results") from None
+        finally:
+            for peer in bench.peers:
+                peer.close()
+    results = {
+        "schema": SCHEMA,
+        "fastrnn": fastrnn.__version__,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "seconds": round(time.perf_counter() - start),
+        "settings": asdict(settings),
+        "machine": machine,
+    } | measured
+    return json.loads(json.dumps(results))  # the same as when read from a file
+
+
+def measure(bench: Bench, sections, progress: Progress) -> dict:
+    """The result of every section, by its name."""
+    planned = [(section, section.steps(bench)) for section in sections]
+    total = sum(step.seconds for _, steps in planned for step in steps)
+    progress.say(f"about {duration(total)}; the machine should have nothing else to do meanwhile")
+    progress.start("bench", total)
+    measured = {}
+    for section, steps in planned:
+        entries = []
+        for step in steps:
+            progress.advance(0, step.label)
+            entries.append(step.measure())
+            progress.advance(step.seconds, step.label)
+        measured[section.name] = section.gather(bench, entries)
+    return measured
+
+
+def make_bench(settings: Settings, progress: Progress) -> Bench:
+    """What the sections share."""
+    engine = engines.get("cpu", settings.threads)
+    peers = installed_peers() if settings.peers else []
+    if settings.peers and not peers:
+        progress.say("no other library to compare with is installed: pip install 'fastrnn[bench]'")
+    return Bench(settings, engine, MatrixProduct(engine.threads), tuple(peers))
+
+
+@contextlib.contextmanager
+def only_processors(threads: int | None):
+    """Keep this thread and those it starts, the peers' too, to so many processors, where the system can."""
+    if threads is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:threads])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def report(results: dict, sections=SECTIONS) -> str:
+    """The results for a terminal, 80 columns wide."""
+    load = f"fastrnn {results['fastrnn']}, {results['date']}, {duration(results['seconds'])}"
+    parts = [f"{words(results['machine'])}\n{load}"]
+    parts += ["\n".join(section.lines(results[section.name])) for section in sections if section.name in results]
+    return "\n\n".join(parts)
+
+
+def save(results: dict, path) -> None:
+    """Write results as JSON, in one piece."""
+    atomic_write(path, (json.dumps(results, indent=1) + "\n").encode())
+
+
+def load(path) -> dict:
+    """Results that `save` wrote; `UsageError` for anything else."""
+    try:
+        results = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"could not read {str(path)!r}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{str(path)!r} is no JSON file: {error}") from error
+    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
+        raise UsageError(f"{str(path)!r} holds no results of schema {SCHEMA}; was it written by fastrnn bench?")
+    return results

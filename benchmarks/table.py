@@ -1,0 +1,108 @@
+"""The README's table, made from the newest results: `python -m benchmarks.table [RESULTS.json]`.
+
+With results of a new run in `results/` this writes the table into the README, between two markers, and the picture
+beside the results.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fastrnn.errors import FastrnnError, UsageError
+from fastrnn.plan import duration
+from fastrnn.storage import atomic_write
+
+from . import picture, suite
+from .machine import words
+from .training import ratio_words
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+BEGIN = "<!-- made by `python -m benchmarks.table` -->"
+END = "<!-- end of what it made -->"
+
+
+def newest(folder=HERE / "results") -> Path:
+    """The results with the latest date; `UsageError` where there are none."""
+    files = sorted(Path(folder).glob("*.json"), key=lambda path: (suite.load(path)["date"], path.name))
+    if not files:
+        raise UsageError(f"there are no results in {str(folder)!r}; make some with fastrnn bench --out")
+    return files[-1]
+
+
+def table(results: dict, image: str) -> str:
+    """Markdown: where and when, speeds and ratios for each cell and size, all tasks in short."""
+    training = results["training"]
+    versions = results["machine"]["versions"]
+    others = ", ".join(f"{name} {versions[name]}" for name in ("numpy", "numba", "jax", "torch") if name in versions)
+    said = (
+        f"{words(results['machine'])}; fastrnn {results['fastrnn']}, {others}; {results['date']}. NumPy's 2048 x 2048 "
+        f"float32 product, the peak: {training['peak']['high']:.0f} GFLOP/s at best, {training['peak']['median']:.0f} "
+        "as a median. Medians, and ranges of the rounds."
+    )
+    parts = [said, *_kinds(training["kinds"]), "\n".join(_tasks(training)), f"![Speed and ratios]({image})"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _kinds(kinds: list[dict]) -> list[str]:
+    """Speeds and ratios of the kinds that were compared with others, and notes on the others."""
+    compared = picture.with_peers(kinds) or kinds
+    first = compared[0]
+    peers = {entry["peer"]: entry for kind in compared for entry in kind["peers"]}
+    heads = ["cell", "n", "GFLOP/s", "of the peak", *(f"x {entry['title']}" for entry in peers.values())]
+    rows = [heads, ["---"] * len(heads)]
+    for kind in compared:
+        if (kind["task"], kind["activation"]) != (first["task"], first["activation"]):
+            continue
+        entries = {entry["peer"]: entry for entry in kind["peers"]}
+        row = [kind["cell"], str(kind["n"]), f"{kind['gflops']['median']:.0f}", f"{kind['share']:.2f}"]
+        rows.append(row + [ratio_words(entries.get(peer)) for peer in peers])
+    parts = [f"{first['task']}, {first['activation']}, B = {first['batch']}:", "\n".join(map(_row, rows))]
+    if peers:
+        parts.append("x: how many times as fast. Every library's loss and gradients are first checked against ours.")
+    if any(not entry["same_cell"] for kind in compared for entry in kind["peers"]):
+        parts[-1] += r" \*: PyTorch's GRU is another cell, its reset gate acts after the product."
+    return parts
+
+
+def _tasks(training: dict) -> list[str]:
+    """A row a task: shares of the peak over all kinds, and the time for the paper's population."""
+    rows = [["task", "kinds", "of the peak: lowest, median, highest", "the paper's population"], ["---"] * 4]
+    for task in dict.fromkeys(kind["task"] for kind in training["kinds"]):
+        shares = sorted(kind["share"] for kind in training["kinds"] if kind["task"] == task)
+        time = training["population"].get(task)
+        estimate = f"{time['networks']:,} networks in {duration(time['seconds'])}" if time else "-"
+        middle = shares[len(shares) // 2]
+        rows.append([task, str(len(shares)), f"{shares[0]:.2f}, {middle:.2f}, {shares[-1]:.2f}", estimate])
+    return list(map(_row, rows))
+
+
+def _row(fields: list[str]) -> str:
+    return "| " + " | ".join(field.replace("*", r"\*") for field in fields) + " |"
+
+
+def insert(text: str, made: str) -> str:
+    """`text` with `made` between the markers; `UsageError` unless each marker is there once, in order."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise UsageError(f"the README must hold these two lines once, in this order: {BEGIN} and {END}")
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{made}\n{END}{rest.split(END)[1]}"
+
+
+def main(arguments: list[str], root=ROOT) -> None:
+    """Write the picture and the README."""
+    path = Path(arguments[0]) if arguments else newest()
+    results, readme = suite.load(path), Path(root) / "README.md"
+    image = path.resolve().with_suffix(".png")
+    place = image.relative_to(Path(root).resolve()).as_posix()
+    made = insert(readme.read_text(encoding="utf-8"), table(results, place))
+    picture.save(results, image)
+    atomic_write(readme, made.encode())
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except FastrnnError as error:
+        sys.exit(f"error: {error}")

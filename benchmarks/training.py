@@ -1,0 +1,273 @@
+"""Speed of training for every kind of network, as a share of the machine's matrix peak and beside the peers."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+
+from fastrnn.plan import duration
+from fastrnn.spec import PopulationSpec
+from fastrnn.tasks import get_task
+
+from . import ours
+from .peers import Peer, Trainer
+from .peers.peer import TOLERANCE, largest_errors
+from .rounds import SETTLE, interleave, iterations_for, ratios, seconds_of, significant, spread, turn
+from .section import Bench, Section, Step
+from .work import Work
+
+OURS, PEAK = "ours", "peak"
+PEER_BYTES = 2e9  # of the values that a batched peer keeps for its backward pass
+PEER_FLOPS = 5e10  # a second, to guess how long peers will take
+LONGEST_TURN = 3.0  # seconds; no larger stack of networks is tried beyond
+
+
+# ------------------------------------------------------------------------------------------------------ measurements
+
+
+def steps(bench: Bench) -> list[Step]:
+    """One step a kind."""
+    s = bench.settings
+    made = []
+    for task in map(get_task, s.tasks):
+        for cell in s.cells:
+            for activation in s.activations:
+                for n in s.sizes:
+                    work = Work(task, cell, activation, n, s.batch)
+                    peers = [p for p in bench.peers if p.supports(cell, activation)]
+                    peers = peers if s.times_peers(task.name, activation, n) else []
+                    made.append(Step(work.label, _guess(bench, work, len(peers)), _measure(bench, work, peers)))
+    return made
+
+
+def _guess(bench: Bench, work: Work, peers: int) -> float:
+    """Seconds a kind takes, roughly."""
+    s = bench.settings
+    mine = (s.rounds + 2) * max(s.turn_seconds, work.flops * bench.engine.threads / 2e11) + s.products * 0.06
+    theirs = 2 + (s.rounds + 3) * (max(s.turn_seconds, 3 * work.flops / PEER_FLOPS) + SETTLE)
+    return mine + peers * theirs
+
+
+def _measure(bench: Bench, work: Work, peers: list[Peer]):
+    return lambda: measure_kind(bench, work, peers)
+
+
+def measure_kind(bench: Bench, work: Work, peers: list[Peer]) -> dict:
+    """Our rate, the peak, and every peer that computes the same, in turns."""
+    s = bench.settings
+    mine, N, iterations = ours.contender(bench.engine, work, s.turn_seconds)
+    contenders = {OURS: mine, PEAK: bench.product.contender(s.rounds, s.products)}
+    entries, trainers = [], {}
+    try:
+        for peer in peers:
+            entry, trainer = _prepare(bench, work, peer)
+            entries.append(entry)
+            if trainer is not None:
+                trainers[peer.name] = trainer
+                count = iterations_for(trainer, s.turn_seconds)
+                contenders[peer.name] = turn(trainer, count, trainer.networks * work.flops)
+        rates = interleave(contenders, s.rounds)
+    finally:
+        for trainer in trainers.values():
+            trainer.close()
+        gc.collect()
+    speed, peak = gflops(rates[OURS]), gflops(rates[PEAK])
+    for entry in entries:
+        if entry["peer"] in trainers:
+            entry["gflops"] = gflops(rates[entry["peer"]])
+            entry["ratio"] = ratios(rates[OURS], rates[entry["peer"]])
+    return {
+        "task": work.task.name,
+        "cell": work.cell,
+        "activation": work.activation,
+        "n": work.n,
+        "T": work.task.T,
+        "batch": work.batch,
+        "flops": work.flops,
+        "networks": N,
+        "iterations": iterations,
+        "gflops": speed,
+        "peak": peak,
+        "share": significant(speed["median"] / peak["high"], 4),
+        "network_iterations_per_second": significant(1e9 * speed["median"] / work.flops),
+        "peers": entries,
+    }
+
+
+def gflops(rates: list[float]) -> dict:
+    """FLOP/s as a `spread` in GFLOP/s."""
+    return spread(rate / 1e9 for rate in rates)
+
+
+def _prepare(bench: Bench, work: Work, peer: Peer) -> tuple[dict, Trainer | None]:
+    """A peer, checked and ready; without a trainer where it can't be timed, and the entry says why."""
+    entry = {"peer": peer.name, "label": peer.label, "title": peer.title, "same_cell": peer.same_cell(work.cell)}
+    try:
+        peer.use(bench.engine.threads)
+        if entry["same_cell"]:
+            entry["error"] = {name: significant(e, 2) for name, e in largest_errors(peer, bench.engine, work).items()}
+            if not max(entry["error"].values()) < TOLERANCE:
+                return entry | {"failed": "its loss or gradients differ from ours"}, None
+        trainer = _best_trainer(bench, work, peer)
+        trainer(1)
+    except Exception as error:  # another library's: the benchmark goes on without it, and says so
+        return entry | {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}, None
+    return entry | {"networks": trainer.networks}, trainer
+
+
+def _best_trainer(bench: Bench, work: Work, peer: Peer) -> Trainer:
+    """The trainer with the number of networks at which the peer is fastest."""
+    threads, candidates = bench.engine.threads, sorted(bench.settings.peer_networks)
+    if not peer.batched or len(candidates) == 1:
+        return peer.trainer(work, candidates[0], threads)
+    best, fastest = None, float("inf")
+    for N in candidates:
+        if best is not None and not _fits(work, N, fastest):
+            break
+        trainer = peer.trainer(work, N, threads)
+        trainer(1)
+        seconds = seconds_of(trainer, 1) / N
+        if seconds < fastest:
+            best, loser, fastest = trainer, best, seconds
+        else:
+            loser = trainer
+        if loser is not None:
+            loser.close()
+    return best
+
+
+def _fits(work: Work, N: int, seconds: float) -> bool:
+    """Whether N networks of a batched peer are within memory and patience."""
+    gates = work.flops / (6 * work.task.T * work.batch * work.n**2)
+    return 16 * N * work.task.T * work.batch * work.n * gates < PEER_BYTES and N * seconds < LONGEST_TURN
+
+
+# ----------------------------------------------------------------------------------------------------------- results
+
+
+def gather(bench: Bench, kinds: list[dict]) -> dict:
+    """Kinds, the peak over all of them, and what the paper's population would take."""
+    products = [value for kind in kinds for value in kind["peak"]["rounds"]]
+    peak = {name: value for name, value in spread(products).items() if name != "rounds"}
+    times = {task: population_seconds(task, kinds) for task in bench.settings.tasks}
+    return {"peak": peak, "kinds": kinds, "population": {task: time for task, time in times.items() if time}}
+
+
+def population_seconds(task: str, kinds: list[dict]) -> dict | None:
+    """Estimated time of the paper's population; None where one of its kinds was not measured with its batch."""
+    spec = PopulationSpec.preset("paper", task)
+    counts = Counter((row["cell"], row["activation"], row["n"]) for row in spec.rows)
+    rates = {
+        (kind["cell"], kind["activation"], kind["n"]): kind["network_iterations_per_second"]
+        for kind in kinds
+        if kind["task"] == task and kind["batch"] == spec.batch
+    }
+    if not counts.keys() <= rates.keys():
+        return None
+    seconds = sum(count * spec.iterations / rates[kind] for kind, count in counts.items())
+    return {"networks": len(spec), "iterations": spec.iterations, "seconds": significant(seconds)}
+
+
+# ------------------------------------------------------------------------------------------------------------- words
+
+
+def lines(result: dict) -> list[str]:
+    """Tables of speeds by task, then of ratios to the peers."""
+    peak = result["peak"]
+    text = [
+        f"Matrix peak (NumPy, 2048 x 2048 float32): {peak['median']:.0f} GFLOP/s, {peak['low']:.0f} to "
+        f"{peak['high']:.0f}",
+        "Shares are of the best product among the turns of the same kind.",
+    ]
+    tasks = list(dict.fromkeys(kind["task"] for kind in result["kinds"]))
+    for task in tasks:
+        text += ["", *_speed_table(task, [kind for kind in result["kinds"] if kind["task"] == task])]
+        if task in result["population"]:
+            time = result["population"][task]
+            text.append(
+                f"The paper's {time['networks']:,} networks, {time['iterations']:,} iterations each: about "
+                f"{duration(time['seconds'])}"
+            )
+    for task in tasks:
+        kinds = [kind for kind in result["kinds"] if kind["task"] == task and kind["peers"]]
+        if kinds:
+            text += ["", *_peer_table(task, kinds)]
+    return text + _notes(result["kinds"])
+
+
+def _speed_table(task: str, kinds: list[dict]) -> list[str]:
+    activations = list(dict.fromkeys(kind["activation"] for kind in kinds))
+    first = kinds[0]
+    text = [
+        f"{task}, T = {first['T']}, B = {first['batch']}: GFLOP/s (range), share of peak, network-iterations/s",
+        " " * 12 + "".join(f"  {activation:<32}" for activation in activations).rstrip(),
+    ]
+    for cell, n in dict.fromkeys((kind["cell"], kind["n"]) for kind in kinds):
+        row = f"{cell:<8}{n:>4}"
+        for activation in activations:
+            (kind,) = (k for k in kinds if (k["cell"], k["n"], k["activation"]) == (cell, n, activation))
+            g = kind["gflops"]
+            speed = f"{g['median']:.0f} ({g['low']:.0f}-{g['high']:.0f})"
+            row += f"  {speed:<15}{kind['share']:>5.2f}{_count(kind['network_iterations_per_second']):>10}  "
+        text.append(row.rstrip())
+    return text
+
+
+def _count(rate: float) -> str:
+    """A rate in at least two digits."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+
+
+def _peer_table(task: str, kinds: list[dict]) -> list[str]:
+    peers = {entry["peer"]: entry["label"] for kind in kinds for entry in kind["peers"]}
+    text = [
+        f"{task}: how many times as fast as others (range of the rounds)",
+        " " * 16 + "".join(f"  {label:<14}" for label in peers.values()).rstrip(),
+    ]
+    for kind in kinds:
+        row = f"{kind['cell'] + '-' + kind['activation']:<12}{kind['n']:>4}"
+        entries = {entry["peer"]: entry for entry in kind["peers"]}
+        row += "".join(f"  {ratio_words(entries.get(peer)):<14}" for peer in peers)
+        text.append(row.rstrip())
+    return text
+
+
+def _notes(kinds: list[dict]) -> list[str]:
+    """What a reader of the ratios has to know."""
+    entries = [(kind, entry) for kind in kinds for entry in kind["peers"]]
+    text = list(dict.fromkeys(f"{entry['label']}: {entry['title']}" for _, entry in entries))
+    text = [note for note in text if len(set(note.split(": "))) > 1]
+    if not all(entry["same_cell"] for _, entry in entries):
+        text.append("* another cell: its reset gate acts after the product")
+    text += [
+        f"! {kind['task']} {kind['cell']}-{kind['activation']} {kind['n']}, {entry['label']}: {entry['failed']}"[:80]
+        for kind, entry in entries
+        if "failed" in entry
+    ]
+    return text
+
+
+def ratio_words(entry: dict | None) -> str:
+    """A peer's ratio with its range; "!" where it failed, "-" where it has no such cell.
+
+    >>> ratio_words({"same_cell": True, "ratio": {"median": 2.04, "low": 1.96, "high": 13.0}}), ratio_words(None)
+    ('2.0 (2.0-13)', '-')
+    """
+    if entry is None:
+        return "-"
+    if "failed" in entry:
+        return "!"
+    median, low, high = (short(entry["ratio"][name]) for name in ("median", "low", "high"))
+    return f"{median}{'' if entry['same_cell'] else '*'} ({low}-{high})"
+
+
+def short(ratio: float) -> str:
+    """Two digits.
+
+    >>> short(3.14159), short(31.4)
+    ('3.1', '31')
+    """
+    return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"
+
+
+SECTION = Section("training", steps, gather, lines)
