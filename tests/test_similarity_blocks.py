@@ -214,3 +214,36 @@ def test_libraries_are_not_mixed():
     states = population()
     with pytest.raises(UsageError, match=r"responses\[1\] is an array of another library"):
         pairwise_distances([states[0], strict.asarray(states[1])])
+
+
+class Device:
+    """An array of a library that isn't NumPy's and converts to it by `get` only, as CuPy's; made of NumPy's."""
+
+    def __init__(self, array):
+        self.held = array
+
+    def get(self):
+        return self.held
+
+
+def test_libraries_without_the_newest_names(monkeypatch):
+    """What CuPy calls by older names, under those names."""
+    from types import SimpleNamespace
+
+    from fastrnn.analysis.similarity import namespace
+
+    old = SimpleNamespace(
+        transpose=np.transpose,
+        concatenate=np.concatenate,
+        swapaxes=np.swapaxes,
+        linalg=SimpleNamespace(svd=np.linalg.svd),
+    )
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
+    np.testing.assert_array_equal(namespace.swap_middle(old, x), namespace.swap_middle(np, x))
+    np.testing.assert_array_equal(namespace.transposed(old, x), namespace.transposed(np, x))
+    np.testing.assert_array_equal(namespace.join(old, [x, x]), namespace.join(np, [x, x]))
+    np.testing.assert_allclose(namespace.singular_values(old, x), namespace.singular_values(np, x), atol=1e-14)
+    np.testing.assert_array_equal(namespace.to_numpy(Device(x)), x)
+    monkeypatch.setitem(__import__("sys").modules, "cupy", old)
+    monkeypatch.setattr(Device, "__module__", "cupy.core")
+    assert namespace.namespace_of(Device(x)) is old

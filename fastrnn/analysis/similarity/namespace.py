@@ -32,6 +32,22 @@ def swap_middle(xp, array):
     return permute(array, (0, 2, 1, 3))
 
 
+def join(xp, arrays):
+    """Arrays one below the other."""
+    return (getattr(xp, "concat", None) or xp.concatenate)(arrays, axis=0)
+
+
+def transposed(xp, matrices):
+    """(..., k, l) -> (..., l, k)."""
+    transpose = getattr(xp, "matrix_transpose", None)
+    return transpose(matrices) if transpose else xp.swapaxes(matrices, -1, -2)
+
+
+def own(xp, array):
+    """A contiguous array that keeps nothing larger alive."""
+    return xp.ascontiguousarray(array) if hasattr(xp, "ascontiguousarray") else xp.asarray(array, copy=True)
+
+
 def singular_values(xp, matrices):
     """Singular values (..., k) of a stack of small matrices (..., k, l), largest first."""
     if hasattr(xp.linalg, "svdvals"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from .namespace import singular_values, swap_middle, to_numpy
+from .namespace import singular_values, swap_middle, to_numpy, transposed
 from .store import BYTES, ReducedResponses
 
 COLUMNS = 1024  # components in one block: products this large run at the processor's rate, and stay small in memory
@@ -107,7 +107,7 @@ def projection_weighted(xp, cross, ours, theirs):
     `ours` holds a loadings (k, n_i), `theirs` b loadings (l, n_j); n may differ.
     """
     u, s, vh = xp.linalg.svd(cross, full_matrices=False)
-    one_way = xp.stack([_weighted(xp, s[i, ...], xp.matrix_transpose(u[i, ...]), x) for i, x in enumerate(ours)])
+    one_way = xp.stack([_weighted(xp, s[i, ...], transposed(xp, u[i, ...]), x) for i, x in enumerate(ours)])
     other_way = xp.stack([_weighted(xp, s[:, j, :], vh[:, j, :, :], y) for j, y in enumerate(theirs)], axis=1)
     return (one_way + other_way) / 2
 

@@ -21,7 +21,7 @@ from enum import IntFlag
 import numpy as np
 
 from ...errors import UsageError
-from .namespace import namespace_of, to_numpy
+from .namespace import namespace_of, own, to_numpy
 
 WHITENED = ("svcca", "pwcca")
 ACCURATE = 1e-4  # singular values this far below the largest come from an SVD: squaring them would cost digits
@@ -131,11 +131,11 @@ def reduce_response(name: str, response, metric: str, components, tolerance: flo
         scale = np.sum(s[:k] ** 4) ** 0.25 if metric == "cka" else np.sum(s[:k] ** 2) ** 0.5
         k = _within_tolerance(s[:k] ** (4 if metric == "cka" else 2), tolerance)
         scores = x @ right[:, :k] if scores is None else scores[:, :k]
-        return Reduced(_own(xp, scores.T / float(scale)), None, mark, signature)
+        return Reduced(own(xp, scores.T / float(scale)), None, mark, signature)
     scores = x @ right[:, :k] if scores is None else scores[:, :k]
     scale = xp.asarray(s[:k])
-    loadings = _own(xp, (right[:, :k] * scale).T) if metric == "pwcca" else None
-    return Reduced(_own(xp, (scores / scale).T), loadings, mark, signature)
+    loadings = own(xp, (right[:, :k] * scale).T) if metric == "pwcca" else None
+    return Reduced(own(xp, (scores / scale).T), loadings, mark, signature)
 
 
 def _principal_axes(xp, x):
@@ -158,8 +158,3 @@ def _within_tolerance(weights: np.ndarray, tolerance: float) -> int:
     dropped = np.sqrt(np.maximum(np.cumsum(weights[::-1])[::-1], 0) / np.sum(weights))  # norm of component i and later
     needed = max(int((dropped > tolerance).sum()), 1)
     return min(-(-needed // STEP) * STEP, len(weights))
-
-
-def _own(xp, array):
-    """A contiguous array that keeps nothing larger alive."""
-    return np.ascontiguousarray(array) if xp is np else xp.asarray(array, copy=True)

@@ -7,7 +7,7 @@ import tempfile
 import numpy as np
 
 from ...errors import RunError
-from .namespace import to_numpy
+from .namespace import join, to_numpy
 from .reduction import Reduced
 
 BYTES = 8  # of a float64
@@ -68,9 +68,7 @@ class ReducedResponses:
         """The rows of several responses of one size, (len(members) k, m)."""
         xp = self.xp
         parts = [part if part is self._rows[i] else xp.asarray(part) for i in members for part in [self.rows(i)]]
-        if len(parts) == 1:
-            return parts[0]
-        return getattr(xp, "concat", xp.concatenate if xp is np else None)(parts, axis=0)
+        return parts[0] if len(parts) == 1 else join(xp, parts)
 
     def _spill(self, rows: np.ndarray) -> int:
         try:
