@@ -167,7 +167,8 @@ class Task:
         The trials of a built-in task stay the same for given settings.
         """
         source = "" if self.built_in else _source(self.trial or self.batch)
-        said = json.dumps([self.name, self.D, self.K, self.T, dict(self.settings), source])
+        settings = {name: float(value) for name, value in self.settings.items()}
+        said = json.dumps([self.name, self.D, self.K, self.T, settings, source])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def draw(self, keys, purpose: int, iteration: int, trials: int):
