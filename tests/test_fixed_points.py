@@ -186,14 +186,15 @@ def test_a_continuum_is_marked_degenerate():
     np.testing.assert_allclose(points.xstar[:, 1], 0, atol=1e-12)
 
 
-def test_gradient_descent_stops_on_a_line_attractor_where_newton_runs_along_it():
+@pytest.mark.parametrize("stopping", ["slow_points", "gradient_descent"])
+def test_methods_for_slow_points_stop_on_a_line_attractor_where_newton_runs_along_it(stopping):
     lam = 1 - 1e-6  # nearly a continuum: one exact point, the origin
     points = {}
     starts = np.random.default_rng(0).normal(size=(20, 2))
-    for method in ("gradient_descent", "newton"):
+    for method in (stopping, "newton"):
         points[method] = find_fixed_points(linear(np.diag([lam, 0.3])), np.zeros(0), starts, method=method)
     assert len(points["newton"]) == 1
-    slow = points["gradient_descent"]
+    slow = points[stopping]
     assert len(slow) == 20
     assert (slow.status == PointStatus.SLOW).all()
     np.testing.assert_allclose(np.sort(slow.xstar[:, 0]), np.sort(starts[:, 0]), atol=1e-3)

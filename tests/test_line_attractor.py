@@ -37,7 +37,7 @@ def integrator():
 @pytest.fixture(scope="module")
 def found():
     starts = np.random.default_rng(0).normal(size=(40, S))
-    return find_fixed_points(integrator(), np.zeros(2), starts, method="gradient_descent")
+    return find_fixed_points(integrator(), np.zeros(2), starts, method="slow_points")
 
 
 def test_slow_points_lie_on_the_line_and_are_kept_apart(found):

@@ -55,7 +55,8 @@ def find_fixed_points(
     task : a `Task` or its name; trajectories are those of its probe trials. Without one they start at random states
         and get random pulses on top of the held inputs
     method : "newton"; "levenberg_marquardt", which also finds minima of the speed; "auto", the second where the first
-        fails; "gradient_descent", which stops at slow points and does not slide along a line attractor
+        fails. Two stop as soon as a state is slow, and do not run along a line attractor: "slow_points", damped
+        Levenberg-Marquardt, the quick one; "gradient_descent", which needs thousands of steps in gated networks
     tolerance : a state is fixed where q = |F(h) - h|^2 / 2 is at most `tolerance` (1 + |h|^2)
     speed : a state that is not fixed is a slow point where |F(h) - h| is at most `speed` spreads
     unique : points nearer than so many spreads are one

@@ -1,6 +1,9 @@
 """Levenberg-Marquardt for fixed points: finds them as Newton's method does, and minima of q where it gets stuck.
 
-Solves (A^T A + mu I) s = A^T (F(h) - h), A = I - J; mu falls when q does and grows when it doesn't.
+Solves (A^T A + mu I) s = A^T (F(h) - h), A = I - J; mu falls when q does and grows when it doesn't. With a floor
+under mu it is a descent that slow points stop: along a mode that A shrinks by much less than sqrt(mu) the state moves
+about as little as by itself, so that it comes to a line attractor quickly and does not run along it.
+
 Source: Marquardt, "An algorithm for least-squares estimation of nonlinear parameters" (1963).
 """
 
@@ -15,14 +18,22 @@ FLAT = 1e-12  # relative fall of q below which a step counts as no progress
 PATIENCE = 10  # steps without progress before a start is left where it is
 
 
-def levenberg_marquardt(map, h, tolerance: float, iterations: int) -> Solved:
-    """Solve from every start h (M, S); arguments as for `newton.newton`."""
+def levenberg_marquardt(map, h, tolerance: float, iterations: int, floor: float = MU_LOW, speed: float = 0.0) -> Solved:
+    """Solve from every start h (M, S).
+
+    Parameters
+    ----------
+    map, tolerance, iterations : as for `newton.newton`
+    floor : mu is never below
+    speed : stop where |F(h) - h| is at most so much, too
+    """
+    enough = 0.5 * speed * speed
     h = np.array(h, np.float64)
     r = map.step(h) - h
     q = half_square(r)
-    mu, idle = np.full(len(h), MU_START), np.zeros(len(h), np.int64)
+    mu, idle = np.full(len(h), max(MU_START, floor)), np.zeros(len(h), np.int64)
     taken = np.zeros(len(h), np.int64)
-    active = np.flatnonzero(np.isfinite(q) & (q > threshold(h, tolerance)))
+    active = np.flatnonzero(np.isfinite(q) & (q > np.maximum(threshold(h, tolerance), enough)))
     identity = np.eye(map.S)
     for _ in range(iterations):
         if not len(active):
@@ -38,7 +49,8 @@ def levenberg_marquardt(map, h, tolerance: float, iterations: int) -> Solved:
         idle[active] = np.where(q_new < (1.0 - FLAT) * q[active], 0, idle[active] + 1)
         rows = active[better]
         h[rows], r[rows], q[rows] = h_new[better], r_new[better], q_new[better]
-        mu[active] = np.where(better, np.maximum(mu[active] / 5, MU_LOW), np.minimum(mu[active] * 4, MU_HIGH))
+        mu[active] = np.where(better, np.maximum(mu[active] / 5, floor), np.minimum(mu[active] * 4, MU_HIGH))
         taken[active] += 1
-        active = active[(q[active] > threshold(h[active], tolerance)) & (idle[active] < PATIENCE)]
+        going = q[active] > np.maximum(threshold(h[active], tolerance), enough)
+        active = active[going & (idle[active] < PATIENCE)]
     return Solved(h, q, taken)

@@ -56,7 +56,7 @@ class LineAttractor:
 def line_attractor(points: FixedPoints, network: int = 0, condition: int = 0, *, neighbors: int = 2) -> LineAttractor:
     """Order the points of one search along a curve.
 
-    Slow points come from `find_fixed_points(..., method="gradient_descent")`, one search for each context. Points that
+    Slow points come from `find_fixed_points(..., method="slow_points")`, one search for each context. Points that
     are outliers are left out.
 
     Parameters
@@ -71,7 +71,7 @@ def line_attractor(points: FixedPoints, network: int = 0, condition: int = 0, *,
     if len(at) < 2:
         raise UsageError(
             f"a line needs two points or more; network {network} has {len(at)} under input {condition}: "
-            "search with method='gradient_descent', more starts or a greater speed"
+            "search with method='slow_points', more starts or a greater speed"
         )
     states = points.xstar[at]
     edges, pieces, position = along(states, neighbors)

@@ -13,7 +13,9 @@ from .slow_points import descend
 from .starts import Origin, draw_means, draw_starts
 from .threads import chunk_size, chunks
 
-METHODS = ("auto", "newton", "levenberg_marquardt", "gradient_descent")
+METHODS = ("auto", "newton", "levenberg_marquardt", "slow_points", "gradient_descent")
+STOP_WHEN_SLOW = METHODS[-2:]
+DAMPING_FLOOR = 1e-4  # of Levenberg-Marquardt for slow points
 NEWTON_STEPS, LM_STEPS, DESCENT_STEPS = 50, 100, 3000
 NOWHERE = -1  # the point of a candidate that did not converge
 
@@ -78,7 +80,7 @@ class Search:
                 if given is None:
                     means = draw_means(self.points, max(1, count // 4), rng)
                     self._try(means, np.full(len(means), Origin.MEAN))
-            ball = self.map.ball and self.settings.method != "gradient_descent"
+            ball = self.map.ball and self.settings.method not in STOP_WHEN_SLOW
             self.verdict = judge(self.status, self.signs, self.hits, ball, 2 * last_new > self.spent)
             enough = self.spent >= 2 * self.settings.batch
             if given is None and enough and self.verdict in (SearchStatus.CONSISTENT, SearchStatus.NOT_APPLICABLE):
@@ -106,6 +108,8 @@ class Search:
         slow = s.speed * self.spread
         if s.method == "gradient_descent":
             solved = descend(self.map, starts, slow, DESCENT_STEPS)
+        elif s.method == "slow_points":
+            solved = levenberg_marquardt(self.map, starts, s.tolerance, LM_STEPS, DAMPING_FLOOR, slow)
         elif s.method == "levenberg_marquardt":
             solved = levenberg_marquardt(self.map, starts, s.tolerance, LM_STEPS)
         else:
@@ -158,7 +162,7 @@ class Search:
         """New points h (P, S), exact ones polished: state, q, status, index sign (0: none), conditioning."""
         h, status = h.copy(), status.copy()
         exact = np.flatnonzero(status == PointStatus.EXACT)
-        if self.settings.method != "gradient_descent":  # Newton's method would run along a line of slow points
+        if self.settings.method not in STOP_WHEN_SLOW:  # Newton's method would run along a line of slow points
             pieces = [exact[piece] for piece in chunks(len(exact), chunk_size(self.map.S))]
             for rows, fine in zip(pieces, self.team.each(lambda rows: polish(self.map, h[rows]), pieces), strict=True):
                 h[rows] = fine
