@@ -90,11 +90,17 @@ def newton(map, h, tolerance: float, iterations: int, known=None, radius: float 
 
 def arrive(h, q, active, known, radius: float) -> np.ndarray:
     """Put rows `active` of h (M, S) that are within `radius` of a known point onto it; which they were."""
-    away = distances(h[active], known)
-    nearest = away.argmin(axis=1)
-    near = away[np.arange(len(active)), nearest] <= radius
+    nearest, away = nearest_of(h[active], known)
+    near = away <= radius
     h[active[near]], q[active[near]] = known[nearest[near]], 0.0
     return near
+
+
+def nearest_of(h, known) -> tuple[np.ndarray, np.ndarray]:
+    """Index (M,) of the row of `known` (P, S) nearest to each of h (M, S), and its distance (M,)."""
+    nearest = (np.einsum("pu,pu->p", known, known) - 2.0 * (h @ known.T)).argmin(axis=1)
+    away = h - known[nearest]
+    return nearest, np.sqrt(np.einsum("mu,mu->m", away, away))
 
 
 def distances(a, b) -> np.ndarray:

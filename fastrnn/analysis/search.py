@@ -8,7 +8,7 @@ import numpy as np
 
 from .completeness import DEGENERATE, PointStatus, SearchStatus, index_signs, judge
 from .levenberg_marquardt import levenberg_marquardt
-from .newton import distances, half_square, newton, polish, threshold
+from .newton import half_square, nearest_of, newton, polish, threshold
 from .slow_points import descend
 from .starts import Origin, draw_means, draw_starts
 from .threads import chunk_size, chunks
@@ -132,9 +132,8 @@ class Search:
         left = np.flatnonzero(status != NOWHERE)
         left = left[np.argsort(q[left], kind="stable")]
         if len(left) and len(self.points):
-            away = distances(h[left], self.points)
-            nearest = away.argmin(axis=1)
-            near = away[np.arange(len(nearest)), nearest] <= radius
+            nearest, away = nearest_of(h[left], self.points)
+            near = away <= radius
             point[left[near]] = nearest[near]
             left = left[~near]
         for k in np.unique(point[(point != NOWHERE) & (status == PointStatus.EXACT)]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .newton import distances
+from .newton import nearest_of
 from .starts import ESCAPED
 
 ELSEWHERE = -1  # a cycle, divergence, or not settled in time
@@ -26,9 +26,8 @@ def settle(map, h, targets, radius: float, steps: int) -> tuple[np.ndarray, np.n
         return target, taken
     for step in range(steps + 1):
         if step % LOOK_EVERY == 0 or step == steps:
-            away = distances(h, targets)
-            nearest = away.argmin(axis=1)
-            there = away[np.arange(len(h)), nearest] <= radius
+            nearest, away = nearest_of(h, targets)
+            there = away <= radius
             target[active[there]], taken[active[there]] = nearest[there], step
             going = ~there & (np.einsum("mu,mu->m", h, h) < ESCAPED**2)
             h, active = h[going], active[going]
