@@ -27,6 +27,7 @@ class Settings:
     turn_seconds : length of a turn, at least one iteration
     products : how many matrix products the peak is the best of, for each kind
     scaling : values of N, n, B and T to time; N in multiples of the threads
+    compared : numbers of networks whose responses are compared, all pairs of them; none: not timed
     starts : how often each start-up is timed
     cold : whether to time a start with nothing compiled
     """
@@ -51,6 +52,7 @@ class Settings:
         ("B", (1, 4, 16, 32, 64, 100, 128, 256)),
         ("T", (1, 10, 30, 100, 300, 1000)),
     )
+    compared: tuple[int, ...] = (90, 180, 360)
     starts: int = 5
     cold: bool = True
 
@@ -66,7 +68,8 @@ class Settings:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise UsageError(f"{name} must name at least one, each once; they are {list(values)!r}")
-        sizes = {"n": self.sizes, "networks of a peer": self.peer_networks} | dict(self.scaling)
+        sizes = {"n": self.sizes, "networks of a peer": self.peer_networks, "networks compared": self.compared}
+        sizes |= dict(self.scaling)
         for name, values in sizes.items():
             for value in values:
                 check_sizes(**{name: value})
@@ -93,6 +96,7 @@ def quick(**changes) -> Settings:
             "turn_seconds": 0.08,
             "products": 3,
             "scaling": (("N", (1, 4, 16)),),
+            "compared": (),
             "starts": 1,
             "cold": False,
         }

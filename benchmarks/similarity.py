@@ -1,4 +1,10 @@
-"""All pairs of a population compared: time by the number of networks, and memory beyond the responses."""
+"""All pairs of a population compared: time by the number of networks, and memory beyond the responses.
+
+One case by itself, here the whole population of the paper, is
+
+    python -m benchmarks.similarity '{"metric": "svcca", "components": 20, "sizes": [64, 128, 256],
+                                      "samples": 4096, "networks": 2880, "threads": 2}'
+"""
 
 from __future__ import annotations
 
@@ -19,7 +25,6 @@ from .section import Bench, Section, Step
 SIGNALS = 32  # shared by all networks, of falling strength
 NOISE = 0.03  # beside them, so that responses have full rank
 POPULATION = 2880  # networks of the paper, which the growth is carried on to
-NETWORKS = (90, 180, 360)
 CASES = (
     {"metric": "svcca", "components": 20, "sizes": [64, 128, 256], "samples": 4096},
     {"metric": "svcca", "components": 20, "sizes": [64], "samples": 6400},
@@ -64,7 +69,7 @@ def steps(bench: Bench) -> list[Step]:
     return [
         Step(f"similarity, {case['metric']} of {N} networks", 2 + N / 20, _measure(bench, case, N))
         for case in CASES
-        for N in NETWORKS
+        for N in bench.settings.compared
     ]
 
 
@@ -91,7 +96,7 @@ def carried_on(points: list[dict], networks: int) -> float:
 def gather(bench: Bench, measured: list[dict]) -> dict:
     """The cases, each with its numbers of networks and what follows for the population."""
     cases = []
-    for case in CASES:
+    for case in CASES if measured else ():
         points = [
             {name: entry[name] for name in ("networks", "seconds", "bytes", "kept")}
             for entry in measured
@@ -104,6 +109,8 @@ def gather(bench: Bench, measured: list[dict]) -> dict:
 
 def lines(result: dict) -> list[str]:
     """A line a number of networks."""
+    if not result["cases"]:
+        return ["Similarity of all pairs: not timed in a quick run"]
     text = ["Similarity of all pairs: time, milliseconds a pair, memory beyond the responses"]
     for case in result["cases"]:
         sizes, kept = case["sizes"], case["points"][-1]["kept"]

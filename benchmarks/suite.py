@@ -18,14 +18,20 @@ from fastrnn.plan import duration
 from fastrnn.progress import Interrupted, Progress
 from fastrnn.storage import atomic_write
 
-from . import memory, scaling, startup, training
+from . import memory, scaling, similarity, startup, training
 from .machine import describe, words
 from .peak import MatrixProduct
 from .peers import installed_peers
 from .section import Bench, Section
 from .settings import Settings
 
-SECTIONS: tuple[Section, ...] = (training.SECTION, scaling.SECTION, memory.SECTION, startup.SECTION)
+SECTIONS: tuple[Section, ...] = (
+    training.SECTION,
+    scaling.SECTION,
+    memory.SECTION,
+    similarity.SECTION,
+    startup.SECTION,
+)
 SCHEMA = 1
 
 
