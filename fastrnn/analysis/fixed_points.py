@@ -31,7 +31,7 @@ def find_fixed_points(
     tolerance: float = 1e-26,
     speed: float = 1e-4,
     unique: float = 1e-3,
-    noise: float = 0.1,
+    noise: float = 0.3,
     batch: int = 64,
     budget: int = 4096,
     trials: int = TRIALS,

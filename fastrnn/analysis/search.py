@@ -15,6 +15,7 @@ from .threads import chunk_size, chunks
 
 METHODS = ("auto", "newton", "levenberg_marquardt", "slow_points", "gradient_descent")
 STOP_WHEN_SLOW = METHODS[-2:]
+ROUNDS = 4  # at least: from few starts a search that missed points can look consistent
 DAMPING_FLOOR = 1e-4  # of Levenberg-Marquardt for slow points
 NEWTON_STEPS, LM_STEPS, DESCENT_STEPS = 50, 100, 3000
 NOWHERE = -1  # the point of a candidate that did not converge
@@ -82,7 +83,7 @@ class Search:
                     self._try(means, np.full(len(means), Origin.MEAN))
             ball = self.map.ball and self.settings.method not in STOP_WHEN_SLOW
             self.verdict = judge(self.status, self.signs, self.hits, ball, 2 * last_new > self.spent)
-            enough = self.spent >= 2 * self.settings.batch
+            enough = self.spent >= ROUNDS * self.settings.batch
             if given is None and enough and self.verdict in (SearchStatus.CONSISTENT, SearchStatus.NOT_APPLICABLE):
                 break
         return self
