@@ -15,6 +15,7 @@ from fastrnn.figures.figure import ACTIVATION_COLOURS, in_house_style, new_figur
 from fastrnn.storage import atomic_write
 
 from .machine import words
+from .suite import existing_folder
 
 SUFFIXES = (".png", ".svg")
 MARKERS = ("o", "s", "^", "D", "v")  # of the tasks, in order
@@ -29,7 +30,7 @@ def check_path(path) -> Path:
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"a picture must end in {' or '.join(SUFFIXES)}; it is {str(path)!r}")
-    return path
+    return existing_folder(path)
 
 
 def save(results: dict, path) -> None:

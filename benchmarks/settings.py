@@ -85,6 +85,12 @@ class Settings:
         return self.peers and all(allowed is None or value in allowed for value, allowed in chosen)
 
 
+def choose(quickly: bool, **given) -> Settings:
+    """A full or a quick run with those settings changed that are given (not None); lists will do for tuples."""
+    changes = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
+    return quick(**changes) if quickly else Settings(**changes)
+
+
 def quick(**changes) -> Settings:
     """Under a minute: flip-flop only, short turns, peers at n = 64, growth with N only."""
     return Settings(

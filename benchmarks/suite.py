@@ -114,6 +114,20 @@ def report(results: dict, sections=SECTIONS) -> str:
     return "\n\n".join(parts)
 
 
+def check_path(path) -> Path:
+    """The path if results can be written there; `UsageError` otherwise."""
+    if Path(path).suffix.lower() != ".json":
+        raise UsageError(f"results are saved in a .json file; it is {str(path)!r}")
+    return existing_folder(Path(path))
+
+
+def existing_folder(path: Path) -> Path:
+    """The path if its folder exists: an hour later is too late to find that it does not."""
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {str(path.parent)!r} for {path.name!r}; make it first")
+    return path
+
+
 def save(results: dict, path) -> None:
     """Write results as JSON, in one piece."""
     atomic_write(path, (json.dumps(results, indent=1) + "\n").encode())

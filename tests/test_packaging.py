@@ -1,5 +1,6 @@
 """What users get: the wheel's contents, and the commands of the README."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -12,13 +13,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Names of the files in the wheel built from this tree, and its metadata's text."""
+def wheel_file(tmp_path_factory):
+    """The wheel built from this tree."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (path,) = folder.glob("*.whl")
-    with zipfile.ZipFile(path) as archive:
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(wheel_file):
+    """Names of the files in the wheel, and its metadata's text."""
+    with zipfile.ZipFile(wheel_file) as archive:
         names = set(archive.namelist())
         (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         return names, archive.read(metadata).decode()
@@ -30,9 +37,10 @@ def shipped(source, place):
     return {f"{place}/{path.relative_to(ROOT / source).as_posix()}" for path in files}
 
 
-def test_wheel_holds_the_package_and_the_kernels_and_nothing_else(wheel):
+def test_wheel_holds_the_package_the_kernels_the_benchmarks_and_nothing_else(wheel):
     names, _ = wheel
     expected = shipped("fastrnn", "fastrnn") | shipped("kernels", "fastrnn/_cuda")
+    expected |= {name for name in shipped("benchmarks", "fastrnn/_benchmarks") if "/results/" not in name}
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert "fastrnn/_cuda/README.md" in names
 
@@ -42,6 +50,16 @@ def test_wheel_holds_licence_and_command(wheel):
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert any(name.endswith("entry_points.txt") for name in names)
     assert "License-Expression: MIT" in metadata
+
+
+def test_the_benchmarks_are_found_in_the_wheel_and_in_the_sources(wheel_file, tmp_path):
+    with zipfile.ZipFile(wheel_file) as archive:
+        archive.extractall(tmp_path)
+    for place, package in ((tmp_path, "fastrnn._benchmarks"), (ROOT, "benchmarks")):
+        code = "from fastrnn.cli import _benchmarks; print(_benchmarks('rounds').__name__)"
+        environment = os.environ | {"PYTHONPATH": str(place)}
+        said = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path.parent, env=environment, text=True)
+        assert said.strip() == f"{package}.rounds"
 
 
 def test_cuda_extras_bring_cupy_its_compiler_and_headers_of_one_version():
