@@ -18,7 +18,7 @@ from fastrnn.plan import duration
 from fastrnn.progress import Interrupted, Progress
 from fastrnn.storage import atomic_write
 
-from . import memory, scaling, similarity, startup, training
+from . import fixed_points, memory, scaling, similarity, startup, training
 from .machine import describe, words
 from .peak import MatrixProduct
 from .peers import installed_peers
@@ -30,6 +30,7 @@ SECTIONS: tuple[Section, ...] = (
     scaling.SECTION,
     memory.SECTION,
     similarity.SECTION,
+    fixed_points.SECTION,
     startup.SECTION,
 )
 SCHEMA = 1
