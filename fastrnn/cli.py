@@ -63,12 +63,12 @@ def command(function):
 
 @app.callback(invoke_without_command=True)
 def fastrnn(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    r"""Train populations of small recurrent networks and compare their dynamics.
+    """Train populations of small recurrent networks and compare their dynamics.
 
     \b
-    fastrnn train-population --task flipflop     train 24 networks into runs/flipflop
-    fastrnn info runs/flipflop                   see what came of it
-    fastrnn train-population --help              everything that can be chosen
+    fastrnn train-population --task flipflop    # 24 networks, minutes
+    fastrnn info runs/flipflop                  # what came of them
+    fastrnn train-population --help             # all there is to choose
     """
     if version:
         from . import __version__
@@ -120,7 +120,7 @@ def train_population(
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:
-    r"""Train a population, or go on with one.
+    """Train a population, or go on with one.
 
     The same command goes on where a run was stopped; a larger population (more seeds, sizes, cells ...) extends the
     one in the folder.
@@ -129,7 +129,8 @@ def train_population(
     Examples:
       fastrnn train-population --task flipflop
       fastrnn train-population --task sine --preset tiny
-      fastrnn train-population --task cdi --cells gru,lstm --sizes 64,128 --seeds 10 --out runs/gated
+      fastrnn train-population --task cdi --cells gru,lstm --sizes 64,128 \\
+          --seeds 10 --out runs/gated
       fastrnn train-population --spec my.toml --threads 2
     """
     from .spec import PopulationSpec, read_toml
@@ -159,7 +160,7 @@ def train_population(
 def info(
     run: Annotated[str, typer.Argument(help="Folder of the run.")], as_json: Json = False, debug: Debug = False
 ) -> int:
-    r"""What is in a run folder: networks and losses by group, and what failed.
+    """Losses by group and what failed in a run.
 
     \b
     Examples:

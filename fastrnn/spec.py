@@ -29,7 +29,7 @@ PRESETS = {
 # planned iterations by preset and task; "" for any other task
 ITERATIONS = {
     "quick": {"flipflop": 2_500, "cdi": 6_000, "sine": 5_000, "": 3_000},
-    "tiny": {"flipflop": 1_000, "cdi": 1_000, "sine": 200, "": 300},
+    "tiny": {"flipflop": 2_500, "cdi": 5_000, "sine": 1_000, "": 500},
     "paper": {"": 20_000},
 }
 EXCLUDED = {"sine": ("lstm-relu",)}  # as in the paper, where it did not train

@@ -28,6 +28,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -60,8 +61,9 @@ class Stage:
 
     function: Callable[..., dict]
 
-    @property
+    @cached_property
     def reads(self) -> tuple[str, ...]:
+        """Names of the values it takes."""
         return tuple(inspect.signature(self.function).parameters)[2:]
 
     def __call__(self, m, k, values: dict) -> dict:
