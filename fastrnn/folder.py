@@ -31,6 +31,7 @@ TABLE = "networks.csv"
 RESULTS = ("status", "iterations", "training_loss", "validation_loss")
 COLUMNS = ("id", *KEYS, *VALUES, *RESULTS)
 SUFFIX = ".safetensors"
+SUBFOLDERS = ("groups", "checkpoints", "figures")
 NOT_STARTED = {"status": Status.TRAINING.label, "iterations": 0, "training_loss": None, "validation_loss": None}
 
 
@@ -40,7 +41,7 @@ class RunFolder:
     Parameters
     ----------
     path : the folder, made if it is not there
-    spec : what to train; must contain the population that the folder holds
+    spec : what to train; must contain the population that the folder holds; `begin` writes it down
 
     Raises
     ------
@@ -62,13 +63,9 @@ class RunFolder:
         self._lock.acquire()
         try:
             self._check_population()
-            for name in ("groups", "checkpoints", "figures"):
-                self._make(self.path / name)
+            for name in ("", *SUBFOLDERS):
                 remove_temporaries(self.path / name)
-            remove_temporaries(self.path)
             self._read_results()
-            atomic_write(self.path / POPULATION, self.spec.to_toml().encode())
-            self.write_table()
         except BaseException:
             self._lock.release()
             raise
@@ -76,6 +73,13 @@ class RunFolder:
 
     def __exit__(self, *_) -> None:
         self._lock.release()
+
+    def begin(self) -> None:
+        """Make the population the folder's own; to be called once nothing speaks against the work."""
+        atomic_write(self.path / POPULATION, self.spec.to_toml().encode())  # first: it marks the folder as ours
+        for name in SUBFOLDERS:
+            self._make(self.path / name)
+        self.write_table()
 
     # ------------------------------------------------------------------------------------------------- groups
 
@@ -151,9 +155,9 @@ class RunFolder:
                 )
 
     def _check_population(self) -> None:
-        """The folder's population must be contained in the one asked for."""
+        """The folder's population must be contained in the one asked for, once any of its networks was kept."""
         path = self.path / POPULATION
-        if not path.exists():
+        if not path.exists() or not self._holds_networks():
             return
         obstacles = self.spec.obstacles(read_population(path))
         if obstacles:
@@ -162,6 +166,11 @@ class RunFolder:
                 f"seeds, sizes, l2, cells, activations), not changed: choose another folder, or use {str(path)!r} as "
                 "the specification to go on with the one it holds"
             )
+
+    def _holds_networks(self) -> bool:
+        """Whether there is anything that another population could spoil."""
+        folders = [self.path / name for name in ("groups", "checkpoints")]
+        return any(folder.is_dir() and any(folder.glob("*" + SUFFIX)) for folder in folders)
 
     def _read_results(self) -> None:
         """What every file says of its networks; a damaged one is found here, before the work."""

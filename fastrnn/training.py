@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from . import engines
+from .counters import PROBE
 from .errors import Status, UsageError
 from .folder import RunFolder
 from .groups import FinishedGroup, TrainingGroup
@@ -128,12 +129,15 @@ class Training:
         plan = self.plan()
         say = self.progress.say
         if not plan.work:
+            self.folder.begin()
             say(f"{self.folder.path}: nothing left to do, all {len(self.spec):,} networks are there")
             return False
         say(f"{self.task.name} into {self.folder.path}: {plan}")
         plan.check_disk(self.folder.path)
         self.cost = {work.name: work.seconds for work in plan.work}
         self.warm_up(plan)
+        self.task.draw([0], PROBE, 0, 1)  # a mistake in a user's task shows before the folder is changed
+        self.folder.begin()
         start = self.saved = time.monotonic()
         self.progress.start("training", max(sum(work.iterations * work.seconds for work in plan.work), 1e-9))
         for wave in plan.waves:

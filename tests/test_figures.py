@@ -17,6 +17,7 @@ def synthetic(path, **changes):
     """A run whose curves are known: network i of a group falls from 1 as (iteration)^-(i + 1)."""
     spec = small(cells=("vanilla", "gru"), activations=("tanh", "relu"), **changes)
     with RunFolder(path, spec) as folder:
+        folder.begin()
         for group in spec.groups:
             state = folder.unfinished(group)
             state.optimizer.iteration[:] = spec.iterations
@@ -95,6 +96,7 @@ def test_hardly_anything_to_draw(tmp_path, changes):
 def synthetic_untrained(path, **changes):
     spec = small(**changes)
     with RunFolder(path, spec) as folder:
+        folder.begin()
         state = folder.unfinished("gru-tanh-4")
         folder.save_finished("gru-tanh-4", FinishedGroup.of(state, np.ones(2)))
     return load_run(path)

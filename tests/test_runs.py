@@ -46,7 +46,8 @@ def group_file(path, group=GROUP):
 
 
 def test_a_folder_is_held_by_one_at_a_time(tmp_path):
-    with RunFolder(tmp_path / "run", small()):
+    with RunFolder(tmp_path / "run", small()) as folder:
+        folder.begin()
         with pytest.raises(RunError, match=rf"run' is in use by process {os.getpid()} on .*; wait until it is done"):
             RunFolder(tmp_path / "run", small()).__enter__()
         load_run(tmp_path / "run")  # reading is free
@@ -101,6 +102,13 @@ def test_another_population_is_refused_and_nothing_is_lost(copy, changes, messag
     with pytest.raises(UsageError, match=message):
         train(small(**changes), copy, "cpu", progress=False)
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_without_networks_takes_any_population(tmp_path):
+    with RunFolder(tmp_path / "run", small()) as folder:
+        folder.begin()  # and killed before the first checkpoint
+    train(small(seeds=1, batch=5), tmp_path / "run", "cpu", progress=False)
+    assert load_run(tmp_path / "run").spec == small(seeds=1, batch=5)
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):
@@ -260,6 +268,7 @@ def test_summary_and_report(trained):
 
 def test_a_group_in_training(tmp_path):
     with RunFolder(tmp_path / "run", small()) as folder:
+        folder.begin()
         folder.save_checkpoint(GROUP, folder.unfinished(GROUP))
     run = load_run(tmp_path / "run")
     assert set(run.table.status) == {"training"}

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from fastrnn.groups import TrainingGroup
 from fastrnn.plan import duration, make_plan, size, work_of
 from fastrnn.progress import Interrupted, Interruption, Progress
 from fastrnn.runs import load_run
+from fastrnn.tasks import Task
 from fastrnn.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -294,6 +296,39 @@ def test_too_little_space_is_said_before_the_work(tmp_path, monkeypatch):
             RunError, match=r"the run needs about .* of disk, but .* free at .*free some space or choose"
         ):
             run(disk / "run", small(sizes=64))
+
+
+def test_an_extension_that_can_not_be_done_leaves_the_run_as_it_was(reference, tmp_path):
+    shutil.copytree(reference, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match="the run needs about"):
+        run(tmp_path / "run", small(sizes=(4, 10_000_000)))
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("failing", ["trial", "batch", "later"])
+def test_a_mistake_in_a_task_is_mended_in_the_same_folder(tmp_path, failing):
+    drawn = []
+
+    def batch(rng, settings, trials):
+        drawn.append(trials)
+        if failing != "later" or len(drawn) > 1:
+            raise ValueError("a fault in the task")
+        return np.ones((trials, 3, 1)), np.ones((trials, 3, 1))
+
+    def wrong(stream, settings, inputs, targets, mask):
+        inputs[0, 5] = 1.0
+
+    def right(stream, settings, inputs, targets, mask):
+        inputs[0, 0] = 1.0
+
+    function = {"trial": wrong} if failing == "trial" else {"batch": batch}
+    with pytest.raises((UsageError, ValueError), match=r"beyond its arrays|a fault in the task"):
+        run(tmp_path / "run", small(task=Task("own", D=1, K=1, T=3, **function), task_settings={}))
+    assert (tmp_path / "run" / "population.toml").exists() == (failing == "later")
+    mended = small(task=Task("own", D=1, K=1, T=3, trial=right), task_settings={})
+    run(tmp_path / "run", mended)
+    assert load_run(tmp_path / "run").table.status.tolist() == ["trained"] * 4
 
 
 def test_a_disk_with_no_space_at_all(tmp_path):
