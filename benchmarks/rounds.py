@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-SETTLE = 0.06  # seconds between turns, until other libraries' threads have stopped spinning
+SETTLE = 0.04  # seconds between turns, until other libraries' threads have stopped spinning
 LONGEST = 100_000  # iterations in a turn
 
 Contender = Callable[[int], list[float]]

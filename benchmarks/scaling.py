@@ -73,7 +73,7 @@ def gather(bench: Bench, growths: list[dict]) -> dict:
 
 def lines(result: dict) -> list[str]:
     """A line a value."""
-    text = ["How time grows (milliseconds for an iteration of one network, all threads at work)"]
+    text = ["How time grows: an iteration of one network, all threads at work"]
     for growth in result["growth"]:
         text += ["", f"{growth['cell']}-{growth['activation']} on {growth['task']}, by {NAMES[growth['axis']]}"]
         for point in growth["points"]:

@@ -68,9 +68,8 @@ class Settings:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise UsageError(f"{name} must name at least one, each once; they are {list(values)!r}")
-        sizes = {"n": self.sizes, "networks of a peer": self.peer_networks, "networks compared": self.compared}
-        sizes |= dict(self.scaling)
-        for name, values in sizes.items():
+        sizes = [("n", self.sizes), ("networks of a peer", self.peer_networks), ("networks compared", self.compared)]
+        for name, values in (*sizes, *self.scaling):
             for value in values:
                 check_sizes(**{name: value})
         check_sizes(batch=self.batch, rounds=self.rounds, products=self.products, starts=self.starts)
@@ -97,9 +96,9 @@ def quick(**changes) -> Settings:
         **{
             "tasks": ("flipflop",),
             "peer_sizes": (64,),
-            "peer_networks": (16,),
+            "peer_networks": (8,),
             "rounds": 3,
-            "turn_seconds": 0.08,
+            "turn_seconds": 0.05,
             "products": 3,
             "scaling": (("N", (1, 4, 16)),),
             "compared": (),

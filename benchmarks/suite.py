@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import textwrap
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -110,7 +111,7 @@ def only_processors(threads: int | None):
 def report(results: dict, sections=SECTIONS) -> str:
     """The results for a terminal, 80 columns wide."""
     load = f"fastrnn {results['fastrnn']}, {results['date']}, {duration(results['seconds'])}"
-    parts = [f"{words(results['machine'])}\n{load}"]
+    parts = [textwrap.fill(words(results["machine"]), 80) + "\n" + load]
     parts += ["\n".join(section.lines(results[section.name])) for section in sections if section.name in results]
     return "\n\n".join(parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from math import isfinite
 
 from fastrnn.plan import duration
 from fastrnn.spec import PopulationSpec
@@ -43,8 +44,10 @@ def steps(bench: Bench) -> list[Step]:
 def _guess(bench: Bench, work: Work, peers: int) -> float:
     """Seconds a kind takes, roughly."""
     s = bench.settings
-    mine = (s.rounds + 2) * max(s.turn_seconds, work.flops * bench.engine.threads / 2e11) + s.products * 0.06
-    theirs = 2 + (s.rounds + 3) * (max(s.turn_seconds, 3 * work.flops / PEER_FLOPS) + SETTLE)
+    mine = (s.rounds + 4) * max(s.turn_seconds, work.flops * bench.engine.threads / 2e11)
+    mine += s.products * 0.06 + 2 * s.rounds * SETTLE
+    tried = len(s.peer_networks) - 1  # stacks beside the one that is timed; JAX compiles each anew
+    theirs = 1 + tried + (s.rounds + 2 + tried) * (max(s.turn_seconds, 4 * work.flops / PEER_FLOPS) + SETTLE)
     return mine + peers * theirs
 
 
@@ -105,8 +108,9 @@ def _prepare(bench: Bench, work: Work, peer: Peer) -> tuple[dict, Trainer | None
     try:
         peer.use(bench.engine.threads)
         if entry["same_cell"]:
-            entry["error"] = {name: significant(e, 2) for name, e in largest_errors(peer, bench.engine, work).items()}
-            if not max(entry["error"].values()) < TOLERANCE:
+            errors = largest_errors(peer, bench.engine, work)
+            entry["error"] = {name: significant(e, 2) if isfinite(e) else None for name, e in errors.items()}
+            if not all(error < TOLERANCE for error in errors.values()):
                 return entry | {"failed": "its loss or gradients differ from ours"}, None
         trainer = _best_trainer(bench, work, peer)
         trainer(1)

@@ -176,7 +176,7 @@ def info(
 @command
 def bench(
     quick: Annotated[
-        bool, typer.Option("--quick/--full", help="Under a minute and less exact, or everything: a quarter of an hour.")
+        bool, typer.Option("--quick/--full", help="Under a minute and less exact, or everything: half an hour.")
     ] = False,
     tasks: Annotated[
         str | None, typer.Option(help="Any of flipflop,cdi,sine.  [default: all; quick: flipflop]")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from .peer import Peer, Trainer
 
-__all__ = ["PEERS", "Peer", "Trainer", "installed_peers"]
+__all__ = ["Peer", "Trainer", "all_peers", "installed_peers"]
 
 
 def installed_peers() -> list[Peer]:
     """The peers whose library is installed; the library is loaded when a peer is first used."""
-    return [peer for peer in PEERS() if peer.is_installed()]
+    return [peer for peer in all_peers() if peer.is_installed()]
 
 
-def PEERS() -> list[Peer]:
+def all_peers() -> list[Peer]:
     """All of them, in the order of the tables."""
+    # here, or a worker, which is `torch_processes` run as a program, would find itself imported already
     from .jax_vmap import JaxVmap
     from .torch_batched import TorchBatched
     from .torch_modules import TorchModules

@@ -67,9 +67,10 @@ def largest_errors(peer: Peer, engine, work) -> dict[str, float]:
     inputs, targets = work.trials(networks)
     losses, gradients = engine.loss_and_gradients(networks, inputs, targets)
     their_losses, their_gradients = peer.loss_and_gradients(networks, inputs, targets)
-    worst = 0.0
-    for name, ours in gradients.items():
-        difference = np.subtract(their_gradients[name], ours, dtype=np.float64)
-        for i in range(len(networks)):
-            worst = max(worst, float(np.linalg.norm(difference[i]) / np.linalg.norm(ours[i].astype(np.float64))))
-    return {"loss": float(np.max(np.abs(np.asarray(their_losses) / losses - 1))), "gradients": worst}
+    errors = [
+        np.linalg.norm(np.subtract(their_gradients[name][i], ours[i], dtype=np.float64)) / np.linalg.norm(ours[i])
+        for name, ours in gradients.items()
+        for i in range(len(networks))
+    ]
+    # NumPy's maximum is NaN where any is
+    return {"loss": float(np.max(np.abs(np.asarray(their_losses) / losses - 1))), "gradients": float(np.max(errors))}

@@ -1,0 +1,623 @@
+"""The benchmarks: what they count, how they take turns, what they say; the peers compute what we compute."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import children, memory, ours, peak, picture, rounds, scaling, startup, suite, table, training
+from benchmarks.peers import installed_peers
+from benchmarks.peers import peer as peer_module
+from benchmarks.peers.torch_processes import Workers
+from benchmarks.settings import Settings, choose, quick
+from benchmarks.work import Work, matrix_flops
+from fastrnn import engines
+from fastrnn.cells import CELLS
+from fastrnn.cli import app
+from fastrnn.errors import RunError, UsageError
+from fastrnn.tasks import get_task
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS = {peer.name: peer for peer in installed_peers()}
+SMALL = quick(cells=("vanilla", "gru"), sizes=(5, 8), batch=4, threads=1, peers=False)
+SMALL = replace(SMALL, rounds=2, turn_seconds=1e-3, products=3, scaling=(("N", (1, 2)), ("T", (1, 3))))
+
+
+def small_bench(settings=SMALL, peers=()):
+    return SimpleNamespace(
+        settings=settings, engine=engines.get("cpu", 1), product=peak.MatrixProduct(1, size=16), peers=tuple(peers)
+    )
+
+
+def small_work(cell="gru", activation="tanh", n=5, batch=3, steps=7):
+    return Work(get_task("flipflop", steps=steps), cell, activation, n, batch)
+
+
+@pytest.fixture(scope="module")
+def results():
+    """A run without peers and processes, everything small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite, "MatrixProduct", lambda threads: peak.MatrixProduct(threads, size=64))
+        return suite.run(SMALL, sections=(training.SECTION, scaling.SECTION))
+
+
+# ---------------------------------------------------------------------------------------------------------- counting
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_flops_are_those_of_all_matrix_products(cell):
+    G, n, D, K, T, B = CELLS[cell].gates, 7, 3, 2, 5, 4
+    recurrent, inputs, outputs = ((B, n, G * n), (B, D, G * n), (B, n, K))  # a product's rows, depth, columns
+    forward = [recurrent, inputs, outputs]
+    weights = [recurrent, inputs, outputs]  # the same three numbers, in another order
+    states = [recurrent, outputs]
+    assert matrix_flops(G, n, D, K, T, B) == T * sum(2 * np.prod(sizes) for sizes in forward + weights + states)
+
+
+def test_work_counts_its_task_and_draws_the_same_every_time():
+    work = Work(get_task("cdi"), "lstm", "tanh", 8, 16)
+    assert work.flops == matrix_flops(4, 8, D=4, K=1, T=30, B=16)
+    first, second = work.networks(2), work.networks(2)
+    assert np.array_equal(first.parameters, second.parameters)
+    assert not np.array_equal(first.parameters[0], first.parameters[1])
+    assert all(np.array_equal(a, b) for a, b in zip(work.trials(first), work.trials(second), strict=True))
+
+
+@pytest.mark.parametrize("task", ["flipflop", "cdi", "sine"])
+def test_no_network_diverges_while_it_is_timed(task):
+    for activation in ("tanh", "relu"):
+        work = Work(get_task(task), "lstm", activation, 64, 8)
+        ours.Ours(engines.get("cpu", 1), work, 8)(2)
+
+
+def test_a_network_that_diverges_is_never_timed():
+    training_ = ours.Ours(engines.get("cpu", 1), small_work(), 2)
+    training_._stack.parameters[1] = 1e30
+    with pytest.raises(RunError, match="flipflop gru-tanh-5 diverged"):
+        training_(1)
+
+
+# ------------------------------------------------------------------------------------------------------------- turns
+
+
+def test_contenders_take_turns_and_begin_in_turn():
+    order = []
+
+    def contender(name, values):
+        def take(r):
+            order.append((r, name))
+            return [10.0 * r + value for value in values]
+
+        return take
+
+    rests = []
+    rates = rounds.interleave({"a": contender("a", [1]), "b": contender("b", [2, 3])}, 3, sleep=rests.append)
+    assert rates == {"a": [1, 11, 21], "b": [2, 3, 12, 13, 22, 23]}
+    assert order == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (2, "b")]
+    assert rests == [rounds.SETTLE] * 6
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only moves when told."""
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(rounds.time, "perf_counter", lambda: now.seconds)
+    return now
+
+
+def test_iterations_fill_the_turn(clock):
+    calls = []
+
+    def run(iterations):
+        calls.append(iterations)
+        clock.seconds += 0.01 * iterations + (5.0 if len(calls) == 1 else 0.0)  # the first call compiles
+
+    assert rounds.iterations_for(run, 0.3) == 30
+    assert calls == [1, 1, 6]
+    assert rounds.iterations_for(run, 0.001) == 1
+
+
+def test_a_turn_gives_work_over_time(clock):
+    def run(iterations):
+        clock.seconds += 0.5 * iterations
+
+    assert rounds.turn(run, iterations=4, work=10.0)(0) == [20.0]
+
+
+def test_ratios_are_taken_round_by_round():
+    # the machine is half as fast in the second round: the ratio does not see it
+    ratio = rounds.ratios([8.0, 4.0, 8.0], [2.0, 1.0, 1.0])
+    assert ratio == {"median": 4.0, "low": 4.0, "high": 8.0, "rounds": [4.0, 4.0, 8.0]}
+    with pytest.raises(ValueError, match="shorter"):
+        rounds.ratios([1.0, 2.0], [1.0])
+
+
+def test_the_products_are_spread_over_the_rounds(monkeypatch):
+    product = peak.MatrixProduct(1, size=16)
+    assert product.rate() > 0
+    take = product.contender(rounds=3, products=8)
+    assert [len(take(r)) for r in range(3)] == [3, 3, 2]
+    monkeypatch.setattr(peak, "seconds_of", lambda *_: 0.5)
+    assert product.rate() == 2 * 16**3 / 0.5
+
+
+# ----------------------------------------------------------------------------------------------------------- results
+
+
+def test_every_kind_is_measured(results):
+    kinds = results["training"]["kinds"]
+    asked = [(c, a, n) for c in SMALL.cells for a in SMALL.activations for n in SMALL.sizes]
+    assert [(kind["cell"], kind["activation"], kind["n"]) for kind in kinds] == asked
+    for kind in kinds:
+        assert len(kind["gflops"]["rounds"]) == SMALL.rounds and len(kind["peak"]["rounds"]) == SMALL.products
+        assert kind["share"] == pytest.approx(kind["gflops"]["median"] / kind["peak"]["high"], rel=1e-3)
+        rate = 1e9 * kind["gflops"]["median"] / kind["flops"]
+        assert kind["network_iterations_per_second"] == pytest.approx(rate, rel=1e-3)
+    highest = max(kind["peak"]["high"] for kind in kinds)
+    assert results["training"]["peak"]["high"] == highest
+
+
+def test_results_say_where_and_how_they_were_made(results):
+    machine = results["machine"]
+    assert machine["threads"] == 1 <= machine["processors"]
+    assert machine["vector_bits"] >= 128 and "numpy" in machine["versions"]
+    assert results["settings"]["rounds"] == SMALL.rounds
+    assert len(results["date"]) == 10
+
+
+def test_growth_is_told_for_each_value(results):
+    by_axis = {(g["cell"], g["axis"]): g for g in results["scaling"]["growth"]}
+    assert set(by_axis) == {("vanilla", "N"), ("vanilla", "T")}
+    assert [point["networks"] for point in by_axis["vanilla", "N"]["points"]] == [1, 2]
+    for growth in by_axis.values():
+        for point in growth["points"]:
+            fastest = 1e6 * point["milliseconds"]["low"] * point["gflops"]["high"]
+            assert fastest == pytest.approx(point["flops"], rel=1e-3)
+    assert "deviation" in by_axis["vanilla", "N"] and "deviation" not in by_axis["vanilla", "T"]
+    steps = [point["flops"] for point in by_axis["vanilla", "T"]["points"]]
+    assert steps[1] == 3 * steps[0]
+
+
+def test_results_are_the_same_when_read_again(results, tmp_path):
+    suite.save(results, tmp_path / "r.json")
+    assert suite.load(tmp_path / "r.json") == results
+
+
+def test_files_that_hold_no_results_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="could not read"):
+        suite.load(tmp_path / "none.json")
+    for text, match in (("{", "no JSON file"), ("[]", "holds no results"), ('{"schema": 99}', "holds no results")):
+        (tmp_path / "r.json").write_text(text)
+        with pytest.raises(UsageError, match=match):
+            suite.load(tmp_path / "r.json")
+
+
+def whole_population(task="flipflop", rate=100.0):
+    """Kinds as a full run has them, each with the same rate."""
+    kinds = []
+    for cell in CELLS:
+        for activation in ("tanh", "relu"):
+            for n in (64, 128, 256):
+                kind = {"task": task, "cell": cell, "activation": activation, "n": n, "batch": 64}
+                kinds.append(kind | {"network_iterations_per_second": rate})
+    return kinds
+
+
+def test_time_of_the_papers_population():
+    kinds = whole_population()
+    assert training.population_seconds("flipflop", kinds) == {
+        "networks": 2880,
+        "iterations": 20_000,
+        "seconds": 2880 * 20_000 / 100.0,
+    }
+    kinds[0]["network_iterations_per_second"] = 50.0  # one of 24 kinds takes twice as long
+    slower = training.population_seconds("flipflop", kinds)["seconds"]
+    assert slower == pytest.approx(2880 * 20_000 / 100.0 * 25 / 24, rel=1e-4)
+    # the paper leaves LSTMs with relu out on the sine task
+    assert training.population_seconds("sine", whole_population("sine"))["networks"] == 2520
+    assert training.population_seconds("flipflop", kinds[1:]) is None
+    assert training.population_seconds("flipflop", [kind | {"batch": 8} for kind in kinds]) is None
+
+
+# ------------------------------------------------------------------------------------------------------------- peers
+
+
+def cells_of(names):
+    """Each peer with the cells and activations that it shares with us."""
+    return [
+        (name, cell, activation)
+        for name in names
+        if name in PEERS
+        for cell in CELLS
+        for activation in ("tanh", "relu")
+        if PEERS[name].supports(cell, activation) and PEERS[name].same_cell(cell)
+    ]
+
+
+@pytest.mark.parametrize(("name", "cell", "activation"), cells_of(["jax", "torch-batched", "torch-modules"]))
+def test_peers_compute_our_losses_and_gradients(name, cell, activation):
+    PEERS[name].use(1)
+    errors = peer_module.largest_errors(PEERS[name], engines.get("cpu", 1), small_work(cell, activation))
+    assert max(errors.values()) < 1e-5
+
+
+@pytest.mark.parametrize("cell", ["ugrnn", "lstm"])
+@pytest.mark.parametrize("name", [name for name in ("jax", "torch-batched") if name in PEERS])
+def test_batched_peers_make_our_update(name, cell):
+    """The first velocity is the clipped gradient: L2, clip and momentum act on the same trials."""
+    work = small_work(cell)
+    networks = work.networks(3)
+    optimizer = work.optimizer(networks)
+    engines.get("cpu", 1).advance(networks, optimizer, work.task, 1, work.batch)
+    PEERS[name].use(1)
+    trainer = PEERS[name].trainer(work, 3, 1)
+    trainer(1)
+    velocity = trainer._velocity.values() if name == "jax" else trainer._velocity
+    by_name = dict(zip(trainer._parameters, velocity, strict=True))
+    for parameter, ours_ in networks.named(optimizer.velocity).items():
+        assert np.asarray(by_name[parameter]) == pytest.approx(ours_, rel=1e-4, abs=1e-6)
+    trainer.close()
+
+
+@pytest.mark.skipif("torch-modules" not in PEERS, reason="PyTorch is not installed")
+def test_modules_are_trained_and_their_gru_is_another_cell():
+    peer = PEERS["torch-modules"]
+    assert not peer.supports("ugrnn", "tanh") and not peer.supports("lstm", "relu")
+    assert peer.supports("gru", "tanh") and not peer.same_cell("gru")
+    trainer = peer.trainer(small_work("lstm"), 4, 1)
+    before = trainer._network.loss(*trainer._trials).item()
+    trainer(50)
+    assert trainer.networks == 1 and trainer._network.loss(*trainer._trials).item() < before
+
+
+@pytest.mark.skipif("torch-processes" not in PEERS, reason="PyTorch is not installed")
+def test_processes_train_and_their_end_is_told():
+    peer = PEERS["torch-processes"]
+    peer.use(1)
+    try:
+        trainer = peer.trainer(small_work("vanilla"), 4, 1)
+        trainer(2)
+        assert trainer.networks == 1
+        with pytest.raises(RunError, match="unknown cell 'none'"):
+            peer.trainer(small_work("none"), 4, 1)
+        peer.use(1)  # new ones after a failure
+        peer.trainer(small_work("vanilla"), 4, 1)(1)
+    finally:
+        peer.close()
+
+
+def test_a_worker_that_ends_without_a_word():
+    workers = Workers(1)
+    try:
+        workers._processes[0].kill()
+        workers._processes[0].wait()
+        with pytest.raises(RunError, match="no message"):
+            workers.all_do(1)
+    finally:
+        workers.close()
+
+
+class FakeTrainer(peer_module.Trainer):
+    """Trains nothing, and counts."""
+
+    def __init__(self, networks, log):
+        self.networks, self._log = networks, log
+
+    def __call__(self, iterations):
+        self._log.append((self.networks, iterations))
+
+    def close(self):
+        self._log.append((self.networks, "closed"))
+
+
+class FakePeer(peer_module.Peer):
+    """Our own gradients, changed by a factor."""
+
+    name, label, title, library, batched = "fake", "Fake", "A fake", "numpy", True
+
+    def __init__(self, factor=1.0, fails=False):
+        self.factor, self.fails, self.log = factor, fails, []
+
+    def loss_and_gradients(self, networks, inputs, targets):
+        losses, gradients = engines.get("cpu", 1).loss_and_gradients(networks, inputs, targets)
+        return losses, {name: self.factor * array for name, array in gradients.items()}
+
+    def trainer(self, work, N, threads):
+        if self.fails:
+            raise MemoryError("no room\nat all")
+        return FakeTrainer(N, self.log)
+
+
+def test_a_peer_takes_part():
+    peer = FakePeer()
+    kind = training.measure_kind(small_bench(), small_work(), [peer])
+    (entry,) = kind["peers"]
+    assert entry["error"] == {"loss": 0.0, "gradients": 0.0} and "failed" not in entry
+    assert len(entry["ratio"]["rounds"]) == SMALL.rounds
+    for mine, theirs, ratio in zip(
+        *(x["rounds"] for x in (kind["gflops"], entry["gflops"], entry["ratio"])), strict=True
+    ):
+        assert mine / theirs == pytest.approx(ratio, rel=1e-3)
+    assert peer.log[-1] == (8, "closed")
+
+
+@pytest.mark.parametrize(
+    ("peer", "why"),
+    [
+        (FakePeer(1.001), "its loss or gradients differ from ours"),
+        (FakePeer(np.nan), "its loss or gradients differ from ours"),
+        (FakePeer(fails=True), "MemoryError: no room"),
+    ],
+)
+def test_a_peer_that_fails_is_told_and_not_timed(peer, why):
+    kind = training.measure_kind(small_bench(), small_work(), [peer])
+    (entry,) = kind["peers"]
+    assert entry["failed"] == why and "ratio" not in entry and not peer.log
+    text = "\n".join(training.lines(training.gather(small_bench(), [kind])))
+    assert f"! flipflop gru-tanh 5, Fake: {why}" in text
+
+
+def test_the_fastest_number_of_networks_is_taken(clock, monkeypatch):
+    bench = SimpleNamespace(settings=replace(SMALL, peer_networks=(8, 2, 4)), engine=SimpleNamespace(threads=1))
+    peer, cost = FakePeer(), {2: 4.0, 4: 4.0, 8: 12.0}  # seconds of a call: 4 is best
+    monkeypatch.setattr(
+        FakeTrainer, "__call__", lambda self, k: setattr(clock, "seconds", clock.seconds + 0.01 * cost[self.networks])
+    )
+    assert training._best_trainer(bench, small_work(), peer).networks == 4
+    assert peer.log == [(2, "closed"), (8, "closed")]
+    monkeypatch.setattr(training, "PEER_BYTES", 1.0)  # no more than the smallest fits
+    assert training._best_trainer(bench, small_work(), peer).networks == 2
+
+
+def test_peers_are_timed_where_the_settings_say():
+    assert Settings().times_peers("sine", "tanh", 50) and not Settings().times_peers("sine", "relu", 64)
+    assert not Settings(peers=False).times_peers("sine", "tanh", 64)
+    assert quick().times_peers("flipflop", "tanh", 64) and not quick().times_peers("flipflop", "tanh", 128)
+
+
+def test_without_peers_the_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(suite, "installed_peers", lambda: [])
+    said = []
+    suite.make_bench(replace(SMALL, peers=True), SimpleNamespace(say=said.append))
+    assert "fastrnn[bench]" in said[0]
+
+
+# ------------------------------------------------------------------------------------- processes, memory and start-up
+
+
+def test_a_process_that_fails_is_told():
+    assert children.run_python("-c", "import fastrnn; print(fastrnn.__name__)") == "fastrnn\n"
+    with pytest.raises(RunError, match="code 3: why it ended"):
+        children.run_python("-c", "import sys; print('why it ended', file=sys.stderr); sys.exit(3)")
+
+
+@pytest.mark.skipif(not memory.STATUS.exists(), reason="this system does not tell a process's peak")
+def test_memory_in_flight_is_what_the_engine_states():
+    bench = small_bench(replace(SMALL, cells=("lstm",), sizes=(256,), batch=64))
+    (step,) = memory.steps(bench)
+    result = memory.gather(bench, [step.measure()])
+    assert 0.95 < result["kinds"][0]["ratio"] < 1.05
+    assert "lstm-tanh" in memory.lines(result)[1]
+
+
+def test_memory_where_the_system_says_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
+    assert memory.steps(small_bench()) == []
+    assert "not measured" in memory.lines(memory.gather(small_bench(), []))[0]
+
+
+def test_starts_are_timed_in_processes_of_their_own():
+    bench = small_bench(replace(SMALL, cold=True))
+    steps = {step.label: step for step in startup.steps(bench)}
+    assert set(steps) == set(startup.WORDS.values())
+    chosen = [steps[startup.WORDS[name]].measure() for name in ("python", "help")]
+    result = startup.gather(bench, chosen)
+    assert 0 < result["python"]["median"] < result["help"]["median"]
+    assert len(startup.lines(result)) == 3
+
+
+# ------------------------------------------------------------------------------------------- words, picture and table
+
+
+@pytest.fixture(scope="module")
+def compared():
+    """Results with two peers, made up."""
+    kinds = []
+    for cell in ("vanilla", "gru"):
+        for activation in ("tanh", "relu"):
+            for n in (64, 256):
+                spread = rounds.spread([100.0 + n, 110.0 + n])
+                kind = {"task": "flipflop", "cell": cell, "activation": activation, "n": n, "T": 100, "batch": 64}
+                kind |= {"gflops": spread, "peak": rounds.spread([400.0]), "share": 0.5, "peers": []}
+                kind["network_iterations_per_second"] = 12.0
+                if activation == "tanh":
+                    ratio = {"ratio": rounds.spread([2.0, 4.0]), "gflops": spread}
+                    names = {"peer": "a", "label": "A", "title": "Library A"}
+                    kind["peers"].append(names | {"same_cell": True} | ratio)
+                    names = {"peer": "b", "label": "B", "title": "Library B"}
+                    other = {"failed": "broken"} if n == 256 else ratio
+                    kind["peers"].append(names | {"same_cell": cell != "gru"} | other)
+                kinds.append(kind)
+    bench = SimpleNamespace(settings=SimpleNamespace(tasks=("flipflop",)))
+    machine = {"processor": "P", "architecture": "a", "vector_bits": 256, "fma": False, "threads": 2, "processors": 4}
+    head = {"schema": 1, "fastrnn": "1.0", "date": "2026-01-02", "seconds": 60}
+    return head | {"machine": machine | {"versions": {"numpy": "2"}}, "training": training.gather(bench, kinds)}
+
+
+def test_the_report_fits_a_terminal(results, compared):
+    for text in (suite.report(results), suite.report(compared)):
+        assert [line for line in text.splitlines() if len(line) > 80] == []
+    assert "linear in N within" in suite.report(results)
+
+
+def test_the_report_tells_ratios_and_what_they_lack(compared):
+    text = suite.report(compared)
+    assert "vanilla-tanh  64  3.0 (2.0-4.0)   3.0 (2.0-4.0)" in text
+    assert "gru-tanh      64  3.0 (2.0-4.0)   3.0* (2.0-4.0)" in text
+    assert "gru-tanh     256  3.0 (2.0-4.0)   !" in text
+    assert "* another cell" in text and "! flipflop gru-tanh 256, B: broken" in text
+    assert "P (a, 256-bit vectors, no FMA), 2 threads of 4" in text
+
+
+def test_the_picture_is_drawn_with_and_without_peers(results, compared, tmp_path):
+    for name, of in (("a.png", results), ("b.svg", compared)):
+        picture.save(of, tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    drawn = picture.draw(compared)
+    above, below = drawn.axes
+    assert len(below.patches) == 6  # two of the eight bars failed
+    heights = {round(bar.get_y() + bar.get_height(), 6) for bar in below.patches}
+    assert heights == {3.0}
+    assert len(picture.draw(results).axes) == 1
+    assert above.get_ylim()[0] == 0
+
+
+def test_the_table_has_a_row_a_kind_and_stands_between_its_markers(compared):
+    made = table.table(compared, "some/picture.png")
+    rows = [line for line in made.splitlines() if line.startswith("| vanilla") or line.startswith("| gru")]
+    assert rows[0] == "| vanilla | 64 | 169 | 0.50 | 3.0 (2.0-4.0) | 3.0 (2.0-4.0) |"
+    assert rows[2] == r"| gru | 64 | 169 | 0.50 | 3.0 (2.0-4.0) | 3.0\* (2.0-4.0) |"
+    assert len(rows) == 4 and "some/picture.png" in made and "| flipflop | 8 |" in made
+    text = f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n"
+    once = table.insert(text, made)
+    assert "old" not in once and once.startswith("before\n") and once.endswith("\nafter\n")
+    assert table.insert(once, made) == once
+    for broken in ("no markers", f"{table.END}{table.BEGIN}", text + text):
+        with pytest.raises(UsageError, match="must hold these two lines"):
+            table.insert(broken, made)
+
+
+def test_the_table_of_results_without_peers(results):
+    made = table.table(results, "p.png")
+    assert "how many times" not in made and "| vanilla | 5 |" in made
+
+
+def test_the_newest_results_are_taken_and_written_into_the_readme(compared, tmp_path):
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    with pytest.raises(UsageError, match="there are no results"):
+        table.newest(folder)
+    suite.save(compared | {"date": "2026-01-03"}, folder / "a.json")
+    suite.save(compared, folder / "b.json")
+    assert table.newest(folder).name == "a.json"
+    (tmp_path / "README.md").write_text(f"{table.BEGIN}\n{table.END}\n")
+    table.main([str(folder / "a.json")], tmp_path)
+    said = (tmp_path / "README.md").read_text()
+    assert "2026-01-03" in said and "(benchmarks/results/a.png)" in said
+    assert (folder / "a.png").is_file()
+
+
+def test_the_readme_tells_the_newest_results():
+    readme = (ROOT / "README.md").read_text()
+    if not list((table.HERE / "results").glob("*.json")):
+        assert readme.count(table.BEGIN) == readme.count(table.END) == 1
+        return
+    path = table.newest()
+    image = path.with_suffix(".png").relative_to(ROOT).as_posix()
+    assert table.insert(readme, table.table(suite.load(path), image)) == readme
+    assert (ROOT / image).is_file()
+
+
+# ---------------------------------------------------------------------------------------------------------- settings
+
+
+def test_settings_are_chosen_and_checked():
+    assert choose(True, cells=["gru"], sizes=None) == quick(cells=("gru",))
+    assert choose(False, threads=3) == Settings(threads=3)
+    for given, match in (
+        ({"tasks": ("flipflip",)}, "did you mean 'flipflop'"),
+        ({"cells": ("cell",)}, "unknown cell 'cell'"),
+        ({"activations": ("sigmoid",)}, "unknown activation"),
+        ({"cells": ()}, "cells must name at least one"),
+        ({"sizes": (8, 8)}, "each once"),
+        ({"sizes": (0,)}, "n must be a positive whole number"),
+        ({"scaling": (("B", (0,)),)}, "B must be a positive whole number"),
+        ({"peer_networks": (-1,)}, "networks of a peer must be"),
+        ({"batch": 0}, "batch must be"),
+        ({"threads": 0}, "threads must be"),
+        ({"turn_seconds": 0.0}, "turn_seconds must be greater than 0"),
+    ):
+        with pytest.raises(UsageError, match=match):
+            Settings(**given)
+
+
+def test_processors_are_limited_and_given_back():
+    affinity = getattr(suite.os, "sched_getaffinity", None)
+    if affinity is None:
+        pytest.skip("this system has no affinity")
+    before = affinity(0)
+    with suite.only_processors(1):
+        assert len(affinity(0)) == 1
+    with suite.only_processors(None):
+        assert affinity(0) == before
+    assert affinity(0) == before
+
+
+def test_an_interrupted_run_says_so(monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(suite, "measure", interrupt)
+    with pytest.raises(KeyboardInterrupt, match="leaves no results"):
+        suite.run(SMALL)
+
+
+# ----------------------------------------------------------------------------------------------- on the command line
+
+
+def call(*arguments, code=0):
+    """stdout and stderr of `fastrnn bench` with these arguments, which must end with `code`."""
+    done = CliRunner().invoke(app, ["bench", *map(str, arguments)], prog_name="fastrnn")
+    assert done.exit_code == code, done.output
+    return done.stdout, done.stderr
+
+
+def test_the_command_measures_says_saves_and_draws(results, monkeypatch, tmp_path):
+    asked = []
+
+    def run(settings, progress):
+        asked.append(settings)
+        return results
+
+    monkeypatch.setattr(suite, "run", run)
+    out, plot = tmp_path / "r.json", tmp_path / "p.svg"
+    options = ["--quick", "--cells", "gru,lstm", "--sizes", "8", "--threads", "1", "--no-peers", "--tasks", "cdi"]
+    said, _ = call(*options, "--out", out, "--plot", plot)
+    assert asked == [quick(cells=("gru", "lstm"), sizes=(8,), threads=1, peers=False, tasks=("cdi",))]
+    assert said == suite.report(suite.load(out)) + "\n"
+    assert plot.read_text().startswith("<?xml")
+    said, _ = call("--results", out, "--json")
+    assert json.loads(said) == suite.load(out)
+    call("--full")
+    assert asked[-1] == Settings()
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--tasks", "flipflip"], "flipflop"),
+        (["--cells", "cell"], "vanilla, ugrnn, gru, lstm"),
+        (["--sizes", "big"], "whole numbers"),
+        (["--threads", "0"], "threads must be"),
+        (["--plot", "a.gif"], ".png or .svg"),
+        (["--plot", "nowhere/a.png"], "there is no folder"),
+        (["--out", "nowhere/a.json"], "there is no folder"),
+        (["--out", "a.txt"], ".json"),
+        (["--results", "none.json"], "could not read"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_measured(options, match):
+    _, said = call(*options, code=2)
+    assert match in said and said.startswith("fastrnn: error:")
+
+
+def test_the_table_as_a_command_says_what_is_wrong(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.table", str(tmp_path / "none.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("error: could not read")
