@@ -3,7 +3,7 @@
 numba's own cache looks only at the file a function stands in: an edit in a callee of another file leaves stale
 machine code behind, and two processes that compile at once can swap each other's entries. Here an entry's file name
 is a digest of everything it depends on: all sources of the package that are compiled, the function, the types, the
-processor and numba's version.
+processor, and the versions of Python, numba and llvmlite.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import llvmlite
 import numba
 from numba.core import ccallback, sigutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
@@ -30,8 +31,9 @@ FAST_MATH = {"contract", "nsz"}
 
 @cache
 def sources_digest() -> str:
-    """Digest of every source that compiled code is made from."""
-    digest = hashlib.sha256(numba.__version__.encode())
+    """Digest of every source that compiled code is made from, and of what compiles them."""
+    versions = (numba.__version__, llvmlite.__version__, *map(str, sys.version_info[:2]))
+    digest = hashlib.sha256(" ".join(versions).encode())
     for pattern in COMPILED_SOURCES:
         for path in sorted(PACKAGE.glob(pattern)):
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())

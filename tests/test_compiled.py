@@ -82,6 +82,8 @@ def test_any_edit_of_a_compiled_source_gives_another_folder(tmp_path, monkeypatc
             digest()
         (copy / "cells" / "new.py").write_text("")
         digest()
+        monkeypatch.setattr(module.sys, "version_info", (3, 99))  # another Python reads other bytes
+        digest()
     finally:
         sources_digest.cache_clear()
 
