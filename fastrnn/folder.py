@@ -260,6 +260,8 @@ def read_population(path) -> dict:
     except UsageError as error:
         raise RunError(f"{error}; restore it from a copy") from None
     record = settings.get(RECORD, {})
+    if not isinstance(record, dict):
+        raise RunError(f"{str(path)!r} is damaged: {RECORD} is {record!r}, not a table; restore it from a copy")
     check_schema(path, record.get("schema", "none"))
     missing = [name for name in PopulationSpec.__dataclass_fields__ if name not in settings]
     missing += [f"{RECORD}.{name}" for name in ("task", "fingerprint") if name not in record]

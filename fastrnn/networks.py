@@ -15,7 +15,8 @@ from .shapes import check_finite, check_shape
 def check_sizes(**sizes) -> None:
     """`UsageError` unless every size is a positive whole number."""
     for name, size in sizes.items():
-        if size != int(size) or size < 1:
+        whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+        if not whole or size < 1:
             raise UsageError(f"{name} must be a positive whole number; it is {size!r}")
 
 

@@ -32,6 +32,7 @@ ITERATIONS = {
     "tiny": {"flipflop": 2_500, "cdi": 5_000, "sine": 1_000, "": 500},
     "paper": {"": 20_000},
 }
+MOST_NETWORKS = 1_000_000  # each has a row in memory and in networks.csv
 EXCLUDED = {"sine": ("lstm-relu",)}  # as in the paper, where it did not train
 
 
@@ -104,6 +105,12 @@ class PopulationSpec:
             object.__setattr__(self, name, value)
         if not self.kinds:
             raise UsageError(f"no networks are left: excluded takes away {', '.join(self.excluded)}; leave one in")
+        count = len(self.kinds) * len(self.sizes) * len(self.l2) * self.seeds
+        if count > MOST_NETWORKS:
+            raise UsageError(
+                f"{count:,} networks are too many for one population (at most {MOST_NETWORKS:,}); take fewer seeds "
+                f"(there are {self.seeds:,}), or several folders"
+            )
         _ = self.rows  # an ambiguous or missing hyperparameter is noticed here
 
     # ------------------------------------------------------------------------------------------- the networks
@@ -173,8 +180,12 @@ class PopulationSpec:
     @classmethod
     def from_settings(cls, settings: dict) -> PopulationSpec:
         """From a dict of parameters, with `preset` naming what the ones left out default to."""
+        if not isinstance(settings, dict):
+            raise UsageError(f"settings must be a dict of parameters; it is {settings!r}")
         settings = dict(settings)
         record = settings.pop(RECORD, {})
+        if not isinstance(record, dict):
+            raise UsageError(f"{RECORD} must be a table as a run's population.toml has; it is {record!r}: remove it")
         check_schema("the population's settings", record.get("schema", SCHEMA_VERSION))
         for name in settings:
             check_name("setting", name, ("preset", *(f.name for f in fields(cls))))
@@ -327,6 +338,10 @@ def _whole(name: str, value, least: int) -> int:
 
 def _real(name: str, value, least: float | None = None) -> float:
     number = not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating))
-    if not number or not isfinite(value) or (least is not None and value < least):
+    try:
+        number = number and isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        number = False
+    if not number or (least is not None and value < least):
         raise UsageError(f"{name} must be a number{'' if least is None else ', 0 or more'}; got {value!r}")
     return float(value)

@@ -148,8 +148,8 @@ def test_constructors_refuse():
     with pytest.raises(UsageError, match="unknown activation 'gelu'"):
         Networks.initialize("gru", "gelu", 4, 2, 1, [0])
     for name in ("n", "D", "K"):
-        for bad in (0, -3, 2.5):
-            with pytest.raises(UsageError, match=f"{name} must be a positive whole number; it is {bad}"):
+        for bad in (0, -3, 2.5, float("nan"), "four", True):
+            with pytest.raises(UsageError, match=f"{name} must be a positive whole number; it is {bad!r}"):
                 Networks.initialize("gru", "tanh", **({"n": 4, "D": 2, "K": 1} | {name: bad}), keys=[0])
     sizes = ("gru", "tanh", 1.0, 4, 2, 1)
     with pytest.raises(UsageError, match=r"parameters must have shape \(N, M = 93\); it has shape \(3, 92\)"):

@@ -177,6 +177,7 @@ def test_a_folder_of_another_schema_version(copy):
     [
         (lambda text: text[: len(text) // 3], r"population\.toml' is not a TOML file|has schema version none"),
         (lambda text: text.replace("batch = 4\n", ""), r"population\.toml' is damaged: batch is missing"),
+        (lambda text: "record = 3\n" + text.split("[record]")[0], "is damaged: record is 3, not a table"),
         (lambda text: text.replace("fingerprint", "print"), r"damaged: record\.fingerprint is missing"),
     ],
 )

@@ -168,6 +168,9 @@ def test_it_can_not_be_changed():
         ({"batch": 0}, "batch must be a positive whole number; got 0"),
         ({"seed": -1}, "seed must be a whole number, 0 or more; got -1"),
         ({"gate_bias": "one"}, "gate_bias must be a number; got 'one'"),
+        ({"l2": 10**400}, "l2 must be a number, 0 or more; got 1000"),
+        ({"seeds": 10**9}, "8,000,000,000 networks are too many for one population.*take fewer seeds"),
+        ({"record": 3}, "record must be a table as a run's population.toml has; it is 3: remove it"),
         ({"excluded": ("gru",)}, "unknown excluded 'gru'.*allowed are vanilla-tanh, vanilla-relu"),
         ({"cells": "gru", "activations": "tanh", "excluded": "gru-tanh"}, "no networks are left: excluded"),
         ({"hyperparameters": {"clip": 1.0}}, "hyperparameters must be a list of tables"),
@@ -190,6 +193,11 @@ def test_it_can_not_be_changed():
 def test_impossible_populations(settings, message):
     with pytest.raises(UsageError, match=message):
         PopulationSpec.from_settings(settings)
+
+
+def test_settings_that_are_no_dict():
+    with pytest.raises(UsageError, match=r"settings must be a dict of parameters; it is \['gru'\]"):
+        PopulationSpec.from_settings(["gru"])
 
 
 @pytest.mark.parametrize(

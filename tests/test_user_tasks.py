@@ -173,6 +173,11 @@ def test_mistakes_in_naming_a_file(file, tmp_path):
         get_task(f"{file}:number")
     with pytest.raises(UsageError, match="has no setting 'lag'; its settings are gain"):
         get_task(f"{file}:compiled", lag=3)
+    (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
+    with pytest.raises(UsageError, match=r"broken\.py could not be run \(ModuleNotFoundError: No module named"):
+        get_task(f"{tmp_path / 'broken.py'}:task")
+    with pytest.raises(UsageError, match=r"task must be a name, file\.py:name or a Task; it is 5"):
+        get_task(5)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ def get_task(task: str | Task, **settings) -> Task:
     >>> get_task("flipflop", steps=50).T
     50
     """
+    if not isinstance(task, (str, Task)):
+        raise UsageError(f"task must be a name, file.py:name or a Task; it is {task!r}")
     if isinstance(task, Task):
         if settings:
             raise UsageError(f"task {task.name!r} is given as an object; change its settings there, not by {settings}")
@@ -100,7 +102,10 @@ def _from_file(where: str, settings: dict) -> Task:
     file, _, name = where.rpartition(":")
     if not Path(file).is_file():
         raise UsageError(f"task {where!r}: there is no file {file!r}")
-    task = runpy.run_path(file).get(name)
+    try:
+        task = runpy.run_path(file).get(name)
+    except Exception as error:
+        raise UsageError(f"task {where!r}: {file} could not be run ({type(error).__name__}: {error})") from error
     if not isinstance(task, Task):
         raise UsageError(f"task {where!r}: {file} must define {name} = fastrnn.Task(...)")
     unknown = [key for key in settings if key not in task.settings]
