@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from contextlib import suppress
 
 from tqdm import tqdm
 
@@ -34,13 +35,15 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line on stderr, above the bar if there is one."""
-        if self._show:
-            tqdm.write(text, file=sys.stderr)
-            sys.stderr.flush()
+        if self._show and sys.stderr is not None:
+            with suppress(OSError):  # nobody reads it any more: no reason to stop the work
+                tqdm.write(text, file=sys.stderr)
+                sys.stderr.flush()
 
     def start(self, what: str, total: float) -> None:
         """Make the bar; `total` in any unit of work."""
-        disable = None if self._show else True  # None: tqdm shows a bar on a terminal only
+        show = self._show and sys.stderr is not None
+        disable = None if show else True  # None: tqdm shows a bar on a terminal only
         self._bar = tqdm(desc=what, total=total, file=sys.stderr, disable=disable, bar_format=BAR, smoothing=0.1)
 
     def advance(self, work: float, note: str) -> None:

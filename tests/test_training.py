@@ -1,5 +1,6 @@
 """The training loop: the same bits however it is cut, stopped, killed or extended, and nothing lost when it fails."""
 
+import io
 import os
 import random
 import shutil
@@ -417,6 +418,17 @@ def test_times_and_sizes_in_words():
         *("1 s", "1 min", "1 min 1 s", "1 h", "2 h", "1 d 1 h"),
     ]
     assert [size(b) for b in (1, 15_000, 2_500_000, 7_123_000_000)] == ["1 kB", "15 kB", "2.5 MB", "7.1 GB"]
+
+
+def test_messages_that_nobody_reads_do_not_stop_the_work(tmp_path, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    for name, stream in {"closed": None, "gone": Gone()}.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stream)
+            assert len(train(small(iterations=1), tmp_path / name, "cpu").table) == 4
 
 
 def test_the_bar_shows_on_a_terminal(monkeypatch, capsys):
