@@ -133,6 +133,7 @@ def train_population(
           --seeds 10 --out runs/gated
       fastrnn train-population --spec my.toml --threads 2
     """
+    from .errors import UsageError
     from .spec import PopulationSpec, read_toml
     from .training import train
 
@@ -147,7 +148,10 @@ def train_population(
     settings = read_toml(spec) if spec is not None else {}
     settings |= {name: value for name, value in given.items() if value is not None}
     if setting:
-        settings["task_settings"] = settings.get("task_settings", {}) | dict(map(_setting, setting))
+        in_file = settings.get("task_settings", {})
+        if not isinstance(in_file, dict):
+            raise UsageError(f"task_settings must be a table of settings, such as steps = 50; it is {in_file!r}")
+        settings["task_settings"] = in_file | dict(map(_setting, setting))
     if hyperparameters is not None:
         from .hyperparameters import read_rows
 

@@ -295,3 +295,10 @@ def test_two_processes_never_share_a_folder(tmp_path):
         first.kill()
         first.communicate()
     assert re.search(rf"run' is in use by process {first.pid} on .*; wait until it is done, stop it, or choose", err)
+
+
+def test_settings_of_a_file_that_are_no_table_are_refused(tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_text("task_settings = 5\n")
+    said = call("train-population", "--spec", file, "--setting", "steps=6", "--out", tmp_path / "run", code=2)
+    assert "task_settings must be a table of settings, such as steps = 50; it is 5" in "".join(said)

@@ -4,8 +4,11 @@ import numba
 import numpy as np
 import pytest
 
+from fastrnn import engines
 from fastrnn.counters import TRAINING, VALIDATION, normals, uniforms, words
-from fastrnn.errors import UsageError
+from fastrnn.errors import Status, UsageError
+from fastrnn.networks import Networks
+from fastrnn.optimizer import Optimizer
 from fastrnn.tasks import Task, get_task
 
 KEYS = np.array([11, 12], np.uint64)
@@ -276,3 +279,44 @@ def test_settings_cannot_be_changed_behind_the_tasks_back():
     assert task.settings["lag"] == 2
     with pytest.raises(TypeError, match="does not support item assignment"):
         task.settings["lag"] = 3
+
+
+def fails_late(stream, settings, inputs, targets, mask):
+    if stream.purpose == 1 and stream.iteration >= 2:
+        raise ValueError("not any more")
+    inputs[:] = 1
+
+
+def test_a_trial_that_fails_late_ends_the_network_not_the_training():
+    task = Task("late", D=1, K=1, T=3, trial=fails_late)
+    networks = Networks.initialize("gru", "tanh", 4, 1, 1, [1, 2])
+    optimizer = Optimizer.start(networks, learning_rate=0.1, iterations=5)
+    losses = engines.get("cpu", threads=2).advance(networks, optimizer, task, 5, batch=4)
+    assert optimizer.status.tolist() == [Status.DIVERGED] * 2
+    assert optimizer.iteration.tolist() == [2, 2]
+    assert np.isfinite(losses[:, :2]).all() and np.isnan(losses[:, 2:]).all()
+    assert np.isfinite(networks.parameters).all()
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0])
+def test_a_trial_whose_mask_counts_nothing_is_refused(weight):
+    def trial(stream, settings, inputs, targets, mask):
+        mask[:] = weight
+
+    with pytest.raises(UsageError, match="'nothing': mask must be 0 or greater and somewhere greater than 0"):
+        Task("nothing", D=1, K=1, T=3, trial=trial).draw([1], 1, 0, 2)
+
+
+def test_a_batch_that_fails_is_named():
+    def batch(rng, settings, trials):
+        raise RuntimeError("no such file")
+
+    with pytest.raises(UsageError, match=r"task 'broken': the batch function failed: RuntimeError\('no such file'\)"):
+        Task("broken", D=1, K=1, T=3, batch=batch).draw([1], 1, 0, 2)
+
+
+@pytest.mark.parametrize("mask", [np.zeros((1, 2, 3)), -np.ones((1, 2, 3))])
+def test_a_mask_that_counts_nothing_is_refused(mask):
+    networks = Networks.initialize("gru", "tanh", 4, 1, 1, [1])
+    with pytest.raises(UsageError, match="mask must be 0 or greater, and somewhere greater than 0 for each network"):
+        engines.get("cpu", threads=1).loss_and_gradients(networks, np.ones((1, 2, 3, 1)), np.ones((1, 2, 3, 1)), mask)

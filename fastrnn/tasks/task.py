@@ -63,7 +63,16 @@ def trial_address(function, name: str | None) -> int:
             numba.carray(mask, (T,)),
         )
 
-    callback = compiled_callback(TRIAL_SIGNATURE, name=name)(entry)
+    def guarded_entry(key, purpose, iteration, trial, settings, count, inputs, targets, mask, T, D, K):
+        try:
+            entry_compiled(key, purpose, iteration, trial, settings, count, inputs, targets, mask, T, D, K)
+        except Exception:  # nothing can be raised through compiled code: the network is seen to diverge
+            numba.carray(targets, (T, K))[:] = np.float32(np.nan)
+            numba.carray(mask, (T,))[:] = np.float32(1.0)
+
+    if name is None:
+        entry_compiled = compiled(keep=False)(entry)
+    callback = compiled_callback(TRIAL_SIGNATURE, name=name)(guarded_entry if name is None else entry)
     _kept_alive.append(callback)
     return callback.address
 
@@ -112,7 +121,8 @@ class Task:
         returns inputs (B, T, D), targets (B, T, K) and, if wanted, mask (B, T) for B = `trials`; `rng` is a
         `numpy.random.Generator`, `settings` a dict. Plain Python: slower, anything goes.
 
-    A step counts in the loss with the weight in `mask`; the loss is the weighted mean over trials and steps.
+    A step counts in the loss with the weight in `mask`; the loss is the weighted mean over trials and steps. A trial
+    function is tried out once before the training; if it raises an error later, the network is marked as diverged.
 
     >>> def echo(stream, settings, inputs, targets, mask):
     ...     uniforms(stream, inputs[:, 0])
@@ -197,7 +207,10 @@ class Task:
 
     def _draw_batch(self, key: int, purpose: int, iteration: int, trials: int):
         words = [key & 0xFFFFFFFF, key >> 32, purpose, iteration]
-        made = self.batch(np.random.default_rng(words), dict(self.settings), trials)
+        try:
+            made = self.batch(np.random.default_rng(words), dict(self.settings), trials)
+        except Exception as error:
+            raise UsageError(f"task {self.name!r}: the batch function failed: {error!r}") from error
         if not isinstance(made, tuple) or len(made) not in (2, 3):
             raise UsageError(f"task {self.name!r}: batch must return (inputs, targets) or (inputs, targets, mask)")
         shapes = {
@@ -212,9 +225,12 @@ class Task:
                 )
             check_finite(f"task {self.name!r}: {name} from batch", np.asarray(array, float))
         inputs, targets, mask = (*made, np.ones(shapes["mask"]))[:3]
+        self._check_mask(mask)
+        return inputs, targets, mask
+
+    def _check_mask(self, mask) -> None:
         if np.min(mask) < 0 or not np.any(mask):
             raise UsageError(f"task {self.name!r}: mask must be 0 or greater and somewhere greater than 0")
-        return inputs, targets, mask
 
     def _try_out(self) -> None:
         """Draw one trial with a user's function, array bounds checked: its mistakes would be silent in the loop."""
@@ -239,6 +255,7 @@ class Task:
             raise UsageError(f"task {self.name!r}: the trial function failed: {error!r}") from error
         for name, array in zip(("inputs", "targets", "mask"), arrays, strict=True):
             check_finite(f"task {self.name!r}: {name} from trial", array)
+        self._check_mask(arrays[2])
 
 
 def _source(function) -> str:

@@ -405,6 +405,8 @@ class CPUEngine:
             if mask is None
             else check_shape("mask", mask, ("N", "B", "T"), N=N, B=B, T=T)
         )
+        if np.any(mask < 0) or not np.all(np.any(mask, axis=(1, 2))):
+            raise UsageError("mask must be 0 or greater, and somewhere greater than 0 for each network")
         named = {"inputs": inputs, "targets": targets, "mask": mask}
         return tuple(check_finite(name, np.require(array, np.float32, ["C", "W"])) for name, array in named.items())
 

@@ -212,7 +212,7 @@ def run_network(
             for s in range(layout.slices):
                 loss += sums[s, 0]
                 weight += sums[s, 1]
-            weight = max(weight, 1e-30) * layout.K
+            weight = weight * layout.K if weight > 0.0 else np.nan  # a batch that counts for nothing has no loss
             losses[it] = loss / weight
             if mode != EVALUATE:
                 norm = np.sqrt(add_slices(layout, gradients, 2.0 / weight, l2, packed))
