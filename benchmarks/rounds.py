@@ -11,20 +11,32 @@ from collections.abc import Callable
 
 import numpy as np
 
-SETTLE = 0.04  # seconds between turns, until other libraries' threads have stopped spinning
+REST = 0.01  # seconds; in a rest, this process's threads use less than a tenth of them
+LONGEST_REST = 0.5
+SPINNING = 0.12  # seconds for which OpenBLAS's threads look for more work, by which they'd slow the next contender
 LONGEST = 100_000  # iterations in a turn
 
 Contender = Callable[[int], list[float]]
 
 
-def interleave(contenders: dict[str, Contender], rounds: int, sleep=time.sleep) -> dict[str, list[float]]:
+def settle() -> None:
+    """Wait until no thread of this process is at work: libraries' threads spin for a while when their work is done."""
+    end = time.perf_counter() + LONGEST_REST
+    while time.perf_counter() < end:
+        before = time.process_time()
+        time.sleep(REST)
+        if time.process_time() - before < REST / 10:
+            return
+
+
+def interleave(contenders: dict[str, Contender], rounds: int, rest=settle) -> dict[str, list[float]]:
     """The rates of every contender, in the order of the rounds; each round begins with another contender."""
     names = list(contenders)
     rates: dict[str, list[float]] = {name: [] for name in names}
     for r in range(rounds):
         first = r % len(names)
         for name in names[first:] + names[:first]:
-            sleep(SETTLE)
+            rest()
             rates[name] += contenders[name](r)
     return rates
 
@@ -39,6 +51,7 @@ def seconds_of(run, *arguments) -> float:
 def iterations_for(run: Callable[[int], None], seconds: float) -> int:
     """How many iterations `run` does in so many seconds, at least 1; warms it up first."""
     run(1)
+    settle()
     one = max(seconds_of(run, 1), 1e-7)
     count = int(min(max(seconds / one, 1), LONGEST))
     if count > 10:  # a single short call says little

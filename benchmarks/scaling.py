@@ -7,7 +7,7 @@ import numpy as np
 from fastrnn.tasks import get_task
 
 from . import ours
-from .rounds import SETTLE, interleave, significant, spread
+from .rounds import interleave, significant, spread
 from .section import Bench, Section, Step
 from .work import Work
 
@@ -23,7 +23,7 @@ def steps(bench: Bench) -> list[Step]:
     made = []
     for cell in cells:
         for axis, values in s.scaling:
-            guess = len(values) * (s.rounds + 2) * (max(s.turn_seconds, 0.1) + SETTLE)
+            guess = len(values) * (s.rounds + 2) * max(s.turn_seconds, 0.1)
             made.append(Step(f"growth with {axis}, {cell}", guess, _measure(bench, cell, axis, values)))
     return made
 

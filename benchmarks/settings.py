@@ -99,7 +99,7 @@ def quick(**changes) -> Settings:
             "peer_networks": (8,),
             "rounds": 3,
             "turn_seconds": 0.05,
-            "products": 3,
+            "products": 2,
             "scaling": (("N", (1, 4, 16)),),
             "compared": (),
             "starts": 1,

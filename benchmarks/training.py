@@ -13,7 +13,7 @@ from fastrnn.tasks import get_task
 from . import ours
 from .peers import Peer, Trainer
 from .peers.peer import TOLERANCE, largest_errors
-from .rounds import SETTLE, interleave, iterations_for, ratios, seconds_of, significant, spread, turn
+from .rounds import SPINNING, interleave, iterations_for, ratios, seconds_of, significant, spread, turn
 from .section import Bench, Section, Step
 from .work import Work
 
@@ -45,9 +45,9 @@ def _guess(bench: Bench, work: Work, peers: int) -> float:
     """Seconds a kind takes, roughly."""
     s = bench.settings
     mine = (s.rounds + 4) * max(s.turn_seconds, work.flops * bench.engine.threads / 2e11)
-    mine += s.products * 0.06 + 2 * s.rounds * SETTLE
+    mine += s.products * 0.06 + min(s.products, s.rounds) * SPINNING
     tried = len(s.peer_networks) - 1  # stacks beside the one that is timed; JAX compiles each anew
-    theirs = 1 + tried + (s.rounds + 2 + tried) * (max(s.turn_seconds, 4 * work.flops / PEER_FLOPS) + SETTLE)
+    theirs = 1 + tried + (s.rounds + 2 + tried) * (max(s.turn_seconds, 4 * work.flops / PEER_FLOPS))
     return mine + peers * theirs
 
 

@@ -1,5 +1,6 @@
 """The benchmarks: what they count, how they take turns, what they say; the peers compute what we compute."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -96,11 +97,13 @@ def test_contenders_take_turns_and_begin_in_turn():
 
         return take
 
-    rests = []
-    rates = rounds.interleave({"a": contender("a", [1]), "b": contender("b", [2, 3])}, 3, sleep=rests.append)
+    rests = []  # before each turn
+    rates = rounds.interleave(
+        {"a": contender("a", [1]), "b": contender("b", [2, 3])}, 3, rest=lambda: rests.append(len(order))
+    )
     assert rates == {"a": [1, 11, 21], "b": [2, 3, 12, 13, 22, 23]}
     assert order == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (2, "b")]
-    assert rests == [rounds.SETTLE] * 6
+    assert rests == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.fixture
@@ -111,7 +114,8 @@ def clock(monkeypatch):
     return now
 
 
-def test_iterations_fill_the_turn(clock):
+def test_iterations_fill_the_turn(clock, monkeypatch):
+    monkeypatch.setattr(rounds, "settle", lambda: None)
     calls = []
 
     def run(iterations):
@@ -361,6 +365,19 @@ def test_a_peer_that_fails_is_told_and_not_timed(peer, why):
     assert entry["failed"] == why and "ratio" not in entry and not peer.log
     text = "\n".join(training.lines(training.gather(small_bench(), [kind])))
     assert f"! flipflop gru-tanh 5, Fake: {why}" in text
+
+
+def test_turns_wait_for_threads_that_spin(monkeypatch):
+    work = iter([0.0, 0.01, 0.01, 0.02, 0.02, 0.0205])  # processor time: two rests are none, then one is
+    monkeypatch.setattr(rounds.time, "process_time", lambda: next(work))
+    naps = []
+    monkeypatch.setattr(rounds.time, "sleep", naps.append)
+    rounds.settle()
+    assert naps == [rounds.REST] * 3
+    busy = itertools.count()
+    monkeypatch.setattr(rounds.time, "process_time", lambda: float(next(busy)))
+    monkeypatch.setattr(rounds, "LONGEST_REST", 0.01)
+    rounds.settle()  # someone else's thread never stops: we go on all the same
 
 
 def test_the_fastest_number_of_networks_is_taken(clock, monkeypatch):
