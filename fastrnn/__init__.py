@@ -37,6 +37,7 @@ _HOMES = {
     "line_attractor": "analysis.line_attractor",
     "linear_integral": "analysis.line_attractor",
     "linearize": "analysis.linearization",
+    "load_analysis": "studies",
     "load_comparison": "analysis.comparison",
     "load_run": "runs",
     "pairwise_distances": "analysis.similarity",

@@ -1,0 +1,22 @@
+"""The paper's studies: from the networks of a run to the numbers behind its figures and claims."""
+
+from .cdi import CdiStudy
+from .claims import Claims
+from .examples import Examples
+from .flipflop import FlipflopStudy
+from .kept import Kept, load_analysis
+from .sine import SineStudy
+from .topology import Topology
+from .untrained import UntrainedStudy
+
+__all__ = [
+    "CdiStudy",
+    "Claims",
+    "Examples",
+    "FlipflopStudy",
+    "Kept",
+    "SineStudy",
+    "Topology",
+    "UntrainedStudy",
+    "load_analysis",
+]
