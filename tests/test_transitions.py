@@ -171,7 +171,7 @@ def graph(readout, probability, elsewhere=None):
     readout, probability = np.asarray(readout, float), np.asarray(probability, float)
     P = len(readout)
     elsewhere = 1 - probability.sum(axis=1) if elsewhere is None else elsewhere
-    return TransitionGraph(0, 0, np.arange(P), probability, elsewhere, readout, np.zeros((P, 2)), np.zeros(P, int))
+    return TransitionGraph(0, 0, np.arange(P), probability, elsewhere, readout, np.zeros(P, int))
 
 
 THREE = graph([[-1.1], [0.1], [0.9]], [[1, 0, 0], [0.5, 0, 0.5], [0, 0, 1]])

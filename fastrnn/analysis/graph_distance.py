@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import UsageError
@@ -10,7 +12,7 @@ from .transitions import TransitionGraph
 METHODS = ("ordered", "slots", "matching")
 
 
-def graph_distances(graphs: list[TransitionGraph], method: str = "slots") -> np.ndarray:
+def graph_distances(graphs: Sequence[TransitionGraph], method: str = "slots") -> np.ndarray:
     """Distances (G, G) between all pairs of graphs, the Frobenius norm of a difference of connectivity matrices.
 
     A matrix's last column holds the share that leads elsewhere.

@@ -17,14 +17,18 @@ from .eigen import paired
 from .linearization import Linearization
 from .newton import distances
 from .points import FixedPoints
+from .results import Listed
 
 
 @dataclass(eq=False)
-class LineAttractor:
+class LineAttractor(Listed):
     """P points of one network under one input, in order along the curve they lie on.
+
+    `LineAttractor.save_list(path, lines)` keeps those of a whole stack, `LineAttractor.load_list(path)` reads them.
 
     Attributes
     ----------
+    network, condition : whose it is
     point : int (P,) indices into the `FixedPoints`, from one end to the other, the end of lower readout first
     position : (P,) length along the neighbour graph from the first point
     edges : int (E, 2) pairs of places in `point`: each point and its nearest neighbours
@@ -33,6 +37,8 @@ class LineAttractor:
         for a straight line
     """
 
+    network: int
+    condition: int
     point: np.ndarray
     position: np.ndarray
     edges: np.ndarray
@@ -41,6 +47,15 @@ class LineAttractor:
 
     def __len__(self) -> int:
         return len(self.point)
+
+    @property
+    def table(self):
+        """A pandas DataFrame, one row a point, in order along the curve."""
+        import pandas
+
+        columns = {"network": self.network, "condition": self.condition}
+        columns |= {"point": self.point, "position": self.position, "pieces": self.pieces}
+        return pandas.DataFrame(columns | {"effective_dimension": self.effective_dimension})
 
     @property
     def graph(self):
@@ -64,15 +79,36 @@ def line_attractor(points: FixedPoints, network: int = 0, condition: int = 0, *,
     points : of which those of `network` under input `condition` are taken
     neighbors : each point's edges in the neighbour graph
     """
-    if not isinstance(neighbors, (int, np.integer)) or neighbors < 1:
-        raise UsageError(f"neighbors must be a positive whole number; it is {neighbors!r}")
-    at = points.of(network, condition)
-    at = at[~points.outlier[at]]
+    _check_neighbors(neighbors)
+    at = _candidates(points, network, condition)
     if len(at) < 2:
         raise UsageError(
             f"a line needs two points or more; network {network} has {len(at)} under input {condition}: "
             "search with method='slow_points', more starts or a greater speed"
         )
+    return _line(points, network, condition, at, neighbors)
+
+
+def line_attractors(points: FixedPoints, *, neighbors: int = 2) -> list[LineAttractor]:
+    """`line_attractor` of every network under every input where there are two points or more, network by network."""
+    _check_neighbors(neighbors)
+    pairs = np.ndindex(points.search_status.shape)
+    found = ((network, condition, _candidates(points, network, condition)) for network, condition in pairs)
+    return [_line(points, *place, neighbors) for place in found if len(place[-1]) > 1]
+
+
+def _check_neighbors(neighbors) -> None:
+    if not isinstance(neighbors, (int, np.integer)) or neighbors < 1:
+        raise UsageError(f"neighbors must be a positive whole number; it is {neighbors!r}")
+
+
+def _candidates(points, network, condition) -> np.ndarray:
+    """Indices of the points of one search that are no outliers."""
+    at = points.of(network, condition)
+    return at[~points.outlier[at]]
+
+
+def _line(points, network, condition, at, neighbors) -> LineAttractor:
     states = points.xstar[at]
     edges, pieces, position = along(states, neighbors)
     order = np.argsort(position, kind="stable")
@@ -83,7 +119,8 @@ def line_attractor(points: FixedPoints, network: int = 0, condition: int = 0, *,
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     edges = np.sort(place[edges], axis=1)
-    return LineAttractor(at[order], position[order], np.unique(edges, axis=0), pieces, effective_dimension(states))
+    edges = np.unique(edges, axis=0)
+    return LineAttractor(network, condition, at[order], position[order], edges, pieces, effective_dimension(states))
 
 
 def along(states, neighbors: int = 2) -> tuple[np.ndarray, int, np.ndarray]:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import RunError, UsageError
 from ..shapes import check_finite, check_shape
 from .eigen import count_unstable, magnitude_order
 from .maps import check_source, maps_of
 from .points import FixedPoints
+from .results import Saved
 from .threads import team
 
 DEFECTIVE = 1e10  # condition number of the eigenvectors from which a Jacobian counts as defective
+SAME_TRACE = 1e-9  # relative, of Jacobians computed again, maybe on another processor
 AT_ONCE = 8  # Jacobians in one piece of work
 
 
 @dataclass(eq=False)
-class Linearization:
+class Linearization(Saved):
     """Jacobians and their modes at F points.
+
+    Saved are only arrays of a size of F S; `Linearization.load(path, networks)` computes the others again.
 
     Attributes
     ----------
@@ -51,8 +55,37 @@ class Linearization:
     defective: np.ndarray
     marginal: np.ndarray
 
+    recomputed = frozenset({"jacobian", "input_jacobian", "right", "left"})
+
     def __len__(self) -> int:
         return len(self.network)
+
+    @property
+    def table(self):
+        """A pandas DataFrame, one row a point, with its slowest mode."""
+        import pandas
+
+        columns = {"network": self.network, "n_unstable": self.n_unstable}
+        columns["largest_eigenvalue"] = np.abs(self.eigenvalues[:, 0])
+        columns |= {"time_constant": self.time_constants[:, 0], "frequency": self.frequencies[:, 0]}
+        columns |= {name: getattr(self, name) for name in ("conditioning", "defective", "marginal")}
+        return pandas.DataFrame(columns)
+
+    @classmethod
+    def load(cls, path, networks, *, threads=None) -> Linearization:
+        """Read what `save` wrote of these networks, and compute Jacobians and eigenvectors again.
+
+        `RunError` for a damaged file, and where the eigenvalues stored are not those of these networks.
+        """
+        stored = cls._stored(path)
+        again = linearize(networks, stored["states"], stored["inputs"], network=stored["network"], threads=threads)
+        scale = 1.0 + np.abs(stored["eigenvalues"]).sum(axis=1)
+        trace = np.trace(again.jacobian, axis1=1, axis2=2)  # unlike single eigenvalues, well conditioned
+        if not (np.abs(stored["eigenvalues"].sum(axis=1) - trace) <= SAME_TRACE * scale).all():
+            raise RunError(
+                f"{str(path)!r} was not made from these networks: its eigenvalues are others; give the stack it is of"
+            )
+        return replace(again, marginal=stored["marginal"])  # the margin of then
 
 
 def linearize(networks, points, inputs=None, *, network=0, at=None, margin=1e-6, threads=None) -> Linearization:

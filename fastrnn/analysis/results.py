@@ -4,38 +4,89 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from .. import storage
-from ..errors import RunError
+from ..errors import RunError, UsageError
 
 COMPLEX = "complex: "  # before the name of an array of pairs (real, imaginary)
+SHAPE = "shape: "  # before the name of an array that holds the shapes of a list's arrays
 
 
 class Saved:
-    """A dataclass of arrays with a `table`, to be saved with a run."""
+    """A dataclass of arrays with a `table`, to be saved with a run; not those that are `recomputed`."""
+
+    recomputed: ClassVar[frozenset[str]] = frozenset()
 
     def save(self, path) -> None:
         """Write the arrays (safetensors, `path`) and the table (CSV, beside it)."""
         arrays = {}
         for field in fields(self):
+            if field.name in self.recomputed:
+                continue
             array = getattr(self, field.name)
             if np.iscomplexobj(array):
                 arrays[COMPLEX + field.name] = np.stack([array.real, array.imag], axis=-1)
             else:
                 arrays[field.name] = array
-        storage.save_arrays(path, arrays, {"kind": type(self).__name__})
-        text = self.table.to_csv(index=False, lineterminator="\n")
-        storage.atomic_write(Path(path).with_suffix(".csv"), text.encode())
+        _write(path, arrays, type(self).__name__, self.table)
 
     @classmethod
     def load(cls, path):
         """Read what `save` wrote; a damaged file raises `RunError`."""
-        arrays, metadata = storage.load_arrays(path)
-        if metadata.get("kind") != cls.__name__:
-            raise RunError(f"{str(path)!r} holds no {cls.__name__}; give a file that {cls.__name__}.save wrote")
+        return cls(**cls._stored(path))
+
+    @classmethod
+    def _stored(cls, path) -> dict[str, np.ndarray]:
+        arrays = _read(path, cls.__name__, f"{cls.__name__}.save")
         plain = {name: array for name, array in arrays.items() if not name.startswith(COMPLEX)}
         for name in arrays.keys() - plain.keys():
             plain[name.removeprefix(COMPLEX)] = arrays[name][..., 0] + 1j * arrays[name][..., 1]
-        return cls(**plain)
+        return plain
+
+
+class Listed:
+    """A dataclass of numbers and arrays about one search, with a `table`; lists of them are saved in one file."""
+
+    @classmethod
+    def save_list(cls, path, items) -> None:
+        """Write all items: their arrays end to end (safetensors, `path`), and their tables (CSV, beside it)."""
+        import pandas
+
+        items, arrays = list(items), {}
+        for item in items:
+            if type(item) is not cls:
+                raise UsageError(f"items must be of {cls.__name__}; one is {type(item).__name__}")
+        for field in fields(cls) if items else ():
+            values = [np.asarray(getattr(item, field.name)) for item in items]
+            arrays[field.name] = np.concatenate([value.ravel() for value in values])
+            arrays[SHAPE + field.name] = np.array([value.shape for value in values], np.int64)
+        table = pandas.concat([item.table for item in items]) if items else pandas.DataFrame()
+        _write(path, arrays, f"{cls.__name__} list", table)
+
+    @classmethod
+    def load_list(cls, path) -> list:
+        """Read what `save_list` wrote; a damaged file raises `RunError`."""
+        arrays, columns = _read(path, f"{cls.__name__} list", f"{cls.__name__}.save_list"), {}
+        for name in [field.name for field in fields(cls)] if arrays else ():
+            shapes = [tuple(shape) for shape in arrays[SHAPE + name].tolist()]
+            ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])
+            parts = np.split(arrays[name], ends[:-1])
+            made = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+            columns[name] = [value if value.ndim else value.item() for value in made]
+        return [cls(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+
+
+def _write(path, arrays, kind: str, table) -> None:
+    storage.save_arrays(path, arrays, {"kind": kind})
+    text = table.to_csv(index=False, lineterminator="\n")
+    storage.atomic_write(Path(path).with_suffix(".csv"), text.encode())
+
+
+def _read(path, kind: str, writer: str) -> dict[str, np.ndarray]:
+    arrays, metadata = storage.load_arrays(path)
+    if metadata.get("kind") != kind:
+        raise RunError(f"{str(path)!r} holds no {kind}; give a file that {writer} wrote")
+    return arrays

@@ -16,6 +16,7 @@ from .completeness import PointStatus
 from .eigen import magnitude_order
 from .maps import check_source, maps_of
 from .points import FixedPoints
+from .results import Listed
 from .settling import ELSEWHERE, settle
 from .starts import ESCAPED
 from .threads import team
@@ -24,8 +25,11 @@ LEVEL = 0.1  # readouts closer than this share of their range are one level of t
 
 
 @dataclass(eq=False)
-class TransitionGraph:
+class TransitionGraph(Listed):
     """The fixed points of one network under one input as nodes, in lexicographic order of their readouts.
+
+    `TransitionGraph.save_list(path, graphs)` keeps those of a whole stack, `TransitionGraph.load_list(path)` reads
+    them. The states are in the `FixedPoints`: `points.xstar[graph.point]`.
 
     Attributes
     ----------
@@ -33,7 +37,7 @@ class TransitionGraph:
     point : int (P,), the nodes as indices into the `FixedPoints`
     probability : (P, P), share of the starts near the row's point that settle at the column's
     elsewhere : (P,), share that settles nowhere: cycles, divergence, too slow
-    readout : (P, K); xstar : (P, S); n_unstable : int (P,)
+    readout : (P, K); n_unstable : int (P,)
     """
 
     network: int
@@ -42,11 +46,23 @@ class TransitionGraph:
     probability: np.ndarray
     elsewhere: np.ndarray
     readout: np.ndarray
-    xstar: np.ndarray
     n_unstable: np.ndarray
 
     def __len__(self) -> int:
         return len(self.point)
+
+    @property
+    def table(self):
+        """A pandas DataFrame, one row an edge; what leads elsewhere has target and target_point -1."""
+        import pandas
+
+        source, target = np.nonzero(np.concatenate([self.elsewhere[:, None], self.probability], axis=1))
+        target -= 1
+        probability = np.where(target < 0, self.elsewhere[source], self.probability[source, target])
+        columns = {"network": self.network, "condition": self.condition, "source": source, "target": target}
+        columns |= {"source_point": self.point[source]}
+        columns |= {"target_point": np.where(target < 0, ELSEWHERE, self.point[target]), "probability": probability}
+        return pandas.DataFrame(columns)
 
     @property
     def graph(self):
@@ -141,7 +157,6 @@ def _graph(networks, make, points, network, condition, starts, radius, settled, 
         probability[:, :P],
         probability[:, P],
         points.readout[nodes],
-        points.xstar[nodes],
         unstable,
     )
 
