@@ -13,6 +13,7 @@ from .work import Work
 
 PREFERRED = ("vanilla", "lstm")
 TASK, BASE_SIZE = "flipflop", 64  # what is not varied is as in this task, with so many units
+AT_ONCE = 8  # iterations a call of the engine for every N: a call costs each network the same, however many there are
 NAMES = {"N": "networks N", "n": "units n", "B": "trials B", "T": "steps T"}
 
 
@@ -41,7 +42,8 @@ def measure_axis(bench: Bench, cell: str, axis: str, values: tuple[int, ...]) ->
         task = get_task(TASK, steps=value) if axis == "T" else get_task(TASK)
         n, batch = (value if axis == "n" else BASE_SIZE), (value if axis == "B" else s.batch)
         work = Work(task, cell, s.activations[0], n, batch)
-        mine, N, _ = ours.contender(bench.engine, work, s.turn_seconds, value if axis == "N" else None)
+        networks = (value, AT_ONCE) if axis == "N" else ()
+        mine, N, _ = ours.contender(bench.engine, work, s.turn_seconds, *networks)
         contenders[str(value)] = mine
         points.append({"value": value, "networks": N, "flops": work.flops})
     rates = interleave(contenders, s.rounds)

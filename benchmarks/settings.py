@@ -21,7 +21,7 @@ class Settings:
     batch : trials an iteration, B
     threads : of the engine and of every peer; default all processors this process may use
     peers : whether to time the other libraries that are installed
-    peer_tasks, peer_activations, peer_sizes : kinds for which the peers are timed; None: all of the above
+    peer_tasks, peer_cells, peer_activations, peer_sizes : kinds for which the peers are timed; None: all of the above
     peer_networks : numbers of networks to try for peers that train many at once; the fastest is timed
     rounds : how often each contender has its turn
     turn_seconds : length of a turn, at least one iteration
@@ -39,7 +39,8 @@ class Settings:
     batch: int = 64
     threads: int | None = None
     peers: bool = True
-    peer_tasks: tuple[str, ...] | None = None
+    peer_tasks: tuple[str, ...] | None = ("flipflop", "cdi")
+    peer_cells: tuple[str, ...] | None = None
     peer_activations: tuple[str, ...] | None = ("tanh",)
     peer_sizes: tuple[int, ...] | None = None
     peer_networks: tuple[int, ...] = (4, 16, 64)
@@ -78,9 +79,14 @@ class Settings:
         if not self.turn_seconds > 0:
             raise UsageError(f"turn_seconds must be greater than 0; it is {self.turn_seconds!r}")
 
-    def times_peers(self, task: str, activation: str, n: int) -> bool:
+    def times_peers(self, task: str, cell: str, activation: str, n: int) -> bool:
         """Whether the peers are timed on this kind."""
-        chosen = ((task, self.peer_tasks), (activation, self.peer_activations), (n, self.peer_sizes))
+        chosen = (
+            (task, self.peer_tasks),
+            (cell, self.peer_cells),
+            (activation, self.peer_activations),
+            (n, self.peer_sizes),
+        )
         return self.peers and all(allowed is None or value in allowed for value, allowed in chosen)
 
 
@@ -91,10 +97,11 @@ def choose(quickly: bool, **given) -> Settings:
 
 
 def quick(**changes) -> Settings:
-    """Under a minute: flip-flop only, short turns, peers at n = 64, growth with N only."""
+    """Under a minute: flip-flop only, short turns, peers on two cells with n = 64, growth with N only."""
     return Settings(
         **{
             "tasks": ("flipflop",),
+            "peer_cells": ("vanilla", "lstm"),
             "peer_sizes": (64,),
             "peer_networks": (8,),
             "rounds": 3,

@@ -36,7 +36,7 @@ def steps(bench: Bench) -> list[Step]:
                 for n in s.sizes:
                     work = Work(task, cell, activation, n, s.batch)
                     peers = [p for p in bench.peers if p.supports(cell, activation)]
-                    peers = peers if s.times_peers(task.name, activation, n) else []
+                    peers = peers if s.times_peers(task.name, cell, activation, n) else []
                     made.append(Step(work.label, _guess(bench, work, len(peers)), _measure(bench, work, peers)))
     return made
 

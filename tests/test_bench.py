@@ -393,9 +393,36 @@ def test_the_fastest_number_of_networks_is_taken(clock, monkeypatch):
 
 
 def test_peers_are_timed_where_the_settings_say():
-    assert Settings().times_peers("sine", "tanh", 50) and not Settings().times_peers("sine", "relu", 64)
-    assert not Settings(peers=False).times_peers("sine", "tanh", 64)
-    assert quick().times_peers("flipflop", "tanh", 64) and not quick().times_peers("flipflop", "tanh", 128)
+    assert Settings().times_peers("cdi", "vanilla", "tanh", 50) and not Settings().times_peers(
+        "sine", "vanilla", "relu", 64
+    )
+    assert not Settings().times_peers("sine", "vanilla", "tanh", 64)
+    assert not Settings(peers=False).times_peers("cdi", "vanilla", "tanh", 64)
+    assert quick().times_peers("flipflop", "vanilla", "tanh", 64) and not quick().times_peers(
+        "flipflop", "vanilla", "tanh", 128
+    )
+    assert quick().times_peers("flipflop", "lstm", "tanh", 64) and not quick().times_peers(
+        "flipflop", "gru", "tanh", 64
+    )
+
+
+def test_a_turn_is_whole_calls_of_the_engine():
+    counts = []
+
+    class Engine:
+        threads = 1
+
+        def advance(self, networks, optimizer, task, iterations, batch):
+            counts.append((len(networks), iterations))
+            return np.zeros((len(networks), iterations))
+
+    take, N, iterations = ours.contender(
+        Engine(), Work(get_task("flipflop"), "vanilla", "tanh", 4, 2), 1e-3, 3, at_once=8
+    )
+    assert N == 3 and iterations % 8 == 0
+    counts.clear()
+    assert len(take(0)) == 1
+    assert counts == [(3, 8)] * (iterations // 8)
 
 
 def test_without_peers_the_extra_is_named(monkeypatch, capsys):

@@ -333,12 +333,18 @@ class CPUEngine:
         """Call `work(job, team)` for every job: one thread each, or a team each where jobs are fewer than threads."""
         jobs = list(jobs)
         with self._busy:  # teams of two callers would wait for each other's threads
-            if len(jobs) >= self.threads or self.threads == 1:
-                for future in [self._pool.submit(work, job, self._solo) for job in jobs]:
-                    future.result()
-            else:
+            if len(jobs) < self.threads:
                 for job in jobs:
                     work(job, self._team)
+                return
+            waiting = iter(jobs)
+
+            def work_off():
+                for job in waiting:
+                    work(job, self._solo)
+
+            for future in [self._pool.submit(work_off) for _ in range(self.threads)]:
+                future.result()
 
     def _solo(self, networks, layout, *arguments, keep_gradient=None):
         """The compiled loop on this thread; returns its `control`."""
