@@ -28,6 +28,31 @@ app = typer.Typer(
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
+# which networks, and how they train
+TaskName = Annotated[
+    str | None,
+    typer.Option("--task", help="flipflop, cdi, sine, or your own as path/to/file.py:name.  [default: flipflop]"),
+]
+SpecFile = Annotated[
+    str | None, typer.Option("--spec", help="TOML file with any of these settings; options go before it.")
+]
+Cells = Annotated[str | None, typer.Option(help="Any of vanilla,ugrnn,gru,lstm.  [default: all]")]
+Activations = Annotated[str | None, typer.Option(help="Any of tanh,relu.  [default: all]")]
+Sizes = Annotated[str | None, typer.Option(help="Numbers of units, such as 64,128.")]
+L2 = Annotated[str | None, typer.Option("--l2", help="Weights of the squared parameters, such as 1e-5,1e-3.")]
+Exclude = Annotated[str | None, typer.Option(help="Kinds to leave out, such as lstm-relu; '' for none.")]
+Iterations = Annotated[int | None, typer.Option(help="Training iterations of each network.")]
+Batch = Annotated[int | None, typer.Option(help="Trials an iteration.  [default: 64]")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the whole population.  [default: 0]")]
+GateBias = Annotated[float | None, typer.Option(help="Constant in the forget or update gate.  [default: 1]")]
+TaskSettings = Annotated[
+    list[str] | None,
+    typer.Option("--setting", help="A constant of the task, such as steps=50; may be repeated."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of the CPU.  [default: all there are]")]
+CheckpointSeconds = Annotated[float, typer.Option(help="Seconds between checkpoints.")]
+
 
 def main() -> None:
     """Run the command line."""
@@ -78,45 +103,36 @@ def fastrnn(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 @command
 def train_population(
-    task: Annotated[
-        str | None,
-        typer.Option(help="flipflop, cdi, sine, or your own as path/to/file.py:name.  [default: flipflop]"),
-    ] = None,
+    task: TaskName = None,
     preset: Annotated[
         str | None,
         typer.Option(
             help="quick: 24 networks, minutes; tiny: a minute at most; paper: 2,880 networks.  [default: quick]"
         ),
     ] = None,
-    spec: Annotated[
-        str | None, typer.Option(help="TOML file with any of these settings; options go before it.")
-    ] = None,
-    cells: Annotated[str | None, typer.Option(help="Any of vanilla,ugrnn,gru,lstm.  [default: all]")] = None,
-    activations: Annotated[str | None, typer.Option(help="Any of tanh,relu.  [default: all]")] = None,
-    sizes: Annotated[str | None, typer.Option(help="Numbers of units, such as 64,128.")] = None,
-    l2: Annotated[str | None, typer.Option(help="Weights of the squared parameters, such as 1e-5,1e-3.")] = None,
+    spec: SpecFile = None,
+    cells: Cells = None,
+    activations: Activations = None,
+    sizes: Sizes = None,
+    l2: L2 = None,
     seeds: Annotated[int | None, typer.Option(help="Networks of each configuration.")] = None,
-    exclude: Annotated[str | None, typer.Option(help="Kinds to leave out, such as lstm-relu; '' for none.")] = None,
-    iterations: Annotated[int | None, typer.Option(help="Training iterations of each network.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Trials an iteration.  [default: 64]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the whole population.  [default: 0]")] = None,
-    gate_bias: Annotated[
-        float | None, typer.Option(help="Constant in the forget or update gate.  [default: 1]")
-    ] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option(help="A constant of the task, such as steps=50; may be repeated.")
-    ] = None,
+    exclude: Exclude = None,
+    iterations: Iterations = None,
+    batch: Batch = None,
+    seed: Seed = None,
+    gate_bias: GateBias = None,
+    setting: TaskSettings = None,
     hyperparameters: Annotated[
         str | None,
         typer.Option(
             help="CSV table with any of the columns cell, activation, n, l2, seed (which networks; empty: any) and "
-            "learning_rate, decay, momentum, clip. The most specific row counts."
+            "learning_rate, decay, momentum, clip; a search's chosen.csv is one. The most specific row counts."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Threads of the CPU.  [default: all there are]")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
     out: Annotated[str | None, typer.Option(help="Folder of the run.  [default: runs/<task>]")] = None,
-    checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+    checkpoint_seconds: CheckpointSeconds = 60.0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -133,31 +149,105 @@ def train_population(
           --seeds 10 --out runs/gated
       fastrnn train-population --spec my.toml --threads 2
     """
-    from .errors import UsageError
-    from .spec import PopulationSpec, read_toml
+    from .spec import PopulationSpec
     from .training import train
 
     given = {"task": task, "preset": preset, "seeds": seeds, "iterations": iterations}
     given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias}
-    given |= {"cells": _list(cells, str, "cells"), "activations": _list(activations, str, "activations")}
-    given |= {
-        "sizes": _list(sizes, int, "sizes"),
-        "l2": _list(l2, float, "l2"),
-        "excluded": _list(exclude, str, "exclude"),
-    }
-    settings = read_toml(spec) if spec is not None else {}
-    settings |= {name: value for name, value in given.items() if value is not None}
-    if setting:
-        in_file = settings.get("task_settings", {})
-        if not isinstance(in_file, dict):
-            raise UsageError(f"task_settings must be a table of settings, such as steps = 50; it is {in_file!r}")
-        settings["task_settings"] = in_file | dict(map(_setting, setting))
-    if hyperparameters is not None:
-        from .hyperparameters import read_rows
-
-        settings["hyperparameters"] = read_rows(hyperparameters)
+    lists = {"cells": cells, "activations": activations, "sizes": sizes, "l2": l2, "exclude": exclude}
+    settings = _population_settings(spec, given, lists, setting, hyperparameters)
     run = train(PopulationSpec.from_settings(settings), out, device, threads, checkpoint_seconds=checkpoint_seconds)
     return _show(run, as_json)
+
+
+@command
+def search(
+    task: TaskName = None,
+    preset: Annotated[str | None, typer.Option(help="quick, tiny or paper: which configurations.")] = None,
+    spec: SpecFile = None,
+    cells: Cells = None,
+    activations: Activations = None,
+    sizes: Sizes = None,
+    l2: L2 = None,
+    exclude: Exclude = None,
+    iterations: Iterations = None,
+    batch: Batch = None,
+    seed: Seed = None,
+    gate_bias: GateBias = None,
+    setting: TaskSettings = None,
+    hyperparameters: Annotated[
+        str | None, typer.Option(help="CSV table of the values in use, which the winner has to beat.")
+    ] = None,
+    draws: Annotated[int | None, typer.Option(help="Random draws of each configuration.  [default: 32]")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Half of the draws leave after each round but the last.  [default: 4]")
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="One round, no repeats: every draw to the end, the best one wins.")
+    ] = False,
+    finalists: Annotated[int | None, typer.Option(help="Best draws that are trained again.  [default: 2]")] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(help="Fresh networks of each finalist, the worst of which decides.  [default: 2]"),
+    ] = None,
+    incumbent: Annotated[
+        bool | None,
+        typer.Option(
+            "--incumbent/--no-incumbent", help="Whether the values in use are a finalist too.  [default: they are]"
+        ),
+    ] = None,
+    draw_range: Annotated[
+        list[str] | None,
+        typer.Option("--range", help="What to draw from, such as momentum=0.8:0.99; may be repeated."),
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the search.  [default: searches/<task>]")] = None,
+    checkpoint_seconds: CheckpointSeconds = 60.0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Search learning rate, decay, momentum and clip, or go on with a search.
+
+    All draws of all configurations train side by side. The best draws train again with fresh weights, beside the
+    values in use; of these the one whose worst network is best is chosen. The same command goes on where a search was
+    stopped; more sizes, cells ... extend it.
+
+    \b
+    Examples:
+      fastrnn search --task flipflop
+      fastrnn search --task sine --draws 64 --iterations 10000
+      fastrnn search --task cdi --cells gru,lstm --range momentum=0.8:0.99
+      fastrnn search --spec my.toml --plain
+      fastrnn train-population --hyperparameters searches/cdi/chosen.csv \\
+          --task cdi
+    """
+    import shlex
+
+    from .search import SearchSpec, search_hyperparameters
+
+    given = {"task": task, "preset": preset, "iterations": iterations}
+    given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias}
+    lists = {"cells": cells, "activations": activations, "sizes": sizes, "l2": l2, "exclude": exclude}
+    settings = _population_settings(spec, given, lists, setting, hyperparameters)
+    mine = {"rounds": 1, "repeats": 0, "incumbent": False} if plain else {}
+    own = {"draws": draws, "rounds": rounds, "finalists": finalists, "repeats": repeats, "incumbent": incumbent}
+    own["ranges"] = dict(map(_range, draw_range)) if draw_range else None
+    mine |= {name: value for name, value in own.items() if value is not None}
+    found = search_hyperparameters(
+        SearchSpec.from_settings(settings, **mine),
+        out,
+        device,
+        threads,
+        checkpoint_seconds=checkpoint_seconds,
+        command=shlex.join(["fastrnn", *sys.argv[1:]]),
+    )
+    report = found.report()
+    if as_json:
+        print(json.dumps(_without_nan(report), indent=2))
+    else:
+        _print_search(found, report)
+    return SOME_FAILED if report["without_winner"] else 0
 
 
 @command
@@ -277,6 +367,42 @@ def _print_report(run, report: dict) -> None:
         print(f"diverged: {failure['id']} after {failure['iterations']:,} iterations")
 
 
+def _print_search(found, report: dict) -> None:
+    """For people: lines on the whole, and a table of what was chosen."""
+    share = report["network_iterations"] / max(report["plain_network_iterations"], 1)
+    fates = ", ".join(f"{count:,} {fate}" for fate, count in report["fates"].items() if count)
+    print(
+        f"{report['search']}: {report['draws']} draws of {report['configurations']} configurations on {report['task']}"
+    )
+    print(f"{fates}; {report['network_iterations']:,} network-iterations, {share:.0%} of a plain search's")
+    columns = ["cell", "activation", "n", "l2", "learning_rate", "decay", "momentum", "clip", "origin"]
+    table = found.chosen[[*columns, "validation_loss"]]
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
+    for row in report["without_winner"]:
+        print("no winner: {cell}-{activation}-{n}-{l2!r}, every draw diverged".format(**row))
+
+
+def _population_settings(spec: str | None, given: dict, lists: dict, setting, hyperparameters: str | None) -> dict:
+    """Settings of a population from a file and the options that go before it."""
+    from .errors import UsageError
+    from .hyperparameters import read_rows
+    from .spec import read_toml
+
+    kinds = {"sizes": int, "l2": float}
+    given = given | {name: _list(text, kinds.get(name, str), name) for name, text in lists.items()}
+    given["excluded"] = given.pop("exclude")
+    settings = read_toml(spec) if spec is not None else {}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    if setting:
+        in_file = settings.get("task_settings", {})
+        if not isinstance(in_file, dict):
+            raise UsageError(f"task_settings must be a table of settings, such as steps = 50; it is {in_file!r}")
+        settings["task_settings"] = in_file | dict(map(_setting, setting))
+    if hyperparameters is not None:
+        settings["hyperparameters"] = read_rows(hyperparameters)
+    return settings
+
+
 def _list(text: str | None, kind, option: str) -> list | None:
     """Values separated by commas."""
     if text is None:
@@ -302,6 +428,18 @@ def _setting(text: str) -> tuple[str, float]:
         except ValueError:
             continue
     raise UsageError(f"--setting must be name=number, such as steps=50; it is {text!r}")
+
+
+def _range(text: str) -> tuple[str, list[float]]:
+    """Name, lowest and highest value of a hyperparameter to be drawn."""
+    from .errors import UsageError
+
+    name, _, limits = text.partition("=")
+    try:
+        low, high = map(float, limits.split(":"))
+    except ValueError:
+        raise UsageError(f"--range must be name=lowest:highest, such as momentum=0.8:0.99; it is {text!r}") from None
+    return name.strip(), [low, high]
 
 
 def _without_nan(value):

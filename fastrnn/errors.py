@@ -32,6 +32,7 @@ class Status(IntEnum):
     TRAINING = 1  # some planned iterations are still to do
     TRAINED = 2  # all planned iterations are done
     DIVERGED = 3  # loss or gradient became non-finite; weights frozen as they were before that iteration
+    DROPPED = 4  # left a search of hyperparameters at the end of a round, to make room for better ones
 
     @property
     def label(self) -> str:

@@ -24,7 +24,7 @@ from .errors import RunError, Status, UsageError
 from .groups import FinishedGroup, TrainingGroup, keys_of
 from .hyperparameters import KEYS, VALUES
 from .spec import RECORD, PopulationSpec, read_toml
-from .storage import atomic_write, check_schema, remove_temporaries, write_error
+from .storage import atomic_write, check_schema, make_folder, remove_temporaries, write_error
 
 POPULATION = "population.toml"
 TABLE = "networks.csv"
@@ -58,8 +58,8 @@ class RunFolder:
         self._lock = FolderLock(self.path)
 
     def __enter__(self) -> RunFolder:
-        self._check_place()
-        self._make(self.path)
+        check_place(self.path, POPULATION)
+        make_folder(self.path)
         self._lock.acquire()
         try:
             self._check_population()
@@ -78,7 +78,7 @@ class RunFolder:
         """Make the population the folder's own; to be called once nothing speaks against the work."""
         atomic_write(self.path / POPULATION, self.spec.to_toml().encode())  # first: it marks the folder as ours
         for name in SUBFOLDERS:
-            self._make(self.path / name)
+            make_folder(self.path / name)
         self.write_table()
 
     # ------------------------------------------------------------------------------------------------- groups
@@ -96,9 +96,13 @@ class RunFolder:
     def left(self, group: str) -> tuple[list[dict], int]:
         """Rows of the group's networks that are not finished, and the iterations they have to go together."""
         rows = [row for row in self.spec.groups[group] if row["id"] not in self.done]
-        results = [self.results.get(row["id"], NOT_STARTED) for row in rows]
+        results = [self.result(row) for row in rows]
         in_training = [result for result in results if result["status"] == Status.TRAINING.label]
         return rows, sum(self.spec.iterations - result["iterations"] for result in in_training)
+
+    def result(self, row: dict) -> dict:
+        """What networks.csv says of a network beside its configuration."""
+        return self.results.get(row["id"], NOT_STARTED)
 
     def unfinished(self, group: str) -> TrainingGroup:
         """The group's networks that are not finished (at least one), each as far as it is."""
@@ -119,20 +123,21 @@ class RunFolder:
         self._note_training(state)
 
     def save_finished(self, group: str, state: FinishedGroup) -> None:
-        """Keep the group's results beside those it has already, and drop its checkpoint."""
+        """Keep the group's results beside those it has already; drop its checkpoint once nothing else is to do."""
         before = self.finished(group)
         ids = [row["id"] for row in self.spec.groups[group]]
         known = set(state.ids) | set(before.ids if before else ())
         whole = before.join(state, [i for i in ids if i in known]) if before else state
         whole.save(self.path / "groups" / (group + SUFFIX))
-        self._remove_checkpoint(group)
         self._note_finished(whole)
+        if not self.left(group)[0]:
+            self._remove_checkpoint(group)
 
     def write_table(self) -> None:
         """Write networks.csv."""
         import pandas
 
-        rows = [row | self.results.get(row["id"], NOT_STARTED) for row in self.spec.rows]
+        rows = [row | self.result(row) for row in self.spec.rows]
         table = pandas.DataFrame(rows, columns=list(COLUMNS))
         atomic_write(self.path / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
 
@@ -141,18 +146,6 @@ class RunFolder:
         atomic_write(self.path / name, data)
 
     # ----------------------------------------------------------------------------------------------- the inside
-
-    def _check_place(self) -> None:
-        """Before a folder is touched: it must be ours, or new."""
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{str(self.path)!r} is a file; choose a folder to write the run to")
-        if self.path.is_dir() and not (self.path / POPULATION).exists():
-            others = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
-            if others:
-                raise UsageError(
-                    f"{str(self.path)!r} holds other files ({', '.join(others[:3])}) and no {POPULATION}; "
-                    "choose an empty or a new folder"
-                )
 
     def _check_population(self) -> None:
         """The folder's population must be contained in the one asked for, once any of its networks was kept."""
@@ -211,12 +204,18 @@ class RunFolder:
     def _remove_checkpoint(self, group: str) -> None:
         (self.path / "checkpoints" / (group + SUFFIX)).unlink(missing_ok=True)
 
-    @staticmethod
-    def _make(path: Path) -> None:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise write_error(path, error) from error
+
+def check_place(path: Path, marker: str) -> None:
+    """`UsageError` unless a folder to be written to is new, empty, or ours: then it holds a file named `marker`."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{str(path)!r} is a file; choose a folder to write the run to")
+    if path.is_dir() and not (path / marker).exists():
+        others = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+        if others:
+            raise UsageError(
+                f"{str(path)!r} holds other files ({', '.join(others[:3])}) and no {marker}; "
+                "choose an empty or a new folder"
+            )
 
 
 class FolderLock:

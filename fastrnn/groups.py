@@ -7,6 +7,7 @@ so that adding networks to a group and going on after a stop are the same thing.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,6 +29,7 @@ class TrainingGroup:
     ids : names of the N networks
     losses : float32 (N, iterations), the data term at each iteration; NaN where none was run
     engines : engine and kind of processor of everything done so far, in order
+    goal : iteration at which the networks are looked at next, default the last
     """
 
     ids: list[str]
@@ -35,6 +37,11 @@ class TrainingGroup:
     optimizer: Optimizer
     losses: np.ndarray
     engines: tuple[str, ...] = ()
+    goal: int | None = None
+
+    def __post_init__(self):
+        if self.goal is None:
+            self.goal = self.losses.shape[1]
 
     @classmethod
     def start(cls, spec, rows: list[dict]) -> TrainingGroup:
@@ -50,14 +57,18 @@ class TrainingGroup:
 
     @property
     def in_training(self) -> bool:
-        """Whether an iteration is still to be done."""
-        return bool((self.optimizer.status == Status.TRAINING).any())
+        """Whether an iteration is still to be done before the goal."""
+        return bool(self.iterations_left().any())
 
-    @property
-    def iterations_left(self) -> int:
-        """Of all networks together."""
-        left = self.optimizer.decay_steps - self.optimizer.iteration
-        return int(left[self.optimizer.status == Status.TRAINING].sum())
+    def iterations_left(self) -> np.ndarray:
+        """Iterations of each network to the goal, int64 (N,)."""
+        left = np.maximum(self.goal - self.optimizer.iteration, 0)
+        return np.where(self.optimizer.status == Status.TRAINING, left, 0)
+
+    def stretches(self) -> list[tuple[int, int]]:
+        """First and last but one of each stretch of networks that stand at the same iteration."""
+        edges = np.flatnonzero(np.diff(self.optimizer.iteration)) + 1
+        return list(pairwise([0, *edges.tolist(), len(self.ids)]))
 
     def record(self, part: slice, before: np.ndarray, losses: np.ndarray) -> None:
         """Keep the losses (N, iterations) that a round gave to a part that stood at iteration `before` (N,)."""

@@ -16,13 +16,10 @@ from .optimizer import check_hyperparameter
 
 KEYS = ("cell", "activation", "n", "l2", "seed")
 VALUES = ("learning_rate", "decay", "momentum", "clip")
-RESULTS = (
-    "id",
-    "status",
-    "iterations",
-    "training_loss",
-    "validation_loss",
-)  # in a run's networks.csv; passed over
+SEARCHED, BY_RULE, BY_HAND = FOUND = ("search", "rule", "hand")  # how a row's values were found, in its column `found`
+# in a run's networks.csv, or the record of a search; passed over
+RESULTS = ("id", "status", "iterations", "training_loss", "validation_loss")
+RECORDED = ("origin", "draws", "search_seed", "date", "command")
 DEFAULTS = Path(__file__).resolve().parent / "defaults"
 
 
@@ -31,7 +28,7 @@ class HyperparameterTable:
 
     Parameters
     ----------
-    rows : dicts
+    rows : dicts, with a text `found` too if it is known: one of `FOUND`
     source : what to call the table in errors
 
     Raises
@@ -64,6 +61,10 @@ class HyperparameterTable:
 
     def lookup(self, network: dict) -> dict[str, float]:
         """Values for a network (given all of `KEYS`), each from the most specific row that has it."""
+        return {value: row[value] for value, row in self.sources(network).items()}
+
+    def sources(self, network: dict) -> dict[str, dict]:
+        """For each value that some row gives to a network, the row it is taken from."""
         matching = [
             (len(keys), same[named])
             for keys, same in self._index.items()
@@ -80,7 +81,7 @@ class HyperparameterTable:
                     "add a row that names both, or remove one"
                 )
             if rows:
-                found[value] = self.rows[rows[0][1]][value]
+                found[value] = self.rows[rows[0][1]]
         return found
 
 
@@ -89,15 +90,25 @@ def describe(row: dict) -> str:
     return ", ".join(f"{key} {row[key]}" for key in KEYS if key in row) or "all networks"
 
 
+def is_searched(row: dict) -> bool:
+    """Whether a row's values come from a search for just the networks that it names.
+
+    >>> is_searched({"cell": "gru", "activation": "tanh", "n": 64, "l2": 1e-5, "clip": 1.0, "found": "search"})
+    True
+    """
+    return row.get("found") == SEARCHED and {"cell", "activation", "n", "l2"} <= row.keys()
+
+
 def read_rows(path) -> list[dict]:
     """Rows of a CSV file whose first line names the columns, any of `KEYS` and `VALUES`.
 
-    An empty field means any. A run's `networks.csv` will do: columns that only hold results are passed over.
+    An empty field means any. A run's `networks.csv` will do, or a search's `chosen.csv`: columns that only hold results
+    are passed over.
     """
     columns, lines = _read_csv(path)
     for column in columns:
-        if column not in RESULTS:
-            check_name("column", column, KEYS + VALUES, f" of {str(path)!r}")
+        if column not in RESULTS + RECORDED:
+            check_name("column", column, KEYS + VALUES + ("found",), f" of {str(path)!r}")
     if not set(columns) & set(VALUES):
         raise UsageError(f"{str(path)!r} has no column of {', '.join(VALUES)}; its first line must name the columns")
     rows = []
@@ -106,7 +117,8 @@ def read_rows(path) -> list[dict]:
         if len(line) != len(columns):
             raise UsageError(f"{where}: it must have {len(columns)} fields, as the first line has")
         fields = zip(columns, line, strict=True)
-        rows.append(_clean({name: field for name, field in fields if field and name not in RESULTS}, where))
+        known = {name: field for name, field in fields if field and name not in RESULTS + RECORDED}
+        rows.append(_clean(known, where))
     return rows
 
 
@@ -141,9 +153,12 @@ def _clean(row: dict, where: str) -> dict:
     """The row with numbers for texts, every field checked."""
     clean = {}
     for name, field in row.items():
-        check_name("column", name, KEYS + VALUES, f" in {where}")
+        check_name("column", name, KEYS + VALUES + ("found",), f" in {where}")
         if name in ("cell", "activation"):
             check_name(name, field, tuple(CELLS) if name == "cell" else ACTIVATIONS, f" in {where}")
+            clean[name] = field
+        elif name == "found":
+            check_name(name, field, FOUND, f" in {where}")
             clean[name] = field
         elif name in ("n", "seed"):
             clean[name] = _number(int, name, field, where, "a whole number")

@@ -42,6 +42,8 @@ class Progress:
 
     def start(self, what: str, total: float) -> None:
         """Make the bar; `total` in any unit of work."""
+        if self._bar is not None:
+            self._bar.close()
         show = self._show and sys.stderr is not None
         disable = None if show else True  # None: tqdm shows a bar on a terminal only
         self._bar = tqdm(desc=what, total=total, file=sys.stderr, disable=disable, bar_format=BAR, smoothing=0.1)

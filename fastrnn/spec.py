@@ -14,7 +14,7 @@ import tomli_w
 
 from .cells import ACTIVATIONS, CELLS
 from .errors import UsageError
-from .hyperparameters import VALUES, HyperparameterTable, check_name, default_rows
+from .hyperparameters import VALUES, HyperparameterTable, check_name, default_rows, is_searched
 from .storage import SCHEMA_VERSION, check_schema
 from .tasks import Task, get_task
 
@@ -89,13 +89,13 @@ class PopulationSpec:
             "task_settings": dict(task.settings),
             "cells": _names("cells", self.cells, tuple(CELLS)),
             "activations": _names("activations", self.activations, ACTIVATIONS),
-            "sizes": _distinct("sizes", [_whole("sizes", n, 1) for n in _list("sizes", self.sizes)]),
-            "l2": _distinct("l2", [_real("l2", value, 0.0) for value in _list("l2", self.l2)]),
-            "seeds": _whole("seeds", self.seeds, 1),
-            "iterations": _whole("iterations", iterations, 0),
-            "batch": _whole("batch", self.batch, 1),
-            "seed": _whole("seed", self.seed, 0),
-            "gate_bias": _real("gate_bias", self.gate_bias),
+            "sizes": _distinct("sizes", [whole_number("sizes", n, 1) for n in _list("sizes", self.sizes)]),
+            "l2": _distinct("l2", [real_number("l2", value, 0.0) for value in _list("l2", self.l2)]),
+            "seeds": whole_number("seeds", self.seeds, 1),
+            "iterations": whole_number("iterations", iterations, 0),
+            "batch": whole_number("batch", self.batch, 1),
+            "seed": whole_number("seed", self.seed, 0),
+            "gate_bias": real_number("gate_bias", self.gate_bias),
             "excluded": _names("excluded", excluded, KINDS, may_be_empty=True),
             "hyperparameters": _rows("hyperparameters", self.hyperparameters),
             "default_hyperparameters": _rows("default_hyperparameters", defaults),
@@ -152,6 +152,20 @@ class PopulationSpec:
         for row in self.rows:
             groups.setdefault(row["group"], []).append(row)
         return groups
+
+    @cached_property
+    def unsearched(self) -> tuple[str, ...]:
+        """Configurations (cell, activation, n, L2) with a default value that no search found for just them."""
+        first = HyperparameterTable(self.hyperparameters)
+        then = HyperparameterTable(self.default_hyperparameters, "default_hyperparameters")
+        names = []
+        for row in self.rows:
+            given = first.sources(row)
+            taken = [source for value, source in then.sources(row).items() if value not in given]
+            taken += [source for source in given.values() if "found" in source]  # a row of one's own needs no search
+            if not all(map(is_searched, taken)):
+                names.append(configuration_id(**row))
+        return tuple(dict.fromkeys(names))
 
     @property
     def ids(self) -> list[str]:
@@ -269,7 +283,12 @@ class PopulationSpec:
 
 def network_id(cell: str, activation: str, n: int, l2: float, seed: int) -> str:
     """A network's name, unique in its population."""
-    return f"{cell}-{activation}-{n}-{l2!r}-{seed}"
+    return f"{configuration_id(cell, activation, n, l2)}-{seed}"
+
+
+def configuration_id(cell: str, activation: str, n: int, l2: float, **_) -> str:
+    """What the names of a configuration's networks begin with; further keys of a row are passed over."""
+    return f"{cell}-{activation}-{n}-{l2!r}"
 
 
 def planned_iterations(preset: str, task: str) -> int:
@@ -329,14 +348,16 @@ def _rows(name: str, rows) -> tuple[dict, ...]:
     return HyperparameterTable(rows, name).rows
 
 
-def _whole(name: str, value, least: int) -> int:
+def whole_number(name: str, value, least: int) -> int:
+    """`value` as an int; `UsageError` unless it is a whole number, at least `least` (0 or 1)."""
     words = "a positive whole number" if least else "a whole number, 0 or more"
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise UsageError(f"{name} must be {words}; got {value!r}")
     return int(value)
 
 
-def _real(name: str, value, least: float | None = None) -> float:
+def real_number(name: str, value, least: float | None = None) -> float:
+    """`value` as a float; `UsageError` unless it is a finite number, 0 or more where `least` is given."""
     number = not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating))
     try:
         number = number and isfinite(value)

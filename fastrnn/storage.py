@@ -47,6 +47,14 @@ def atomic_write(path, data: bytes) -> None:
         raise write_error(path, error) from error
 
 
+def make_folder(path) -> None:
+    """Make a folder and those above it, where they are not there yet."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
 def write_error(path, error: OSError) -> RunError:
     """The `RunError` for a failed write to `path`."""
     reason = error.strerror or str(error)

@@ -20,6 +20,7 @@ from .runs import Run, load_run
 from .spec import PopulationSpec
 
 ROUND_SECONDS = 1.5  # between two looks at the clock and at Ctrl-C
+SHOWN = 4  # configurations named in a warning
 VALIDATION_COST = 3.0  # time of the validation loss in training iterations: more trials, but no way back
 
 
@@ -88,11 +89,16 @@ def default_folder(spec: PopulationSpec) -> Path:
 
 @dataclass
 class Part:
-    """Networks `where` of a group; seconds : for one iteration of all of them on one thread."""
+    """Networks `where` of a group, which stand at one iteration; seconds : for the next of all on one thread."""
 
     state: TrainingGroup
     where: slice
     seconds: float
+
+    @property
+    def iterations_left(self) -> int:
+        """To the goal, the same for all of them that are in training."""
+        return int(self.state.iterations_left()[self.where].max())
 
 
 @dataclass
@@ -109,6 +115,8 @@ class Turn:
 
 class Training:
     """Works off what a folder's population still lacks, wave by wave; see `train`."""
+
+    what = "training"  # the bar's name
 
     def __init__(self, folder: RunFolder, engine, progress: Progress, interruption: Interruption, checkpoint_seconds):
         self.folder, self.engine, self.spec = folder, engine, folder.spec
@@ -133,13 +141,14 @@ class Training:
             say(f"{self.folder.path}: nothing left to do, all {len(self.spec):,} networks are there")
             return False
         say(f"{self.task.name} into {self.folder.path}: {plan}")
+        self.warn_of_unsearched()
         plan.check_disk(self.folder.path)
         self.cost = {work.name: work.seconds for work in plan.work}
         self.warm_up(plan)
         self.task.draw([0], PROBE, 0, 1)  # a mistake in a user's task shows before the folder is changed
         self.folder.begin()
         start = self.saved = time.monotonic()
-        self.progress.start("training", max(sum(work.iterations * work.seconds for work in plan.work), 1e-9))
+        self.progress.start(self.what, max(sum(work.iterations * work.seconds for work in plan.work), 1e-9))
         for wave in plan.waves:
             self.train_wave([work.name for work in wave])
         say(f"done in {duration(time.monotonic() - start)}")
@@ -147,9 +156,13 @@ class Training:
 
     def plan(self) -> Plan:
         """What is left to do and what it will take."""
-        left = {group: self.folder.left(group) for group in self.spec.groups}
+        left = {group: self.left(group) for group in self.spec.groups}
         work = [work_of(group, *todo, self.spec, self.engine) for group, todo in left.items() if todo[0]]
         return make_plan(work, self.spec, self.engine)
+
+    def left(self, group: str) -> tuple[list[dict], int]:
+        """Rows of the group's networks that are not finished, and the iterations they have to go together."""
+        return self.folder.left(group)
 
     def warm_up(self, plan: Plan) -> None:
         """Compile the kinds there are to train, before the clock starts."""
@@ -161,32 +174,50 @@ class Training:
             if (took := time.monotonic() - start) > 0.5:
                 self.progress.say(f"compiled {cell} {activation} in {took:.1f} s ({i} of {len(kinds)})")
 
+    def warn_of_unsearched(self) -> None:
+        """Say which configurations train with values that were not searched for them."""
+        names = self.spec.unsearched
+        if names:
+            shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
+            self.progress.say(
+                f"warning: no search found hyperparameters for {shown}: these train with values found for others, and "
+                "may train badly; `fastrnn search` finds better ones"
+            )
+
     # ----------------------------------------------------------------------------------------------- one wave
 
     def train_wave(self, groups: list[str]) -> None:
         """Train some groups together until all of them are finished."""
-        self.states = {group: self.folder.unfinished(group) for group in groups}
+        self.states = {group: self.take_up(group) for group in groups}
         for group, state in self.states.items():
             self._note_processor(group, state)
-        turns = self._turns()
         self._finish()
+        turns = self._turns()
         while self.states:
             for turn in turns:
                 self.advance(turn)
-                self._finish()
+                changed = self._finish()
                 self.stop_if_asked()
                 if time.monotonic() - self.saved >= self.checkpoint_seconds:
                     self.save()
+                if changed:
+                    turns = self._turns()
+                    break
+
+    def take_up(self, group: str) -> TrainingGroup:
+        """The group's networks that are not finished, each as far as it is."""
+        return self.folder.unfinished(group)
 
     def advance(self, turn: Turn) -> None:
         """One round: some iterations of the turn's networks."""
-        parts = [part for part in turn.parts if part.state.in_training]
+        parts = [part for part in turn.parts if part.iterations_left]
         if not parts:
             return
+        iterations = min(turn.iterations, *(part.iterations_left for part in parts))
         start = time.monotonic()
         stacks = [(part.state.networks[part.where], part.state.optimizer[part.where]) for part in parts]
         before = [optimizer.iteration.copy() for _, optimizer in stacks]
-        all_losses = self.engine.advance_all(stacks, self.task, turn.iterations, self.spec.batch)
+        all_losses = self.engine.advance_all(stacks, self.task, iterations, self.spec.batch)
         work = 0.0
         for part, (_, optimizer), first, losses in zip(parts, stacks, before, all_losses, strict=True):
             part.state.record(part.where, first, losses)
@@ -195,7 +226,7 @@ class Training:
         finite = np.concatenate([losses[np.isfinite(losses)] for losses in all_losses])
         self.progress.advance(work, f"median loss {np.median(finite):.3g}" if len(finite) else "")
         elapsed = max(time.monotonic() - start, 1e-6)
-        turn.iterations = max(1, min(round(turn.iterations * ROUND_SECONDS / elapsed), 4 * turn.iterations))
+        turn.iterations = max(1, min(round(iterations * ROUND_SECONDS / elapsed), 4 * turn.iterations))
 
     def save(self) -> None:
         """Write checkpoints of the groups in training, and the table."""
@@ -217,31 +248,37 @@ class Training:
         budget = ROUND_SECONDS * self.engine.threads
         turns = [Turn([])]
         for group, state in self.states.items():
-            cost, start, count = self.cost[group], 0, len(state.ids)
-            while start < count:
-                room = int((budget - turns[-1].seconds) / cost)
-                if room < 1 and turns[-1].parts:
-                    turns.append(Turn([]))
-                    continue
-                stop = min(count, start + max(room, 1))
-                turns[-1].parts.append(Part(state, slice(start, stop), cost * (stop - start)))
-                start = stop
+            cost = self.cost[group]
+            for start, end in state.stretches():
+                while start < end:
+                    room = int((budget - turns[-1].seconds) / cost)
+                    if room < 1 and turns[-1].parts:
+                        turns.append(Turn([]))
+                        continue
+                    stop = min(end, start + max(room, 1))
+                    turns[-1].parts.append(Part(state, slice(start, stop), cost * (stop - start)))
+                    start = stop
+        turns = [turn for turn in turns if turn.parts]
         for turn in turns:
             turn.iterations = max(1, int(budget / turn.seconds / 10))  # a short first round: the estimate may be off
         return turns
 
-    def _finish(self) -> None:
-        """Validate and put away the groups whose training is over."""
-        for group, state in list(self.states.items()):
-            if state.in_training:
-                continue
-            finished = FinishedGroup.of(state, self._validation_loss(group, state))
-            del self.states[group]
-            self.folder.save_finished(group, finished)
+    def _finish(self) -> bool:
+        """Put away the groups that have come to their goal; whether there were any."""
+        arrived = {group: state for group, state in self.states.items() if not state.in_training}
+        for group, state in arrived.items():
+            self.put_away(group, state)
             self.folder.write_table()
-            self.progress.say(f"{group}: {describe(finished)}")
+        return bool(arrived)
 
-    def _validation_loss(self, group: str, state: TrainingGroup) -> np.ndarray:
+    def put_away(self, group: str, state: TrainingGroup) -> None:
+        """Validate a group whose training is over and keep its results."""
+        finished = FinishedGroup.of(state, self.validation_loss(group, state))
+        del self.states[group]
+        self.folder.save_finished(group, finished)
+        self.progress.say(f"{group}: {describe(finished)}")
+
+    def validation_loss(self, group: str, state: TrainingGroup) -> np.ndarray:
         """Loss of each network on its validation trials, float64 (N,)."""
         step = max(self.engine.threads, int(ROUND_SECONDS * self.engine.threads / (VALIDATION_COST * self.cost[group])))
         losses = []

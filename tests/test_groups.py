@@ -90,7 +90,7 @@ def test_a_start_has_each_networks_own_numbers():
     assert group.optimizer.l2.tolist() == [0.0, 0.0, 1e-3, 1e-3]
     assert len(set(group.networks.keys.tolist())) == 4
     assert group.in_training
-    assert group.iterations_left == 4 * 20
+    assert group.iterations_left().tolist() == [20] * 4
 
 
 def test_keys_depend_on_every_part_of_the_configuration():

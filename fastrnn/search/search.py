@@ -1,0 +1,142 @@
+"""The whole search: draws round by round, finalists on fresh seeds, tables and figures."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pandas
+import tomli_w
+
+from .. import engines
+from ..errors import UsageError
+from ..folder import RunFolder, check_place
+from ..progress import Interruption, Progress
+from ..runs import load_run
+from ..spec import RECORD, read_toml
+from ..storage import atomic_write, make_folder
+from ..training import Training, default_folder
+from .results import (
+    CHOSEN,
+    DRAWS,
+    FINALISTS,
+    SETTINGS,
+    SearchResult,
+    candidates_of,
+    chosen_table,
+    draws_table,
+    finalists_table,
+    load_search,
+)
+from .rounds import DrawTraining
+from .spec import SearchSpec
+
+
+def search_hyperparameters(
+    spec: SearchSpec,
+    out=None,
+    device: str = "auto",
+    threads: int | None = None,
+    *,
+    checkpoint_seconds: float = 60.0,
+    progress: bool = True,
+    command: str = "",
+) -> SearchResult:
+    """Search hyperparameters for every configuration of a population, or go on with a search.
+
+    All draws of all configurations of a group train as one stack, each with its own weights and trials. Successive
+    halving: after each round but the last, the half of a configuration's draws with the larger validation loss leaves
+    and the stack is compacted. The best draws are then trained again with fresh weights and trials, beside the values
+    in use, and the values whose worst network is best are chosen: some draws win by luck and blow up with other
+    weights. The tables are the same bits on one kind of processor, however often the search was stopped or killed.
+
+    Parameters
+    ----------
+    spec : what to search; where the folder holds a search already, the same one, maybe of more configurations
+    out : the folder, default `searches/<task>`
+    device, threads, checkpoint_seconds, progress : as for `train`
+    command : what was typed, for the record
+
+    Raises
+    ------
+    UsageError
+        when the folder holds another search or other files
+    RunError
+        when another process holds the folder, it can't be written, there is no space, or a file is damaged
+    Interrupted
+        after Ctrl-C, a `KeyboardInterrupt`; everything is saved
+
+    References
+    ----------
+    Jamieson, Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization" (AISTATS 2016)
+
+    >>> import tempfile
+    >>> from fastrnn import PopulationSpec
+    >>> population = PopulationSpec("cdi", cells="gru", activations="tanh", sizes=4, iterations=8, batch=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = search_hyperparameters(SearchSpec(population, draws=4, rounds=2), folder, "cpu", progress=False)
+    >>> result.draws.fate.value_counts().to_dict()
+    {'dropped': 2, 'trained': 2}
+    """
+    if not isinstance(spec, SearchSpec):
+        raise UsageError(f"spec must be a SearchSpec; it is {spec!r}")
+    if not checkpoint_seconds >= 0:
+        raise UsageError(f"checkpoint_seconds must be 0 or more; it is {checkpoint_seconds!r}")
+    out = Path("searches") / default_folder(spec.population).name if out is None else Path(out)
+    check_place(out, SETTINGS)
+    engine = engines.get(device, threads)
+    with Interruption() as interruption, Progress(progress) as shown:
+        _note_settings(out, spec, command)
+        tools = (engine, shown, interruption, checkpoint_seconds)
+        with RunFolder(out / "draws", spec.drawn) as folder:
+            DrawTraining(spec, folder, *tools).run()
+            draws = draws_table(spec, load_run(out / "draws", spec.population.resolved_task))
+            _write(out / DRAWS, draws)
+            finalists = _finals(out / "finalists", spec, draws, tools)
+            _write(out / FINALISTS, finalists)
+            _write(out / CHOSEN, chosen_table(spec, finalists))
+            result = load_search(out)
+            _draw_figures(result)
+    return result
+
+
+def _note_settings(out: Path, spec: SearchSpec, command: str) -> None:
+    """Write search.toml; `UsageError` where the folder holds another search."""
+    settings = spec.to_settings()
+    record = {"command": command, "date": datetime.date.today().isoformat()}
+    path = out / SETTINGS
+    if path.exists():
+        there = read_toml(path)
+        if obstacles := spec.obstacles(there):
+            raise UsageError(
+                f"{str(out)!r} holds another search ({'; '.join(obstacles)}); a search can be extended by further "
+                f"configurations, not changed: choose another folder, or give {str(path)!r} as the specification"
+            )
+        record = {name: there.get(RECORD, {}).get(name, value) for name, value in record.items()}
+    make_folder(out)
+    atomic_write(path, tomli_w.dumps(settings | {RECORD: settings[RECORD] | record}).encode())
+
+
+def _finals(out: Path, spec: SearchSpec, draws: pandas.DataFrame, tools: tuple) -> pandas.DataFrame:
+    """Train the finalists' repeats, where there are any, and compare them."""
+    candidates = candidates_of(spec, draws)
+    if not spec.repeats:
+        return finalists_table(spec, candidates, None)
+    with RunFolder(out, spec.repeated(candidates)) as folder:
+        Training(folder, *tools).run()
+        return finalists_table(spec, candidates, load_run(out, spec.population.resolved_task))
+
+
+def _write(path: Path, table: pandas.DataFrame) -> None:
+    atomic_write(path, table.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _draw_figures(result: SearchResult) -> None:
+    """Write a figure for each size and L2."""
+    from ..figures.figure import render
+    from ..figures.hyperparameters import hyperparameters
+
+    make_folder(result.path / "figures")
+    for n, l2 in result.draws[["n", "l2"]].drop_duplicates().itertuples(index=False):
+        for suffix, data in render(hyperparameters(result, n, l2)).items():
+            atomic_write(result.path / "figures" / f"hyperparameters-{n}-{l2!r}.{suffix}", data)
