@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 FAILED, USAGE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
+FAILURES_SHOWN = 20
 
 app = typer.Typer(
     name="fastrnn",
@@ -254,12 +255,12 @@ def search(
 def info(
     run: Annotated[str, typer.Argument(help="Folder of the run.")], as_json: Json = False, debug: Debug = False
 ) -> int:
-    """Losses by group and what failed in a run.
+    """Losses by configuration, and what failed in a run and why.
 
     \b
     Examples:
       fastrnn info runs/flipflop
-      fastrnn info runs/flipflop --json | jq .groups
+      fastrnn info runs/flipflop --json | jq .configurations
     """
     from .runs import load_run
 
@@ -351,20 +352,23 @@ def _show(run, as_json: bool) -> int:
 
 
 def _print_report(run, report: dict) -> None:
-    """For people: a line on the whole, a table of the groups, a list of what failed."""
-    counts = [
-        f"{report[status]:,} {status}" for status in ("trained", "training", "diverged", "untrained") if report[status]
-    ]
+    """For people: a line on the whole, a table of the configurations, a list of what failed and why."""
+    fates = ("trained", "training", "dropped", "diverged", "untrained")
+    counts = [f"{report[status]:,} {status}" for status in fates if report[status]]
     print(f"{report['run']}: {report['networks']:,} networks on {report['task']}, {', '.join(counts)}")
     if report["threshold"] is not None:
         print(f"{report['learnt']:,} learnt the task (validation loss below {report['threshold']:g})")
     summary = run.summary()
     if report["threshold"] is None:
-        summary = summary.drop(columns="learnt")
-    empty = [name for name in ("untrained", "training", "diverged") if not summary[name].any()]
+        summary = summary.drop(columns=["learnt", "share"])
+    else:
+        summary["share"] = summary.share.map("{:.0%}".format)
+    empty = [name for name in ("untrained", "training", "diverged", "dropped") if not summary[name].any()]
     print(summary.drop(columns=empty).to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.3g}"))
-    for failure in report["failures"]:
-        print(f"diverged: {failure['id']} after {failure['iterations']:,} iterations")
+    for failure in report["failures"][:FAILURES_SHOWN]:
+        print(f"failed: {failure['id']}: {failure['reason']}")
+    if (more := len(report["failures"]) - FAILURES_SHOWN) > 0:
+        print(f"... and {more:,} more failed: --json lists all of them")
 
 
 def _print_search(found, report: dict) -> None:

@@ -147,35 +147,71 @@ class Run:
         return (rows.validation_loss < threshold) & (rows.status != Status.DIVERGED.label)
 
     def summary(self) -> pandas.DataFrame:
-        """One row a group: how many networks, how many of each status, iterations and losses.
+        """One row a configuration: numbers of networks, of each status and of those that learnt; iterations; losses.
 
-        Losses are of the networks that did not diverge.
+        Losses are of the networks that did not diverge; `share` is that of the networks that learnt the task.
         """
         table = self.table.assign(group=self._group_of)
         rows = []
-        for group, part in table.groupby("group", sort=False):
+        for (group, l2), part in table.groupby(["group", "l2"], sort=False):
             count = {status.label: int((part.status == status.label).sum()) for status in Status}
             sound = part[part.status != Status.DIVERGED.label]
             rows.append(
-                {"group": group, "networks": len(part)}
+                {"group": group, "l2": l2, "networks": len(part)}
                 | count
                 | {"iterations": int(part.iterations.max())}
                 | {f"median_{name}": sound[name].median() for name in ("training_loss", "validation_loss")}
                 | {"worst_validation_loss": sound.validation_loss.max(), "learnt": int(self.learnt(part).sum())}
+                | {"share": float(self.learnt(part).mean())}
             )
         return pandas.DataFrame(rows)
 
-    def report(self) -> dict:
-        """The whole run in numbers that JSON can hold: counts, groups as in `summary`, and the networks that failed."""
+    def failures(self) -> pandas.DataFrame:
+        """Networks whose training is over without success: id, status, iterations, losses and the reason in words.
+
+        First those that diverged, then those that did not get below the task's threshold, where it has one.
+        """
         table = self.table
-        failed = table[table.status == Status.DIVERGED.label]
+        diverged = table.status == Status.DIVERGED.label
+        missed = pandas.Series(False, table.index)
+        if self.threshold is not None:
+            missed = (table.status == Status.TRAINED.label) & table.validation_loss.notna() & ~self.learnt(table)
+        falling = self._still_falling(set(self._group_of[missed]))
+        failed = pandas.concat([table[diverged], table[missed]])
+        reasons = [self._reason(row, falling) for row in failed.to_dict("records")]
+        columns = ["id", "status", "iterations", "training_loss", "validation_loss"]
+        return failed[columns].assign(reason=reasons).reset_index(drop=True)
+
+    def _still_falling(self, groups: set[str]) -> set[str]:
+        """Ids of the groups' networks whose training loss fell by a tenth or more over the last tenth of its curve."""
+        falling = set()
+        for group in groups:
+            finished = self.finished(group)
+            tenth = max(1, finished.loss_curve.shape[1] // 10)
+            before, last = (finished.loss_curve[:, -k * tenth :][:, :tenth].mean(axis=1) for k in (2, 1))
+            falling |= {name for name, fell in zip(finished.ids, last < 0.9 * before, strict=True) if fell}
+        return falling
+
+    def _reason(self, row: dict, falling: set[str]) -> str:
+        done = f"after {row['iterations']:,} iterations"
+        if row["status"] == Status.DIVERGED.label:
+            return (
+                f"diverged {done}: its loss or gradient was no longer finite (training loss {row['training_loss']:.3g})"
+            )
+        loss = f"validation loss {row['validation_loss']:.3g} {done}, not below {self.threshold:g}"
+        more = "still falling: more iterations may do" if row["id"] in falling else "no longer falling"
+        return f"{loss}, {more}"
+
+    def report(self) -> dict:
+        """The whole run in numbers that JSON can hold: counts, `summary` by configuration, and `failures`."""
+        table = self.table
         settings = {name: self.settings[name] for name in ("iterations", "batch", "seed")}
         return (
             {"run": str(self.path), "task": self.task_name, "threshold": self.threshold, **settings}
             | {"networks": len(table), "learnt": int(self.learnt(table).sum())}
             | {status.label: int((table.status == status.label).sum()) for status in Status}
-            | {"groups": self.summary().to_dict("records")}
-            | {"failures": failed[["id", "iterations", "training_loss", "validation_loss"]].to_dict("records")}
+            | {"configurations": self.summary().to_dict("records")}
+            | {"failures": self.failures().to_dict("records")}
         )
 
     def _path(self, group: str) -> Path:

@@ -16,7 +16,10 @@ from typer.testing import CliRunner
 
 import fastrnn
 from fastrnn.cli import app
+from fastrnn.hyperparameters import VALUES
 from fastrnn.runs import load_run
+from fastrnn.search import SearchSpec, load_search
+from fastrnn.search.spec import RANGES
 from fastrnn.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,14 +79,14 @@ def test_public_names_are_all_there():
         _ = fastrnn.trian
 
 
-@pytest.mark.parametrize("command", ["train-population", "info"])
+@pytest.mark.parametrize("command", ["train-population", "search", "info"])
 def test_every_option_is_explained_with_examples(command):
     text, _ = call(command, "--help")
     assert "Examples:" in text
     lines = text[text.index("Options:") :].splitlines()[1:]
     options = " ".join(line.strip() for line in lines)
     for name in re.findall(r"--[a-z0-9-]+(?= )", options):
-        assert re.search(rf"{name}( <\S+>)? +[A-Za-z]", options), name
+        assert re.search(rf"{name}( <\S+>| / --no\S+)? +[A-Za-z]", options), name
     readme = (ROOT / "README.md").read_text()
     assert f"fastrnn {command}" in readme
 
@@ -114,7 +117,7 @@ def test_json(tmp_path):
     out, _ = call(*SMALL, "--out", tmp_path / "run", "--json", "--iterations", 0)
     report = json.loads(out)
     assert (report["networks"], report["untrained"]) == (4, 4)
-    assert report["groups"][0]["median_training_loss"] is None  # NaN is no JSON
+    assert report["configurations"][0]["median_training_loss"] is None  # NaN is no JSON
     assert report == json.loads(call("info", tmp_path / "run", "--json")[0])
 
 
@@ -163,7 +166,8 @@ def test_diverged_networks_give_code_3(tmp_path):
     arguments = (*SMALL, "--hyperparameters", tmp_path / "wild.csv", "--out", tmp_path / "run")
     out, _ = call(*arguments, code=3)
     assert "3 trained, 1 diverged" in out
-    assert re.search(r"diverged: vanilla-tanh-4-1e-05-1 after \d+ iterations", out)
+    assert re.search(r"failed: vanilla-tanh-4-1e-05-1: diverged after \d+ iterations: its loss or gradient", out)
+    assert re.search(r"failed: gru-tanh-4-1e-05-0: validation loss \S+ after 20 iterations, not below 0\.01, ", out)
     assert json.loads(call(*arguments, "--json", code=3)[0])["failures"][0]["id"] == "vanilla-tanh-4-1e-05-1"
     call("info", tmp_path / "run")
 
@@ -183,6 +187,95 @@ def test_a_task_of_ones_own(tmp_path):
     assert load_run(tmp_path / "run").spec.task_settings == {"gain": 3.5}
     _, err = call(*arguments, code=2)
     assert "task_settings: {'gain': 3.5} there, {'gain': 2.0} here" in err
+
+
+# ---------------------------------------------------------------------------------------------------------- search
+
+SEARCH = ["search", "--setting", "steps=6", "--batch", "4"]
+SEARCH += "--cells gru --activations tanh --sizes 4 --iterations 20 --draws 6 --rounds 3 --device cpu".split()
+
+
+def test_a_search_and_the_training_with_what_it_found(tmp_path):
+    out, err = call(*SEARCH, "--l2", "1e-5,1e-3", "--out", tmp_path / "search")
+    assert out.startswith(f"{tmp_path}/search: 6 draws of 2 configurations on flipflop\n4 trained, 8 dropped; 130 netw")
+    assert "130 network-iterations, 54% of a plain search's" in out
+    assert "gru-tanh-4: round 1 of 3, 6 of 12 draws go on, the best validation loss is" in err
+    report = json.loads(call(*SEARCH, "--l2", "1e-5,1e-3", "--out", tmp_path / "search", "--json")[0])
+    assert report["fates"] == {"trained": 4, "dropped": 8, "diverged": 0}
+    chosen = {row["l2"]: row for row in report["chosen"]}
+    arguments = (*SMALL, "--cells", "gru", "--l2", "1e-5,1e-3", "--iterations", 1)
+    _, err = call(*arguments, "--hyperparameters", tmp_path / "search/chosen.csv", "--out", tmp_path / "run")
+    assert "no search found" not in err
+    for row in load_run(tmp_path / "run").table.to_dict("records"):
+        assert {name: row[name] for name in VALUES} == {name: chosen[row["l2"]][name] for name in VALUES}
+
+
+def test_settings_of_a_search(tmp_path):
+    arguments = (
+        *SEARCH,
+        "--finalists",
+        3,
+        "--repeats",
+        1,
+        "--no-incumbent",
+        "--range",
+        "momentum=0.8:0.99",
+        "--seed",
+        2,
+    )
+    call(*arguments, "--out", tmp_path / "search")
+    spec = SearchSpec.from_toml(tmp_path / "search" / "search.toml")
+    assert (spec.draws, spec.rounds, spec.finalists, spec.repeats, spec.incumbent) == (6, 3, 3, 1, False)
+    assert spec.ranges == RANGES | {"momentum": (0.8, 0.99)}
+    assert spec.population.seed == 2
+    call("search", "--spec", tmp_path / "search" / "search.toml", "--device", "cpu", "--out", tmp_path / "again")
+    tables = [(tmp_path / name / "draws.csv").read_bytes() for name in ("search", "again")]
+    assert tables[0] == tables[1]
+
+
+def test_a_plain_search(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out, _ = call(*[word for word in SEARCH if word not in ("--rounds", "3")], "--plain")
+    assert "6 trained; 120 network-iterations, 100% of a plain search's" in out
+    assert load_search("searches/flipflop").settings["search"]["repeats"] == 0
+
+
+def test_a_search_without_a_winner_gives_code_3(tmp_path):
+    wild = ("--range", "learning_rate=1e29:1e30", "--repeats", 0)
+    out, _ = call(*SEARCH, *wild, "--out", tmp_path / "search", code=3)
+    assert "no winner: gru-tanh-4-1e-05, every draw diverged" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--range", "momentum=0.8"), r"--range must be name=lowest:highest, such as momentum=0\.8:0\.99; it is 'mom"),
+        (("--range", "lr=0.1:0.2"), r"unknown range 'lr'"),
+        (("--draws", "0"), "draws must be a positive whole number; got 0"),
+        (("--rounds", "9"), "9 rounds need at least 256 iterations"),
+        (("--task", "flipflp"), "unknown task 'flipflp'"),
+    ],
+)
+def test_bad_input_of_a_search(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    out, err = call(*SEARCH, *arguments, code=2)
+    assert re.search(message, err)
+    assert out == ""
+    assert os.listdir(tmp_path) == []
+
+
+def test_configurations_without_searched_values_are_named(tmp_path):
+    _, err = call(*SMALL, "--sizes", "4,5", "--l2", "0,1e-5", "--iterations", 1, "--out", tmp_path / "run")
+    assert re.search(r"warning: no search found hyperparameters for gru-tanh-4-0\.0, .*\d and 4 more: these", err)
+    (tmp_path / "mine.csv").write_text("learning_rate,decay,momentum,clip\n0.1,0.5,0.9,1\n")
+    _, err = call(*SMALL, "--hyperparameters", tmp_path / "mine.csv", "--iterations", 1, "--out", tmp_path / "own")
+    assert "warning" not in err
+
+
+def test_many_failures_are_not_all_printed(tmp_path):
+    out, _ = call(*SMALL, "--seeds", 15, "--iterations", 1, "--out", tmp_path / "run")
+    assert len(re.findall("^failed: ", out, re.MULTILINE)) == 20
+    assert "... and 10 more failed: --json lists all of them" in out
 
 
 # ---------------------------------------------------------------------------------------------------------- errors

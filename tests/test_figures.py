@@ -1,16 +1,22 @@
 """Figures show what the results say."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pandas
 import pytest
 from matplotlib.colors import to_rgb
 from populations import small
 
 from fastrnn.errors import Status
 from fastrnn.figures.figure import ACTIVATION_COLOURS, render
+from fastrnn.figures.hyperparameters import hyperparameters
 from fastrnn.figures.learning_curves import learning_curves
 from fastrnn.folder import RunFolder
 from fastrnn.groups import FinishedGroup
 from fastrnn.runs import load_run
+from fastrnn.search import SearchResult
 
 
 def synthetic(path, **changes):
@@ -122,3 +128,52 @@ def test_an_explosion_does_not_stretch_the_axis(tmp_path):
     (cross,) = curves(figure.axes[1], "x")
     assert cross.get_ydata() == [top]
     assert not cross.get_clip_on()
+
+
+def searched() -> SearchResult:
+    """A search of two kinds whose losses are known."""
+    fates = ["trained", "trained", "dropped", "dropped", "diverged", "trained"]
+    losses = [0.001, 0.02, 0.3, 0.4, 5e9, 0.5]
+    values = {"learning_rate": np.geomspace(1e-4, 0.1, 6), "momentum": np.linspace(0, 0.9, 6)}
+    values |= {"decay": np.linspace(0.1, 0.9, 6), "clip": np.geomspace(0.1, 10, 6)}
+    kinds = [("gru", "tanh"), ("gru", "relu"), ("lstm", "tanh")]
+    names = {"n": 4, "l2": 1e-5, "draw": range(6), "fate": fates, "validation_loss": losses, "iterations": 9}
+    draws = pandas.concat([pandas.DataFrame({"cell": c, "activation": a} | names | values) for c, a in kinds])
+    chosen = draws[draws.draw == 0].assign(validation_loss=0.002)
+    other = draws.assign(l2=1e-3)
+    record = {"task": "flipflop", "threshold": 0.01}
+    settings = {"record": record, "iterations": 20, "search": dict.fromkeys(["rounds", "finalists", "repeats"], 2)}
+    settings["search"]["draws"] = 6
+    return SearchResult(Path("searches/none"), settings, pandas.concat([draws, other]), pandas.DataFrame(), chosen)
+
+
+def test_a_search_shows_every_draw_by_its_fate():
+    figure = hyperparameters(searched(), 4, 1e-5)
+    panels = np.reshape(figure.axes, (2, 4))
+    assert [ax.get_title(loc="left") for ax in panels[:, 0]] == ["GRU", "LSTM"]
+    assert [ax.get_xlabel() for ax in panels[1]] == ["learning rate", "momentum", "decay", "clip"]
+    assert [ax.get_xscale() for ax in panels[0]] == ["log", "linear", "linear", "log"]
+    ax = panels[0, 0]
+    top = ax.get_ylim()[1]
+    assert 0.5 < top < 1.0
+    points = [marks.get_offsets().data.tolist() for marks in ax.collections]
+    tanh, relu = points[:4], points[4:]
+    assert tanh == relu
+    trained, dropped, lost, chosen = tanh
+    rate = np.geomspace(1e-4, 0.1, 6)
+    assert trained == [[rate[0], 0.001], [rate[1], 0.02], [rate[5], 0.5]]
+    assert dropped == [[rate[2], 0.3], [rate[3], 0.4]]
+    assert lost == [[rate[4], top]]
+    assert chosen == [[rate[0], 0.002]]
+    assert len(panels[1, 0].collections[4].get_offsets()) == 0  # no LSTM with relu
+    (threshold,) = ax.lines
+    assert set(threshold.get_ydata()) == {0.01}
+    assert "flipflop: 6 draws of each kind, n = 4, L2 1e-05, 20 iterations" in figure.get_suptitle()
+
+
+def test_a_search_in_which_everything_diverged_is_drawn():
+    result = searched()
+    lost = result.draws.assign(fate="diverged", validation_loss=np.nan)
+    figure = hyperparameters(replace(result, draws=lost, chosen=result.chosen[:0]), 4, 1e-5)
+    assert render(figure)["png"].startswith(b"\x89PNG")
+    assert len(figure.axes[0].collections[2].get_offsets()) == 6

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from fastrnn.errors import UsageError
-from fastrnn.hyperparameters import DEFAULTS, VALUES, HyperparameterTable, default_rows, read_rows
+from fastrnn.hyperparameters import DEFAULTS, VALUES, HyperparameterTable, default_rows, is_searched, read_rows
 from fastrnn.tasks import TASKS
 
 NETWORK = {"cell": "gru", "activation": "tanh", "n": 64, "l2": 1e-5, "seed": 2}
@@ -79,6 +79,7 @@ def test_two_rows_for_the_same_networks_are_an_error():
         ({"decay": 1.5}, "decay must be greater than 0 and at most 1"),
         ({"momentum": -0.1}, "momentum must be from 0 to 1"),
         ({"clip": "nan"}, "clip must be greater than 0"),
+        ({"found": "luck", "clip": 1}, "unknown found 'luck' in .*; allowed are search, rule, hand"),
         ({"cell": "gru"}, "row 1: the row gives none of learning_rate, decay, momentum, clip"),
     ],
 )
@@ -93,6 +94,19 @@ def test_a_csv_file(tmp_path):
         {"learning_rate": 0.03, "clip": math.inf},
         {"cell": "gru", "n": 64, "learning_rate": 0.1},
     ]
+
+
+def test_how_values_were_found_stays_with_the_row(tmp_path):
+    searched, ruled = "gru,tanh,64,1e-5,2,search,2026-01-01,fastrnn search", "gru,,,,3,rule,,"
+    rows = read_rows(write(tmp_path, f"cell,activation,n,l2,clip,found,date,command\n{searched}\n{ruled}\n"))
+    assert [row["found"] for row in rows] == ["search", "rule"]
+    assert "date" not in rows[0]
+    table = HyperparameterTable(rows)
+    assert table.sources(NETWORK) == {"clip": rows[0]}
+    assert is_searched(rows[0])
+    assert not is_searched(rows[1])
+    assert not is_searched(rows[0] | {"found": "hand"})
+    assert not is_searched({name: field for name, field in rows[0].items() if name != "l2"})
 
 
 def test_the_table_of_a_run_will_do(tmp_path):

@@ -14,7 +14,7 @@ from populations import small
 import fastrnn
 from fastrnn import storage
 from fastrnn.cells import get_cell
-from fastrnn.errors import RunError, UsageError
+from fastrnn.errors import RunError, Status, UsageError
 from fastrnn.folder import FolderLock, RunFolder
 from fastrnn.groups import TrainingGroup
 from fastrnn.runs import load_run
@@ -255,16 +255,53 @@ def test_summary_and_report(trained):
     run = load_run(trained)
     summary = run.summary()
     assert summary.group.tolist() == run.groups
+    assert summary.l2.tolist() == [1e-5, 1e-5]
     assert summary.networks.tolist() == summary.trained.tolist() == [2, 2]
     report = json.loads(json.dumps(run.report()))
-    assert {name: report[name] for name in ("networks", "trained", "diverged", "learnt", "iterations", "failures")} == {
-        "networks": 4, "trained": 4, "diverged": 0, "learnt": 0, "iterations": 20, "failures": [],
+    assert {name: report[name] for name in ("networks", "trained", "diverged", "learnt", "iterations")} == {
+        "networks": 4, "trained": 4, "diverged": 0, "learnt": 0, "iterations": 20,
     }  # fmt: skip
+    best = float(run.table.validation_loss.min())
+    run.settings["record"]["threshold"] = np.nextafter(best, 2.0)
+    assert run.report()["learnt"] == 1
+    assert sorted(run.summary().share) == [0.0, 0.5]
     run.settings["record"]["threshold"] = 100.0
     assert run.report()["learnt"] == 4
     assert run.summary().learnt.tolist() == [2, 2]
+    assert run.report()["failures"] == []
     del run.settings["record"]["threshold"]
     assert run.report()["learnt"] == 0
+    assert run.report()["failures"] == []
+
+
+def test_configurations_of_one_group_are_told_apart(tmp_path):
+    run = train(small(l2=(1e-5, 1e-3), seeds=1), tmp_path / "run", "cpu", progress=False)
+    rows = run.summary().set_index(["group", "l2"])
+    assert rows.index.tolist() == [(group, l2) for group in run.groups for l2 in (1e-5, 1e-3)]
+    for row in run.table.itertuples():
+        assert rows.median_validation_loss[f"{row.cell}-{row.activation}-4", row.l2] == row.validation_loss
+
+
+def test_failures_have_their_reasons(copy):
+    run = load_run(copy)
+    finished = run.finished(GROUP)
+    half = finished.loss_curve.shape[1] - 2  # the last two of 20 iterations are the last tenth
+    finished.loss_curve[0] = np.where(np.arange(20) < half, 1.0, 0.8)
+    finished.loss_curve[1] = np.where(np.arange(20) < half, 1.0, 0.95)
+    finished.validation_loss[:] = 0.5, 0.6
+    finished.save(group_file(copy, GROUP))
+    vanilla = run.finished("vanilla-tanh-4")
+    vanilla.status[0], vanilla.iterations[0] = Status.DIVERGED, 7
+    vanilla.validation_loss[:] = 0.001
+    vanilla.save(group_file(copy, "vanilla-tanh-4"))
+    train(small(), copy, "cpu", progress=False)
+    failures = load_run(copy).failures().set_index("id")
+    assert failures.index.tolist() == ["vanilla-tanh-4-1e-05-0", "gru-tanh-4-1e-05-0", "gru-tanh-4-1e-05-1"]
+    assert failures.status.tolist() == ["diverged", "trained", "trained"]
+    first, second, third = failures.reason
+    assert first.startswith("diverged after 7 iterations: its loss or gradient was no longer finite")
+    assert second == "validation loss 0.5 after 20 iterations, not below 0.01, still falling: more iterations may do"
+    assert third == "validation loss 0.6 after 20 iterations, not below 0.01, no longer falling"
 
 
 def test_a_group_in_training(tmp_path):

@@ -5,8 +5,10 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
+from populations import small
 
 from fastrnn.errors import RunError, UsageError
+from fastrnn.hyperparameters import VALUES
 from fastrnn.spec import ITERATIONS, PRESETS, PopulationSpec
 from fastrnn.tasks import TASKS, Task
 
@@ -273,3 +275,20 @@ def test_changed_code_of_a_task_is_noticed(tmp_path, own_task):
     before = PopulationSpec(own_task).to_settings()
     (tmp_path / "own.py").write_text(OWN_TASK.replace("settings[", "2 * settings["))
     assert PopulationSpec(own_task).obstacles(before) == ["task: the code of 'echo' has changed"]
+
+
+def test_configurations_that_no_search_found_values_for():
+    general = dict.fromkeys(VALUES, 0.5)
+    found = {"cell": "gru", "activation": "tanh", "n": 4, "l2": 1e-5, "found": "search"} | general
+
+    def unsearched(rows=(), defaults=(), **changes):
+        return small(hyperparameters=rows, default_hyperparameters=(general, *defaults), **changes).unsearched
+
+    both = ("vanilla-tanh-4-1e-05", "gru-tanh-4-1e-05")
+    assert unsearched() == both
+    assert unsearched(defaults=(found,)) == unsearched(rows=(found,)) == both[:1]
+    assert unsearched(defaults=(found | {"found": "rule"},)) == unsearched(rows=(found | {"found": "rule"},)) == both
+    assert unsearched(rows=(general,)) == ()  # whoever gives values needs no search
+    assert unsearched(rows=({"clip": 0.1},)) == both
+    assert unsearched(rows=({"clip": 0.1},), defaults=(found,)) == both[:1]
+    assert len(unsearched(defaults=(found,), sizes=(4, 5), l2=(1e-5, 0.0))) == 7

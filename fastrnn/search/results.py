@@ -88,7 +88,7 @@ def finalists_table(spec: SearchSpec, candidates: dict[tuple, list[dict]], run: 
     last = ["worst_loss", "chosen"]
     columns = [*CONFIGURATION, "origin", "draw", *VALUES, "validation_loss"]
     columns += sorted({name for row in rows for name in row if name.startswith("repeat_")}, key=lambda c: int(c[7:]))
-    return pandas.DataFrame(rows, columns=columns + last).astype({"draw": "Int64"})
+    return pandas.DataFrame(rows, columns=columns + last).astype({"draw": "Int64", "chosen": bool})
 
 
 def chosen_table(spec: SearchSpec, finalists: pandas.DataFrame) -> pandas.DataFrame:
