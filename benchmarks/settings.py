@@ -39,7 +39,7 @@ class Settings:
     batch: int = 64
     threads: int | None = None
     peers: bool = True
-    peer_tasks: tuple[str, ...] | None = ("flipflop", "cdi")
+    peer_tasks: tuple[str, ...] | None = ("flipflop",)
     peer_cells: tuple[str, ...] | None = None
     peer_activations: tuple[str, ...] | None = ("tanh",)
     peer_sizes: tuple[int, ...] | None = None

@@ -392,18 +392,20 @@ def test_the_fastest_number_of_networks_is_taken(clock, monkeypatch):
     assert training._best_trainer(bench, small_work(), peer).networks == 2
 
 
-def test_peers_are_timed_where_the_settings_say():
-    assert Settings().times_peers("cdi", "vanilla", "tanh", 50) and not Settings().times_peers(
-        "sine", "vanilla", "relu", 64
-    )
-    assert not Settings().times_peers("sine", "vanilla", "tanh", 64)
-    assert not Settings(peers=False).times_peers("cdi", "vanilla", "tanh", 64)
-    assert quick().times_peers("flipflop", "vanilla", "tanh", 64) and not quick().times_peers(
-        "flipflop", "vanilla", "tanh", 128
-    )
-    assert quick().times_peers("flipflop", "lstm", "tanh", 64) and not quick().times_peers(
-        "flipflop", "gru", "tanh", 64
-    )
+@pytest.mark.parametrize(
+    ("settings", "kind", "timed"),
+    [
+        (Settings(), ("flipflop", "vanilla", "tanh", 50), True),
+        (Settings(), ("flipflop", "vanilla", "relu", 64), False),
+        (Settings(), ("sine", "vanilla", "tanh", 64), False),
+        (Settings(peers=False), ("flipflop", "vanilla", "tanh", 64), False),
+        (quick(), ("flipflop", "lstm", "tanh", 64), True),
+        (quick(), ("flipflop", "lstm", "tanh", 128), False),
+        (quick(), ("flipflop", "gru", "tanh", 64), False),
+    ],
+)
+def test_peers_are_timed_where_the_settings_say(settings, kind, timed):
+    assert settings.times_peers(*kind) is timed
 
 
 def test_a_turn_is_whole_calls_of_the_engine():
