@@ -14,7 +14,7 @@ from .learning_curves import TITLES
 PANELS = {"learning_rate": "learning rate", "momentum": "momentum", "decay": "decay", "clip": "clip"}
 LOGARITHMIC = ("learning_rate", "clip")
 CHOSEN_SIZE, DRAW_SIZE = 70, 16  # points squared
-HEADROOM, FOOTROOM = 1.6, 0.6  # factors beyond the largest and the smallest loss shown
+HEADROOM, FOOTROOM = 3.0, 0.6  # factors beyond the loss of early training and below the smallest one
 
 
 @in_house_style
@@ -66,20 +66,21 @@ def _draw_panel(ax, draws: pandas.DataFrame, chosen: pandas.DataFrame, name: str
             ax.scatter(part[name], part.validation_loss, **style)
         at_the_top = np.full(int(lost.sum()), limits[1])
         ax.scatter(mine[name][lost], at_the_top, s=14, marker="x", color=colour, linewidths=0.8, clip_on=False)
-        best = chosen[chosen.activation == activation]
+        best = chosen[(chosen.activation == activation) & (chosen.validation_loss <= limits[1])]
         style = {"marker": "*", "color": colour, "edgecolors": "black", "linewidths": 0.6, "zorder": 4}
         ax.scatter(best[name], best.validation_loss, s=CHOSEN_SIZE, **style)
 
 
 def _limits(draws: pandas.DataFrame, chosen: pandas.DataFrame, threshold: float | None) -> tuple[float, float]:
-    """Range of the losses, nine in ten of the draws' within it."""
-    sound = draws.validation_loss[(draws.fate != Status.DIVERGED.label) & np.isfinite(draws.validation_loss)]
-    losses = [*sound, *chosen.validation_loss, *([threshold] if threshold else [])]
-    losses = [loss for loss in losses if loss > 0]
+    """Range of the losses, up to a little above that of the median draw early in its training."""
+    sound = draws[draws.fate != Status.DIVERGED.label]
+    early = sound.filter(like="loss_at_").iloc[:, :1].median().to_list()  # at the first of the key points
+    losses = [*sound.validation_loss, *chosen.validation_loss, *early, *([threshold] if threshold else [])]
+    losses = [loss for loss in losses if np.isfinite(loss) and loss > 0]
     if not losses:
         return 0.1, 1.0
-    top = float(np.quantile(sound, 0.9)) if len(sound) else max(losses)
-    return FOOTROOM * min(losses), HEADROOM * max(top, *chosen.validation_loss, min(losses))
+    top = max([loss for loss in early if np.isfinite(loss)], default=max(losses))
+    return FOOTROOM * min(losses), HEADROOM * max(top, min(losses))
 
 
 def _legend(draws: pandas.DataFrame, chosen: pandas.DataFrame) -> list[Line2D]:

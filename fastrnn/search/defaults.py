@@ -1,0 +1,89 @@
+"""The tables of hyperparameters that ship with the package, made from searches.
+
+    python -m fastrnn.search.defaults flipflop searches/flipflop searches/flipflop-lstm-relu
+
+writes `fastrnn/defaults/flipflop.csv`. Each row says how its values were found:
+
+search  by a search of just that configuration, with its command, seed and date, the number of draws, and the loss of
+        the worst of the finalist's fresh networks; origin "in use": the values before won against the draws
+hand    by a small random search before there was `fastrnn search`
+rule    for all other sizes and L2: those of the same kind, n = 64 and the nearest L2 (by its logarithm, the smaller of
+        two) that was searched
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from math import log10
+from pathlib import Path
+
+from ..hyperparameters import BY_HAND, BY_RULE, DEFAULTS, KEYS, SEARCHED, VALUES
+from ..spec import PRESETS, RECORD
+from ..storage import atomic_write
+from .results import load_search
+
+COLUMNS = (
+    *(*KEYS, *VALUES, "found", "origin", "validation_loss", "iterations"),
+    *("draws", "search_seed", "date", "command"),
+)
+SEARCHED_SIZE = 64  # of the networks whose values others take
+
+
+def searched_rows(folder) -> list[dict]:
+    """Rows of a search's chosen values, with the command and date that made them."""
+    found = load_search(folder)
+    record = {name: found.settings[RECORD][name] for name in ("command", "date")}
+    return [row | record for row in found.chosen.to_dict("records")]
+
+
+def defaults_table(before: list[dict], searches: list[list[dict]]) -> list[dict]:
+    """Rows that give values to every network, from searches and the table there was before.
+
+    Parameters
+    ----------
+    before : rows of the table that is replaced; what no search covers stays as it was, unless it was taken by rule
+    searches : rows of `searched_rows`; a later one replaces an earlier one
+    """
+    found = {_name(row): row for row in before if row.get("found") in (SEARCHED, BY_HAND) and row.get("cell")}
+    found |= {_name(row): row for rows in searches for row in rows}
+    kinds = dict.fromkeys((cell, activation) for cell, activation, _, _ in found)
+    table = [row for row in before if not row.get("cell")]  # for kinds that no row is for
+    for cell, activation in kinds:
+        kind = {"cell": cell, "activation": activation}
+        mine = sorted(name for name in found if name[:2] == (cell, activation))
+        known = {l2: found[cell, activation, n, l2] for _, _, n, l2 in mine if n == SEARCHED_SIZE}
+        table.append(_by_rule(known[min(known)], **kind))
+        for l2 in PRESETS["paper"]["l2"]:
+            nearest = min(known, key=lambda other: (abs(round(log10(other / l2), 9)), other))
+            if nearest != min(known):
+                table.append(_by_rule(known[nearest], **kind, l2=l2))
+        table += [found[name] for name in mine]
+    return table
+
+
+def write_defaults(task: str, folders, path=None) -> None:
+    """Write a task's table from the searches in `folders` and the table at `path`, default the shipped one."""
+    path = DEFAULTS / f"{task}.csv" if path is None else Path(path)
+    with open(path, newline="", encoding="utf-8") as file:
+        before = list(csv.DictReader(file))
+    table = defaults_table(before, [searched_rows(folder) for folder in folders])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    atomic_write(path, text.getvalue().encode())
+
+
+def _name(row: dict) -> tuple:
+    return row["cell"], row["activation"], int(row["n"]), float(row["l2"])
+
+
+def _by_rule(row: dict, **names) -> dict:
+    """The row's values for other networks."""
+    return names | {value: row[value] for value in VALUES} | {"found": BY_RULE}
+
+
+if __name__ == "__main__":
+    write_defaults(sys.argv[1], sys.argv[2:])
