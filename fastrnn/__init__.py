@@ -28,6 +28,7 @@ _HOMES = {
     "TransitionGraph": "analysis.transitions",
     "UpdateFunction": "analysis.maps",
     "UsageError": "errors",
+    "analyze": "pipeline",
     "canonical_correlations": "analysis.similarity",
     "cka": "analysis.similarity",
     "compare_networks": "analysis.comparison",

@@ -269,6 +269,48 @@ def info(
 
 
 @command
+def analyze(
+    runs: Annotated[list[str] | None, typer.Argument(help="Folders of runs.", show_default=False)] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every run under --folder.")] = False,
+    folder: Annotated[str, typer.Option(help="Where --all looks for runs.")] = "runs",
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="Any of similarity,fixed-points,linearization,topology,study,untrained,portraits,claims.  "
+            "[default: all]"
+        ),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Compare the networks of runs, study their dynamics, measure the paper's claims.
+
+    Results are kept in each run's folder, under analysis/. What is there and was made from the same
+    files, by checksum, is not computed again. Networks that did not learn are left out and named. An analysis that
+    fails is named too, and the others are done (exit code 3).
+
+    \b
+    Examples:
+      fastrnn analyze runs/flipflop
+      fastrnn analyze --all
+      fastrnn analyze runs/cdi --only similarity,claims --json | jq .[].claims
+    """
+    from .errors import UsageError
+    from .pipeline import analyze_all, find_runs
+
+    if bool(runs) == every:
+        raise UsageError("name folders of runs, or give --all: one of the two")
+    made = analyze_all(find_runs(folder) if every else runs, _list(only, str, "only"))
+    reports = [one.report() for one in made]
+    if as_json:
+        print(json.dumps(_without_nan(reports), indent=2))
+    else:
+        for report in reports:
+            _print_analysis(report)
+    return SOME_FAILED if any(report["failed"] for report in reports) else 0
+
+
+@command
 def bench(
     quick: Annotated[
         bool, typer.Option("--quick/--full", help="Under a minute and less exact, or everything: half an hour.")
@@ -405,6 +447,26 @@ def _population_settings(spec: str | None, given: dict, lists: dict, setting, hy
     if hyperparameters is not None:
         settings["hyperparameters"] = read_rows(hyperparameters)
     return settings
+
+
+def _print_analysis(report: dict) -> None:
+    """For people: what was done, who was left out, what failed, and the claims on all networks."""
+    if report["done"]:
+        done = f"{len(report['done'])} analyses done, {report['up_to_date']} were up to date"
+    else:
+        done = f"nothing to do, {report['up_to_date']} analyses are up to date"
+    print(f"{report['run']}: {report['studied']:,} networks on {report['task']}; {done}")
+    for name, reason in report["left_out"].items():
+        print(f"left out: {name}: {reason}")
+    for name, reason in report["failed"].items():
+        print(f"failed: {name}: {reason}")
+    for claim in report["claims"]:
+        if claim["subject"] in ("all", "vanilla"):
+            interval = f" [{claim['low']:.3g}, {claim['high']:.3g}]" if math.isfinite(claim["low"]) else ""
+            print(
+                f"{claim['claim']}. {claim['statement']}: {claim['verdict']} "
+                f"({claim['statistic']} {claim['value']:.3g}{interval}, {claim['networks']} networks)"
+            )
 
 
 def _list(text: str | None, kind, option: str) -> list | None:

@@ -85,6 +85,10 @@ class Run:
         """Names of the groups: networks of one cell, activation and size."""
         return list(dict.fromkeys(self._group_of))
 
+    def ids(self, group: str) -> list[str]:
+        """Ids of all networks of a group, finished or not."""
+        return self.table.id[self._group_of == group].tolist()
+
     # ------------------------------------------------------------------------------------------------ a group
 
     def finished(self, group: str) -> FinishedGroup:

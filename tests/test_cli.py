@@ -79,7 +79,7 @@ def test_public_names_are_all_there():
         _ = fastrnn.trian
 
 
-@pytest.mark.parametrize("command", ["train-population", "search", "info"])
+@pytest.mark.parametrize("command", ["train-population", "search", "info", "analyze"])
 def test_every_option_is_explained_with_examples(command):
     text, _ = call(command, "--help")
     assert "Examples:" in text

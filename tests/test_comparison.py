@@ -112,6 +112,17 @@ def test_diverged_and_infinite_networks_are_left_out(run):
     assert np.all(np.isfinite(made.distances))
 
 
+def test_only_the_networks_asked_for_are_compared_and_other_files_not_read(run):
+    wanted = [run.ids("gru-tanh-4")[1], run.ids("lstm-relu-4")[0]]
+    (run.path / "groups" / "vanilla-tanh-4.safetensors").write_bytes(b"torn")
+    made = compare_networks(run, only=wanted, **QUICK)
+    assert made.table.id.tolist() == wanted and made.left_out == []
+    states = dict(probe_states(run, 10, only=wanted))
+    np.testing.assert_array_equal(made.distances, pairwise_distances([states[name] for name in wanted]))
+    with pytest.raises(RunError, match="is damaged"):
+        compare_networks(run, **QUICK)
+
+
 def test_distances_are_kept_where_factors_determine_each_other(run):
     with pytest.raises(UsageError, match="adds nothing: the other factors determine it"):
         compare_networks(run, factors=["cell", "id"], **QUICK)

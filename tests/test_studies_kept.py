@@ -40,7 +40,7 @@ def test_every_field_comes_back(sample, tmp_path):
     for name in ("whole", "pair"):
         np.testing.assert_array_equal(getattr(again, name), getattr(sample, name), strict=True)
     assert again.names == ["tanh"] and np.isnan(again.number)
-    people = pandas.read_csv(tmp_path / "sample-table.csv")
+    people = pandas.read_csv(tmp_path / "sample.csv")
     assert people.columns.tolist() == sample.table.columns.tolist() and people.points.tolist() == [3, 27]
 
 
@@ -53,8 +53,7 @@ def test_a_file_of_something_else_is_refused(sample, tmp_path):
 def test_what_is_missing_is_none_and_what_is_damaged_is_named(sample, tmp_path):
     fastrnn.train(small(seeds=1, iterations=1), out=tmp_path / "run", progress=False)
     kept = load_analysis(tmp_path / "run")
-    names = [field.name for field in fields(kept) if field.name not in ("run", "problems")]
-    assert all(getattr(kept, name) is None for name in names) and kept.problems == {}
+    assert not any(getattr(kept, field.name) for field in fields(kept) if field.name != "run")
     (tmp_path / "run" / "analysis").mkdir()
     Claims(sample.table).save(tmp_path / "run" / "analysis" / "claims.safetensors")
     assert load_analysis(tmp_path / "run").claims.table.points.tolist() == [3, 27]

@@ -82,7 +82,7 @@ def probe_inputs(task, trials: int | None = None) -> np.ndarray:
     return task.probe(int(trials))[0]
 
 
-def probe_states(run: Run, trials: int | None = None, device: str = "cpu", left_out: list | None = None):
+def probe_states(run: Run, trials: int | None = None, device: str = "cpu", left_out: list | None = None, only=None):
     """Responses of a run's networks to the probe trials, one network after another.
 
     Groups are rolled out a few networks at a time, so that a population need not fit in memory. Of an LSTM the
@@ -94,6 +94,7 @@ def probe_states(run: Run, trials: int | None = None, device: str = "cpu", left_
     trials : as for `probe_inputs`
     device : as for `engines.get`
     left_out : gets the ids of networks that diverged, or whose states are not finite on these trials
+    only : ids of the networks wanted, default all; files of other groups are not read
 
     Yields
     ------
@@ -105,10 +106,15 @@ def probe_states(run: Run, trials: int | None = None, device: str = "cpu", left_
     inputs = probe_inputs(run.task, trials)
     B, T, _ = inputs.shape
     left_out = [] if left_out is None else left_out
+    only = None if only is None else set(only)
     for group in run.finished_groups():
+        if only is not None and not only & set(run.ids(group)):
+            continue
         networks, rows = run.networks(group), run.group_table(group)
-        sound = np.flatnonzero(rows.status != Status.DIVERGED.label)
-        left_out += rows.id[rows.status == Status.DIVERGED.label].tolist()
+        wanted = np.full(len(rows), True) if only is None else rows.id.isin(only)
+        diverged = rows.status == Status.DIVERGED.label
+        sound = np.flatnonzero(wanted & ~diverged)
+        left_out += rows.id[wanted & diverged].tolist()
         at_once = max(1, int(ROLLOUT_BYTES / (4 * B * T * networks.S)))
         for start in range(0, len(sound), at_once):
             chosen = sound[start : start + at_once]
@@ -126,6 +132,7 @@ def compare_networks(
     components: float | int | None = None,
     *,
     trials: int | None = None,
+    only=None,
     factors=None,
     device: str = "cpu",
     permutations: int = 999,
@@ -143,6 +150,7 @@ def compare_networks(
     run : Run, or path of its folder
     metric, components, options : as for `pairwise_distances`
     trials : probe trials, default 64 for flipflop, 51 for sine, 128 for cdi, 64 for any other task
+    only : ids of the networks to compare, default all
     factors : columns of the run's table; default those of cell, activation, n, l2 that have two levels or more
     device : as for `engines.get`
     permutations, resamples : as for `statistics`
@@ -165,7 +173,7 @@ def compare_networks(
     ids, left_out = [], []
 
     def responses():
-        for name, states in probe_states(run, trials, device, left_out):
+        for name, states in probe_states(run, trials, device, left_out, only):
             ids.append(name)
             yield states
 
@@ -183,7 +191,7 @@ def compare_networks(
     parts = (metric, table, found.distances, found.components, found.marks, points)
     made = Comparison(*parts, None, left_out, settings)
     _save(run, made)  # whatever the statistics say of the factors, the distances are there
-    chosen = _factors(table, factors)
+    chosen = choose_factors(table, factors)
     if chosen:
         draws = {"permutations": permutations, "resamples": resamples, "seed": seed}
         made = replace(made, statistics=statistics(found.distances, table[chosen], **draws))
@@ -258,7 +266,7 @@ def _check_call(run: Run, metric: str, factors, options: dict) -> None:
         raise UsageError(f"{str(run.path)!r} has no finished networks yet; run train-population to the end")
 
 
-def _factors(table: pandas.DataFrame, factors) -> list[str]:
+def choose_factors(table: pandas.DataFrame, factors=None) -> list[str]:
     """Columns to be statistics' factors; none where there are too few networks for them."""
     if factors is not None:
         return list(factors)

@@ -76,20 +76,34 @@ def _ordered(a, b) -> float:
     return float(np.linalg.norm(connectivity(a) - connectivity(b)))
 
 
-def _slot_distances(graphs) -> np.ndarray:
-    """Graphs as vectors over pairs of slots; those that no graph has stay zero and don't matter."""
-    if len({graph.readout.shape[1] for graph in graphs}) > 1:
+def slot_connectivity(graphs: Sequence[TransitionGraph]) -> tuple[np.ndarray, np.ndarray]:
+    """Graphs as matrices over slots of {-1, 0, 1}^K.
+
+    Returns
+    -------
+    slots : int (M, K), those that any graph has a node in, in the order in which they were met
+    connectivity : (G, M, M + 1), the mean over the nodes of a row's slot, the sum over those of a column's; the last
+        column leads elsewhere; zero in the rows of slots that a graph has no node in
+    """
+    outputs = {graph.readout.shape[1] for graph in graphs}
+    if len(outputs) > 1:
         raise UsageError("graphs to compare by slots must have the same number of outputs")
     known: dict[tuple, int] = {}
     rows = [[known.setdefault(tuple(slot), len(known)) for slot in slots(graph.readout).tolist()] for graph in graphs]
     count = len(known)
-    vectors = np.zeros((len(graphs), count, count + 1))
-    for vector, graph, row in zip(vectors, graphs, rows, strict=True):
+    matrices = np.zeros((len(graphs), count, count + 1))
+    for matrix, graph, row in zip(matrices, graphs, rows, strict=True):
         into = np.zeros((len(graph), count + 1))
         np.add.at(into.T, np.append(row, count).astype(int), connectivity(graph).T)
-        np.add.at(vector, row, into)
-        vector /= np.maximum(np.bincount(row, minlength=count), 1)[:, None]
-    return np.stack([np.sqrt(np.square(vectors - vector).sum(axis=(1, 2))) for vector in vectors])
+        np.add.at(matrix, row, into)
+        matrix /= np.maximum(np.bincount(row, minlength=count), 1)[:, None]
+    return np.array(list(known), np.int64).reshape(count, *outputs), matrices
+
+
+def _slot_distances(graphs) -> np.ndarray:
+    """Differences of the matrices over slots; slots that neither of two graphs has don't matter."""
+    matrices = slot_connectivity(graphs)[1]
+    return np.stack([np.sqrt(np.square(matrices - matrix).sum(axis=(1, 2))) for matrix in matrices])
 
 
 def _matched(a, b) -> float:

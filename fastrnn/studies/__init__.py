@@ -2,9 +2,9 @@
 
 from .cdi import CdiStudy
 from .claims import Claims
-from .examples import Examples
 from .flipflop import FlipflopStudy
 from .kept import Kept, load_analysis
+from .selection import Selection
 from .sine import SineStudy
 from .topology import Topology
 from .untrained import UntrainedStudy
@@ -12,9 +12,9 @@ from .untrained import UntrainedStudy
 __all__ = [
     "CdiStudy",
     "Claims",
-    "Examples",
     "FlipflopStudy",
     "Kept",
+    "Selection",
     "SineStudy",
     "Topology",
     "UntrainedStudy",

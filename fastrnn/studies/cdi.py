@@ -7,15 +7,38 @@ from dataclasses import dataclass
 import numpy as np
 import pandas
 
+from ..analysis.line_attractor import LineAttractor, linear_integral, modes_needed
+from ..analysis.linearization import linearize
+from ..analysis.points import FixedPoints
+from ..networks import Networks
+from .resampling import mean_and_sem
 from .result import Result
+from .selection import ROW
+from .topology import along_line
+
+NEAR = 0.95  # magnitude from which an eigenvalue counts as near one
+LINEARIZED = 24  # points of a line, evenly along it, at which the system is linearised
+CONTEXTS = 2
+ARRAYS = ("magnitudes", "integral", "kept")
+
+
+@dataclass(eq=False)
+class LineModes(Result):
+    """The modes of the networks of one group along their line attractors, (N, ...) as in `CdiStudy`."""
+
+    table: pandas.DataFrame
+    magnitudes: np.ndarray
+    integral: np.ndarray
+    kept: np.ndarray
 
 
 @dataclass(eq=False)
 class CdiStudy(Result):
-    """Slow points of N networks in both contexts, and the system linearised there; means are over a line's points.
+    """Slow points of N networks in both contexts, and the system linearised there.
 
-    S is the largest state size of the networks; what a smaller network does not have is NaN. Streams come in the
-    order relevant, irrelevant.
+    Magnitudes are means over a line's points, integrals medians: where an eigenvalue is above 1, its power T - 1 makes
+    a few points outweigh all others. S is the largest state size of the networks; what a smaller network does not have
+    is NaN. Streams come in the order relevant, irrelevant.
 
     Attributes
     ----------
@@ -46,3 +69,82 @@ class CdiStudy(Result):
     kept_mean: np.ndarray
     kept_sem: np.ndarray
     left_out: pandas.DataFrame
+
+
+def line_modes(task, networks: Networks, points: FixedPoints, lines: list[LineAttractor], rows) -> LineModes:
+    """Linearise the networks of one group along their lines.
+
+    Parameters
+    ----------
+    task : the cdi task
+    networks : N of them; points : their slow points in both contexts; lines : those that there are
+    rows : the run's rows of the networks
+    """
+    N, S = len(networks), networks.S
+    shapes = {"magnitudes": (N, CONTEXTS, S), "integral": (N, CONTEXTS, 2), "kept": (N, CONTEXTS, 2, S)}
+    arrays = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
+    columns = [dict(row) for row in rows[[*ROW, "group"]].to_dict("records")]
+    known = {(line.network, line.condition): line for line in lines}
+    for i, c in np.ndindex(N, CONTEXTS):
+        line = known.get((i, c))
+        columns[i][f"points_{c}"] = len(points.of(i, c))
+        if line is None:
+            measured = dict.fromkeys(_LINE, np.nan)
+        else:
+            measured = _along(task, networks, points, line, arrays, i, c)
+        columns[i] |= {f"{name}_{c}": value for name, value in measured.items()}
+    return LineModes(pandas.DataFrame(columns), **arrays)
+
+
+_LINE = ("pieces", "dimension", "readout_low", "readout_high", "near_one", "relevant", "irrelevant", "modes")
+
+
+def _along(task, networks, points, line, arrays, i: int, c: int) -> dict[str, float]:
+    """Numbers of one line, in the order of `_LINE`; its part of `arrays` is filled."""
+    at = np.unique(along_line(points, line, LINEARIZED))
+    made = linearize(networks, points, at=at)
+    magnitude = np.abs(made.eigenvalues)
+    arrays["magnitudes"][i, c] = magnitude.mean(axis=0)
+    for k, stream in enumerate((c, 1 - c)):
+        unit = np.zeros(task.D)
+        unit[CONTEXTS + stream] = 1.0
+        full, kept = linear_integral(made, networks.W_out, unit, task.T)
+        sound = ~made.defective
+        arrays["integral"][i, c, k] = np.median(full[:, 0])
+        arrays["kept"][i, c, k] = np.median(kept[sound, :, 0], axis=0) if sound.any() else np.nan
+        if k == 0:
+            modes = float(np.median(modes_needed(full[sound], kept[sound]))) if sound.any() else np.nan
+    readout = points.readout[line.point, 0]
+    near_one = float((magnitude > NEAR).sum(axis=1).mean())
+    values = (line.pieces, line.effective_dimension, readout.min(), readout.max(), near_one)
+    return dict(zip(_LINE, map(float, (*values, *arrays["integral"][i, c], modes)), strict=True))
+
+
+def cdi_study(groups: list[LineModes], left_out) -> CdiStudy:
+    """Bring the modes of all groups together."""
+    S = max(part.magnitudes.shape[-1] for part in groups)
+
+    def padded(array):
+        missing = S - array.shape[-1]
+        return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)], constant_values=np.nan)
+
+    summary, spectra, kept = [], [], []
+    for part in groups:
+        first = part.table.iloc[0]
+        row = {name: first[name] for name in ("group", "cell", "activation")}
+        summary.append(row | {"n": int(first["n"]), "networks": len(part.table)})
+        spectra.append(mean_and_sem(mean_and_sem(np.moveaxis(padded(part.magnitudes), 1, 0))[0]))
+        kept.append(mean_and_sem(mean_and_sem(np.moveaxis(padded(part.kept), 1, 0))[0]))
+    return CdiStudy(
+        table=pandas.concat([part.table for part in groups], ignore_index=True),
+        near=NEAR,
+        magnitudes=np.concatenate([padded(part.magnitudes) for part in groups]),
+        integral=np.concatenate([part.integral for part in groups]),
+        kept=np.concatenate([padded(part.kept) for part in groups]),
+        groups=pandas.DataFrame(summary),
+        spectrum_mean=np.stack([mean for mean, _ in spectra]),
+        spectrum_sem=np.stack([error for _, error in spectra]),
+        kept_mean=np.stack([mean for mean, _ in kept]),
+        kept_sem=np.stack([error for _, error in kept]),
+        left_out=left_out,
+    )

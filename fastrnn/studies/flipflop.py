@@ -7,7 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas
 
+from ..analysis.completeness import PointStatus, SearchStatus
+from ..analysis.graph_distance import graph_distances, slot_connectivity, slots, triangle_violations
+from ..analysis.points import FixedPoints
+from ..analysis.statistics.neighbours import wilson
+from ..analysis.transitions import TransitionGraph
+from .resampling import CONFIDENCE
 from .result import Result
+from .selection import ROW
+
+MATCHED = 300  # networks at most whose points are matched pair by pair
+MOST_UNSTABLE = 3  # more unstable dimensions are counted together
 
 
 @dataclass(eq=False)
@@ -23,8 +33,8 @@ class FlipflopStudy(Result):
     counts : DataFrame, one row a kind ("all", then cell and activation): `kind`, `networks`, `modal_count`,
         `modal_networks`, `share`, `low`, `high` (Wilson's 95% interval of the share)
     ordered : (N, N) the paper's distance between graphs; NaN between those of different numbers of points
-    matching : (N, N) distance by optimal matching of the points
-    violations : share of triples for which `matching` breaks the triangle inequality
+    matching : (N, N) distance by optimal matching of the points; (0, 0) for more than `MATCHED` networks
+    violations : share of triples for which `matching` breaks the triangle inequality; NaN where there is none
     slots : int8 (M, 3) slots of {-1, 0, 1}^3 that any network has a point in
     connectivity : float32 (N, M, M + 1) share of the starts near a slot's points that settle in another, or elsewhere
     left_out : DataFrame (id, reason)
@@ -38,3 +48,70 @@ class FlipflopStudy(Result):
     slots: np.ndarray
     connectivity: np.ndarray
     left_out: pandas.DataFrame
+
+
+def flipflop_study(
+    points: list[tuple[FixedPoints, int]], graphs: list[TransitionGraph], table, left_out
+) -> FlipflopStudy:
+    """Count the fixed points of N networks and compare their graphs.
+
+    Parameters
+    ----------
+    points : N pairs of a search's result and the network's index in it
+    graphs : N transition graphs
+    table : the run's rows of the networks; left_out : DataFrame (id, reason)
+    """
+    rows = [
+        row | _counts(found, i) | {"elsewhere": float(graph.elsewhere.mean()) if len(graph) else np.nan}
+        for row, (found, i), graph in zip(table[list(ROW)].to_dict("records"), points, graphs, strict=True)
+    ]
+    counted = pandas.DataFrame(rows)
+    modal = _modal(counted.points)
+    counted["modal"] = counted.points == modal
+    matching = graph_distances(graphs if len(graphs) <= MATCHED else [], "matching")
+    known, connectivity = slot_connectivity(graphs)
+    return FlipflopStudy(
+        counted,
+        pandas.DataFrame([_share("all", counted), *_shares_by_kind(counted)]),
+        graph_distances(graphs, "ordered"),
+        matching,
+        triangle_violations(matching)[0] if len(matching) > 2 else np.nan,
+        known.astype(np.int8),
+        connectivity.astype(np.float32),
+        left_out,
+    )
+
+
+def _counts(found: FixedPoints, i: int) -> dict:
+    """Points of network i by kind, and what its search says of itself."""
+    at = found.of(i)
+    exact = at[found.status[at] != PointStatus.SLOW]
+    unstable = found.n_unstable[exact]
+    corners = slots(found.readout[exact[unstable == 0]])
+    corners = np.unique(corners[(corners != 0).all(axis=1)], axis=0)
+    return (
+        {"points": len(exact)}
+        | {f"unstable_{d}": int((unstable == d).sum()) for d in range(MOST_UNSTABLE + 1)}
+        | {"unstable_more": int((unstable > MOST_UNSTABLE).sum()), "slow": len(at) - len(exact)}
+        | {"corners": len(corners), "search_status": SearchStatus(found.search_status[i, 0]).label}
+        | {"index_sum": int(found.index_sum[i, 0])}
+    )
+
+
+def _modal(counts) -> int:
+    """The commonest count, the smaller of two that are equally common."""
+    values, times = np.unique(counts, return_counts=True)
+    return int(values[times.argmax()])
+
+
+def _shares_by_kind(counted) -> list[dict]:
+    return [_share(f"{cell} {act}", part) for (cell, act), part in counted.groupby(["cell", "activation"], sort=False)]
+
+
+def _share(kind: str, part) -> dict:
+    """How many networks of a kind share its own modal count."""
+    modal = _modal(part.points)
+    have = int((part.points == modal).sum())
+    low, high = wilson(have / len(part), len(part), CONFIDENCE)
+    row = {"kind": kind, "networks": len(part), "modal_count": modal, "modal_networks": have}
+    return row | {"share": have / len(part), "low": low, "high": high}

@@ -1,24 +1,26 @@
-"""Everything that `fastrnn analyze` kept of a run, read for figures and reports."""
+"""Where `fastrnn analyze` keeps what it finds about a run, and all of it read for figures and reports."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from ..analysis.comparison import FOLDER, Comparison, load_comparison
+from ..analysis.comparison import FOLDER, load_comparison
+from ..analysis.points import FixedPoints
+from ..analysis.portrait import Portrait
 from ..errors import FastrnnError
 from ..folder import SUFFIX
 from ..runs import Run, load_run
 from .cdi import CdiStudy
 from .claims import Claims
-from .examples import Examples
 from .flipflop import FlipflopStudy
-from .result import Result
+from .selection import Selection
 from .sine import SineStudy
 from .topology import Topology
 from .untrained import UntrainedStudy
 
-KEPT = {
-    "examples": Examples,
+WHOLE = {
+    "selection": Selection,
     "topology": Topology,
     "flipflop": FlipflopStudy,
     "sine": SineStudy,
@@ -29,25 +31,52 @@ KEPT = {
 METRICS = ("svcca", "cka")
 
 
+def whole_file(name: str) -> str:
+    """File of a result of the whole run, inside the run's folder."""
+    return f"{FOLDER}/{name}{SUFFIX}"
+
+
+def similarity_file(metric: str) -> str:
+    """File of a comparison, as `compare_networks` names it."""
+    return f"{FOLDER}/similarity-{metric}{SUFFIX}"
+
+
+def group_file(kind: str, group: str) -> str:
+    """File of a result of one group: kind is "points", "graphs", "lines", "modes" or "portraits"."""
+    return f"{FOLDER}/{kind}/{group}{SUFFIX}"
+
+
 @dataclass
 class Kept:
-    """What there is of each analysis; None for what there is not.
+    """What there is of each analysis of a run; None, or an empty dict, for what there is not.
 
     run : Run
+    selection : which networks were studied, and why the others were not
+    svcca, cka : `Comparison`; topology : the same kind of thing for fixed-point graphs
+    flipflop, sine, cdi, untrained : the task's studies
+    claims : `Claims`
+    portraits : by group, `Portrait` of its typical network
+    points : by group, path of the file of its `FixedPoints`, in the order of `selection.rows(group)`
     problems : by name, why a file could not be read
     """
 
     run: Run
-    svcca: Comparison | None = None
-    cka: Comparison | None = None
-    examples: Examples | None = None
+    selection: Selection | None = None
+    svcca: object = None
+    cka: object = None
     topology: Topology | None = None
     flipflop: FlipflopStudy | None = None
     sine: SineStudy | None = None
     cdi: CdiStudy | None = None
     untrained: UntrainedStudy | None = None
     claims: Claims | None = None
+    portraits: dict[str, Portrait] = field(default_factory=dict)
+    points: dict[str, Path] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+
+    def fixed_points(self, group: str) -> FixedPoints:
+        """The fixed points of a group's networks, read from their file."""
+        return FixedPoints.load(self.points[group])
 
 
 def load_analysis(run) -> Kept:
@@ -63,17 +92,26 @@ def load_analysis(run) -> Kept:
     """
     run = run if isinstance(run, Run) else load_run(run)
     kept = Kept(run)
-    for name in (*METRICS, *KEPT):
+
+    def read(name, path, load):
         try:
-            setattr(kept, name, _load(run, name))
+            return load() if path.exists() else None
         except FastrnnError as error:
             kept.problems[name] = str(error)
+            return None
+
+    for metric in METRICS:
+        path = run.path / similarity_file(metric)
+        setattr(kept, metric, read(metric, path, lambda metric=metric: load_comparison(run, metric)))
+    for name, kind in WHOLE.items():
+        path = run.path / whole_file(name)
+        setattr(kept, name, read(name, path, lambda kind=kind, path=path: kind.load(path)))
+    for group in run.groups:
+        path = run.path / group_file("portraits", group)
+        found = read(f"portrait of {group}", path, lambda path=path: Portrait.load(path))
+        if found is not None:
+            kept.portraits[group] = found
+        path = run.path / group_file("points", group)
+        if path.exists():
+            kept.points[group] = path
     return kept
-
-
-def _load(run: Run, name: str) -> Comparison | Result | None:
-    file = f"similarity-{name}" if name in METRICS else name
-    path = run.path / FOLDER / (file + SUFFIX)
-    if not path.exists():
-        return None
-    return load_comparison(run, name) if name in METRICS else KEPT[name].load(path)

@@ -15,17 +15,21 @@ COMPLEX = "complex: "  # before the name of an array of pairs (real, imaginary)
 
 
 class Result:
-    """A dataclass whose fields are NumPy arrays, DataFrames, and what JSON can hold."""
+    """A dataclass whose fields are NumPy arrays, DataFrames (one is `table`), and what JSON can hold."""
 
     def save(self, path) -> None:
-        """Write everything (safetensors, `path`), and for people every DataFrame as CSV beside it."""
+        """Write everything (safetensors, `path`), and for people every DataFrame as CSV beside it.
+
+        `table` goes to the file's name with .csv, any other to that with its name added.
+        """
         path = Path(path)
         arrays, tables, values = {}, {}, {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, pandas.DataFrame):
                 tables[field.name] = {name: value[name].tolist() for name in value.columns}
-                place = path.with_name(f"{path.stem}-{field.name}.csv")
+                name = path.stem if field.name == "table" else f"{path.stem}-{field.name}"
+                place = path.with_name(name + ".csv")
                 storage.atomic_write(place, value.to_csv(index=False, lineterminator="\n").encode())
             elif isinstance(value, np.ndarray) and np.iscomplexobj(value):
                 arrays[COMPLEX + field.name] = np.stack([value.real, value.imag], axis=-1)

@@ -7,8 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas
 
+from ..analysis.comparison import probe_inputs
+from ..analysis.portrait import principal_components
+from ..analysis.similarity import pairwise_distances
+from ..engines import get as get_engine
+from ..networks import Networks
+from .resampling import CONFIDENCE, RESAMPLES
 from .result import Result
+from .selection import ROW
+from .topology import without
 
+COMPONENTS = 20  # kept of each response; fewer where networks are smaller
 CLASSES = ("trained tanh", "trained relu", "untrained tanh", "untrained relu")
 
 
@@ -51,3 +60,102 @@ class UntrainedStudy(Result):
     output: np.ndarray
     target: np.ndarray
     left_out: pandas.DataFrame
+
+
+def untrained_study(task, groups, left_out) -> UntrainedStudy:
+    """Compare trained networks with what they were before, by average canonical correlation.
+
+    Parameters
+    ----------
+    task : the cdi task
+    groups : pairs of Networks and the run's rows, one a group
+    left_out : DataFrame (id, reason)
+    """
+    inputs, targets, _ = task.probe(len(probe_inputs(task)))
+    states, outputs, tables = [], [], []
+    for networks, rows in groups:
+        before = Networks.initialize(
+            networks.cell, networks.activation, networks.n, networks.D, networks.K, networks.keys, networks.gate_bias
+        )
+        for trained, stack in ((True, networks), (False, before)):
+            ran, said = get_engine("cpu").run(stack, inputs)
+            loss = np.square(said - targets).mean(axis=(1, 2, 3), dtype=np.float64)
+            name = f"{'trained' if trained else 'untrained'} {networks.activation}"
+            table = rows[list(ROW)].drop(columns="validation_loss")
+            tables.append(table.assign(trained=trained, **{"class": name}, loss=loss))
+            states += [h[..., : networks.n].reshape(-1, networks.n) for h in ran]
+            outputs += list(said[..., 0])
+    table = pandas.concat(tables, ignore_index=True)
+    bad = np.array([not np.isfinite(response).all() for response in states])
+    table, left_out = without(table, left_out, bad, "its states on the probe trials are not finite")
+    states, outputs = ([one for one, gone in zip(parts, bad, strict=True) if not gone] for parts in (states, outputs))
+    components = min(COMPONENTS, *(response.shape[1] for response in states))
+    correlations = 1 - pairwise_distances(states, "svcca", components, progress=False)
+    classes = [name for name in CLASSES if (table["class"] == name).any()]
+    shown = [_lowest_loss(table, name) for name in classes]
+    places = [principal_components(states[i].astype(np.float64)) for i in shown]
+    drawn = [(states[i] - center) @ axes.T for i, (center, axes, _) in zip(shown, places, strict=True)]
+    means, low, high, difference = _class_means(correlations, table, classes)
+    return UntrainedStudy(
+        table,
+        classes,
+        components,
+        correlations,
+        means,
+        low,
+        high,
+        np.array([table.loss[table["class"] == name].median() for name in classes]),
+        *difference,
+        np.stack(drawn).reshape(len(classes), *inputs.shape[:2], 3).astype(np.float32),
+        np.stack([share for _, _, share in places]),
+        inputs[:, 0, 1].astype(np.int64),
+        np.stack([outputs[i] for i in shown]),
+        targets[..., 0],
+        left_out,
+    )
+
+
+def _lowest_loss(table, name: str) -> int:
+    return int(table.loss[table["class"] == name].idxmin())
+
+
+def _class_means(correlations, table, classes, seed: int = 0):
+    """Means over pairs of two networks by class, (classes, classes), their intervals, and the difference with its."""
+    identities = table.id.drop_duplicates().tolist()
+    identity = table.id.map({name: i for i, name in enumerate(identities)}).to_numpy()
+    members = np.stack([(table["class"] == name).to_numpy() for name in classes]).astype(float)  # (classes, N)
+    different = (identity[:, None] != identity[None]).astype(float)
+
+    def means(weight):
+        """Of networks counted `weight` (identities,) times."""
+        w = members * weight[identity]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (w @ (different * correlations) @ w.T) / (w @ different @ w.T)
+
+    observed = means(np.ones(len(identities)))
+    random = np.random.default_rng(seed)
+    activation = table.drop_duplicates("id").activation.to_numpy()
+    drawn = np.full((RESAMPLES, *observed.shape), np.nan)
+    for r in range(RESAMPLES):  # networks within each activation, trained and untrained together
+        weight = np.zeros(len(identities))
+        for level in np.unique(activation):
+            part = np.flatnonzero(activation == level)
+            weight[part] = random.multinomial(len(part), np.full(len(part), 1 / len(part)))
+        drawn[r] = means(weight)
+    ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = _quantiles(drawn, ends)
+    if {"trained tanh", "trained relu", "untrained relu"} <= set(classes):
+        tanh, relu, before = (classes.index(name) for name in ("trained tanh", "trained relu", "untrained relu"))
+        gap = drawn[:, relu, before] - drawn[:, tanh, relu]
+        difference = (float(observed[relu, before] - observed[tanh, relu]), *map(float, _quantiles(gap, ends)))
+    else:
+        difference = (np.nan,) * 3
+    return observed, low, high, difference
+
+
+def _quantiles(drawn, ends):
+    """Quantiles over draws (R, ...) that are known; NaN where none is."""
+    known = np.isfinite(drawn).any(axis=0)
+    made = np.full((len(ends), *drawn.shape[1:]), np.nan)
+    made[:, known] = np.nanquantile(drawn[:, known], ends, axis=0)
+    return made

@@ -1,0 +1,223 @@
+"""A run's whole analysis: only what is missing or out of date is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .analysis.comparison import FOLDER, OTHER_PROBE_TRIALS, PROBE_TRIALS, ROLLOUT_BYTES
+from .errors import FastrnnError, RunError, UsageError
+from .folder import POPULATION, FolderLock
+from .hyperparameters import check_name
+from .plan import duration, size
+from .progress import Interrupted, Interruption, Progress
+from .runs import Run, load_run
+from .storage import remove_temporaries
+from .studies.kept import load_analysis, whole_file
+from .studies.ledger import Ledger
+from .studies.selection import Selection
+from .studies.steps import NAMES, Step, selection_step, steps_of
+
+LIBRARIES = 400 << 20  # bytes in memory before any network is looked at
+KEPT_COMPONENTS = 24  # of a response when networks are compared, about
+
+
+@dataclass
+class Analyzed:
+    """What came of the analysis of one run.
+
+    run : Run
+    studied : networks in the studies; left_out : by id, why a network is not
+    done : steps that were computed now; fresh : steps that were up to date
+    failed : by step, why it could not be done
+    """
+
+    run: Run
+    studied: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def report(self) -> dict:
+        """All of it in what JSON can hold, the claims with it."""
+        claims = load_analysis(self.run).claims
+        return {
+            "run": str(self.run.path),
+            "task": self.run.task_name,
+            "studied": self.studied,
+            "left_out": self.left_out,
+            "done": self.done,
+            "up_to_date": len(self.fresh),
+            "failed": self.failed,
+            "claims": [] if claims is None else claims.table.to_dict("records"),
+        }
+
+
+def analyze(run, only=None, *, progress: bool = True) -> Analyzed:
+    """Do all analyses of a run that are missing or out of date, and keep what comes of them.
+
+    Results are kept in the run's folder under `analysis/`; `load_analysis` reads them. What is there already and was
+    made from the same inputs, by checksum, is not computed again. A step that fails is named and the others are done.
+
+    Parameters
+    ----------
+    run : Run, or path of its folder
+    only : names of the steps wanted, any of `studies.steps.NAMES`; default all. Steps that they need and
+        that were never done are not done for them: they say so
+    progress : whether to write messages to stderr, and a bar where it is a terminal
+
+    Returns
+    -------
+    Analyzed
+
+    Raises
+    ------
+    UsageError
+        where there is no run, or `only` names something else
+    RunError
+        where another process holds the folder, or it can't be written
+    Interrupted
+        after Ctrl-C, a `KeyboardInterrupt`; everything done is kept
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    wanted = _check_only(only)
+    lock = FolderLock(run.path)
+    lock.acquire()
+    try:
+        with Interruption() as interruption, Progress(progress) as shown:
+            return _Analysis(run, wanted, shown, interruption).run()
+    finally:
+        lock.release()
+
+
+def analyze_all(runs, only=None, *, progress: bool = True) -> list[Analyzed]:
+    """`analyze` several runs, one after the other.
+
+    Parameters
+    ----------
+    runs : Runs, or paths of their folders
+    only, progress : as for `analyze`
+
+    Returns
+    -------
+    list of Analyzed; a run whose folder can't be used at all has that under `failed`, and the others are done
+    """
+    made = []
+    for run in runs:
+        try:
+            made.append(analyze(run, only, progress=progress))
+        except RunError as error:
+            made.append(Analyzed(run if isinstance(run, Run) else load_run(run), failed={"run": str(error)}))
+            with Progress(progress) as shown:
+                shown.say(f"{made[-1].run.path}: {error}")
+    return made
+
+
+def find_runs(folder) -> list[Path]:
+    """Folders of the runs under a folder, by name.
+
+    Raises
+    ------
+    UsageError
+        where there is none
+    """
+    folder = Path(folder)
+    found = sorted(path.parent for path in folder.glob(f"*/{POPULATION}"))
+    if not found:
+        raise UsageError(f"there is no run under {str(folder)!r}; train one with train-population, or name its folder")
+    return found
+
+
+def _check_only(only) -> set[str]:
+    only = NAMES if only is None else [only] if isinstance(only, str) else list(only)
+    for name in only:
+        check_name("analysis", name, NAMES)
+    return set(only)
+
+
+class _Analysis:
+    """One call of `analyze`."""
+
+    def __init__(self, run: Run, wanted: set[str], progress: Progress, interruption: Interruption):
+        self.run_, self.wanted, self.progress, self.interruption = run, wanted, progress, interruption
+        self.made = Analyzed(run)
+        (run.path / FOLDER).mkdir(exist_ok=True)
+        for folder in (run.path / FOLDER, *(path for path in (run.path / FOLDER).iterdir() if path.is_dir())):
+            remove_temporaries(folder)
+        self.ledger = Ledger(run.path)
+        if self.ledger.damaged:
+            progress.say(f"{run.path}: the record of what was done is damaged, so everything is computed again")
+
+    def run(self) -> Analyzed:
+        selection = self._select()
+        steps = [step for step in steps_of(self.run_, selection) if step.name in self.wanted]
+        self._plan(steps, selection)
+        for step in steps:
+            self._stop_if_asked()
+            self._do(step)
+            self.progress.advance(step.seconds, step.key)
+        return self.made
+
+    def _select(self) -> Selection:
+        """The networks to study, chosen again where the run has changed."""
+        step = selection_step(self.run_)
+        if not self.ledger.fresh(step):
+            inputs = self.ledger.inputs(step)
+            step.work()
+            self.ledger.note(step, inputs)
+        selection = Selection.load(self.run_.path / whole_file("selection"))
+        self.made.studied = len(selection.table)
+        self.made.left_out = dict(zip(selection.left_out.id, selection.left_out.reason, strict=True))
+        return selection
+
+    def _plan(self, steps: list[Step], selection: Selection) -> None:
+        """Say what there is to do and how long it will take."""
+        changed, todo = set(), []
+        for step in steps:
+            if changed & set(step.reads) or not self.ledger.fresh(step):
+                todo.append(step)
+                changed |= set(step.writes)
+        where, left = self.run_.path, len(selection.left_out)
+        networks = f"{len(selection.table):,} networks" + (f" ({left:,} left out)" if left else "")
+        if todo:
+            seconds = sum(step.seconds for step in todo)
+            self.progress.say(
+                f"{where}: {len(todo)} of {len(steps)} steps for {networks}; estimated time {duration(seconds)}, "
+                f"memory {size(self._memory(selection))}"
+            )
+        else:
+            self.progress.say(f"{where}: nothing to do, all {len(steps)} steps for {networks} are up to date")
+        self.progress.start("analyze", sum(step.seconds for step in steps))
+
+    def _memory(self, selection: Selection) -> int:
+        """Bytes at most, about: responses of all networks, reduced, and some of them whole."""
+        task = self.run_.task
+        trials = PROBE_TRIALS[task.name] if task.built_in else OTHER_PROBE_TRIALS
+        kept = len(selection.table) * trials * task.T * KEPT_COMPONENTS * 8
+        return int(LIBRARIES + min(kept, 4e9) + 2 * ROLLOUT_BYTES)
+
+    def _do(self, step: Step) -> None:
+        if self.ledger.fresh(step):
+            self.made.fresh.append(step.key)
+            return
+        inputs = self.ledger.inputs(step)
+        try:
+            step.work()
+        except Interrupted:
+            self._stop()
+        except FastrnnError as error:
+            self.made.failed[step.key] = str(error)
+            self.progress.say(f"{step.key}: {error}")
+        else:
+            self.ledger.note(step, inputs)
+            self.made.done.append(step.key)
+
+    def _stop_if_asked(self) -> None:
+        if self.interruption.requested:
+            self._stop()
+
+    def _stop(self) -> None:
+        raise Interrupted(
+            f"interrupted; everything done is kept in {str(self.run_.path / FOLDER)!r}: the same command goes on"
+        )

@@ -1,0 +1,80 @@
+"""Which steps of an analysis are up to date: checksums of what each read and wrote, kept with the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from .. import storage
+from ..analysis.comparison import FOLDER
+from ..errors import RunError
+from .steps import Step
+
+RECORD = f"{FOLDER}/record.json"
+
+
+class Ledger:
+    """The record of a run's analysis.
+
+    path : folder of the run
+    steps : by `Step.key`, checksum of the inputs, and of each file written
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.steps: dict[str, dict] = {}
+        self.damaged = False
+        self._known: dict[tuple, str] = {}
+        if (self.path / RECORD).exists():
+            try:
+                self.steps = json.loads(storage.read_bytes(self.path / RECORD))["steps"]
+                if not all({"inputs", "files"} <= entry.keys() for entry in self.steps.values()):
+                    raise ValueError("a step without inputs or files")
+            except (ValueError, TypeError, KeyError, AttributeError, RunError):
+                self.steps, self.damaged = {}, True  # everything counts as out of date
+
+    def fresh(self, step: Step) -> bool:
+        """Whether a step's files are there, as it wrote them, from inputs that are the same now."""
+        entry = self.steps.get(step.key)
+        if entry is None or entry["inputs"] != self.inputs(step) or set(entry["files"]) != set(step.writes):
+            return False
+        return all(self.checksum(file) == entry["files"][file] for file in step.writes)
+
+    def note(self, step: Step, inputs: str) -> None:
+        """Keep that a step was done from `inputs`, as `inputs(step)` gave them before."""
+        self.steps[step.key] = {"inputs": inputs, "files": {file: self.checksum(file) for file in step.writes}}
+        self._write()
+
+    def forget(self, keys) -> None:
+        """Drop steps that the analysis no longer has."""
+        for key in keys:
+            del self.steps[key]
+        self._write()
+
+    def inputs(self, step: Step) -> str:
+        """Checksum of everything that a step's results depend on."""
+        from .. import __version__
+
+        said = [__version__, step.key, step.settings, {file: self.checksum(file) for file in step.reads}]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def checksum(self, file: str) -> str:
+        """SHA-256 of a file in the folder; "missing" where there is none."""
+        path = self.path / file
+        try:
+            state = path.stat()
+        except OSError:
+            return "missing"
+        key = (file, state.st_mtime_ns, state.st_size, state.st_ino)
+        if key not in self._known:
+            self._known[key] = hashlib.sha256(storage.read_bytes(path)).hexdigest()
+        return self._known[key]
+
+    def _write(self) -> None:
+        from .. import __version__
+
+        made = {"fastrnn": __version__, "numpy": np.__version__, "steps": dict(sorted(self.steps.items()))}
+        storage.atomic_write(self.path / RECORD, (json.dumps(made, indent=1) + "\n").encode())

@@ -1,0 +1,91 @@
+"""Intervals of means over networks."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+
+RESAMPLES = 2000
+FEWEST = 5  # networks from which an interval by resampling means anything
+CONFIDENCE = 0.95
+
+
+def mean_interval(values, seed: int = 0) -> tuple[float, float, float]:
+    """Mean of one number a network (N,), and its 95% interval by resampling networks (Efron 1979).
+
+    NaN are left out; the interval is NaN where fewer than `FEWEST` numbers are left.
+
+    >>> [round(end, 1) for end in mean_interval([1.0, 2, 3, 4, 5, np.nan])]
+    [3.0, 1.8, 4.2]
+    """
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values)]
+    if len(values) < FEWEST:
+        return float(values.mean()) if len(values) else np.nan, np.nan, np.nan
+    drawn = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values))).mean(axis=1)
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(values.mean()), float(low), float(high)
+
+
+def mean_and_sem(values) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over networks of values (N, ...) and its standard error, NaN left out; the error of one network is NaN."""
+    values = np.asarray(values, np.float64)
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, values, 0).sum(axis=0) / count
+        squares = np.where(known, (values - mean) ** 2, 0).sum(axis=0)
+        return mean, np.sqrt(squares / (count - 1) / count)
+
+
+def difference_interval(first, second, seed: int = 0) -> tuple[float, float, float]:
+    """Mean of `first` less mean of `second`, one number a network each, and its 95% interval by resampling both.
+
+    >>> [round(end, 1) for end in difference_interval([5.0] * 6, [1.0] * 5)]
+    [4.0, 4.0, 4.0]
+    """
+    parts = [np.asarray(values, np.float64) for values in (first, second)]
+    first, second = (values[np.isfinite(values)] for values in parts)
+    if min(len(first), len(second)) < FEWEST:
+        return (np.nan,) * 3
+    random = np.random.default_rng(seed)
+    drawn = [random.choice(values, (RESAMPLES, len(values))).mean(axis=1) for values in (first, second)]
+    low, high = np.quantile(drawn[0] - drawn[1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(first.mean() - second.mean()), float(low), float(high)
+
+
+def pair_interval(statistic, N: int, seed: int = 0, resamples: int = 200) -> tuple[float, float, float]:
+    """A statistic of the pairs of N networks, and its 95% interval by resampling networks.
+
+    statistic(networks (M,)) gets indices of the networks drawn, some of them several times; the pairs of a network
+    with itself are for it to leave out.
+    """
+    random = np.random.default_rng(seed)
+    drawn = np.array([statistic(random.integers(N, size=N)) for _ in range(resamples)])
+    drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn):
+        return float(statistic(np.arange(N))), np.nan, np.nan
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(statistic(np.arange(N))), float(low), float(high)
+
+
+def jackknife_interval(statistic, N: int, blocks: int = 40) -> tuple[float, float, float]:
+    """A statistic of N networks, and its 95% interval by leaving out some at a time (Tukey 1958).
+
+    For statistics that a network drawn twice would spoil. Networks i, i + blocks, ... are left out together, so that
+    neighbours in a table, which are alike, are not.
+
+    >>> x = np.arange(10.0)
+    >>> [round(end, 2) for end in jackknife_interval(lambda kept: x[kept].mean(), 10)]
+    [4.5, 2.62, 6.38]
+    """
+    blocks = min(blocks, N)
+    whole = float(statistic(np.arange(N)))
+    if blocks < FEWEST:
+        return whole, np.nan, np.nan
+    block = np.arange(N) % blocks
+    values = np.array([statistic(np.flatnonzero(block != b)) for b in range(blocks)])
+    error = np.sqrt((blocks - 1) / blocks * np.square(values - values.mean()).sum())
+    half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * error
+    return whole, whole - half, whole + half
