@@ -76,9 +76,9 @@ def test_long_paths_are_thinned_evenly():
     inputs, targets = trials(1, 2)
     made = portrait(networks, 0, "long", inputs, targets, points, [(1, -1, way)])
     ((source, target, path),) = made.each_path()
-    assert (source, target) == (1, -1) and 50 < len(path) <= PATH_STATES
+    assert (source, target) == (1, -1) and 25 < len(path) <= PATH_STATES
     steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
-    assert steps.max() < 3 * np.sqrt(5) / PATH_STATES
+    assert steps.max() < 1.5 * np.sqrt(5) / PATH_STATES
     np.testing.assert_allclose(path[[0, -1]], (way[[0, -1]] - made.center) @ made.axes.T)
 
 

@@ -14,7 +14,7 @@ from .completeness import PointStatus
 from .points import FixedPoints
 
 DIMENSIONS = 3
-PATH_STATES = 100  # of a path, at most
+PATH_STATES = 32  # of a path, at most
 TEXTS = ("id", "cell", "activation")
 
 

@@ -6,6 +6,7 @@ import functools
 import io
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -24,7 +25,17 @@ STYLE = {
     "ytick.major.width": 0.7,
     "svg.hashsalt": "fastrnn",  # the same figure gives the same file
 }
-ACTIVATION_COLOURS = {"tanh": "#0072b2", "relu": "#d55e00"}  # told apart by colour-blind readers too
+# Colours of Okabe and Ito, which colour-blind readers tell apart too; those of cells are no activation's.
+ACTIVATION_COLOURS = {"tanh": "#0072b2", "relu": "#d55e00"}
+CELL_COLOURS = {"vanilla": "#e69f00", "ugrnn": "#56b4e9", "gru": "#009e73", "lstm": "#cc79a7"}
+CELL_MARKERS = {"vanilla": "o", "ugrnn": "s", "gru": "^", "lstm": "D"}
+OTHER = "#555555"  # colour of anything that has none of its own
+# Colours of fixed points are the paper's: stable, 1, 2, 3 unstable dimensions; markers tell them apart without.
+POINT_COLOURS = ("#000000", "#d62728", "#2ca02c", "#1f4fd8", "#8a8a8a")
+POINT_MARKERS = ("o", "^", "s", "D", "X")
+POINT_NAMES = ("stable", "1 unstable dimension", "2 unstable", "3 unstable", "4 and more")
+SEQUENTIAL = "cividis"  # a map from dark to light that colour-blind readers see as others do
+CELL_NAMES = {"vanilla": "Vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LSTM"}
 PNG_DPI = 200
 
 
@@ -46,6 +57,32 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **k
     return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
 
 
+def cell_name(cell: str) -> str:
+    """As written in text: GRU, not gru."""
+    return CELL_NAMES.get(cell, cell)
+
+
+def kind_name(cell: str, activation: str, n: int | None = None) -> str:
+    """A kind of network as written in text."""
+    return f"{cell_name(cell)} {activation}" + (f", n = {n}" if n else "")
+
+
+def point_kind(n_unstable):
+    """Index into `POINT_COLOURS` and its fellows, (F,) or a number."""
+    return np.minimum(n_unstable, len(POINT_COLOURS) - 1)
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts, in the plural where it is one: 1,024 networks, 1 network."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def empty_panel(ax, text: str) -> None:
+    """Words where there is nothing to draw."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=OTHER, wrap=True)
+
+
 @in_house_style
 def render(figure: Figure) -> dict[str, bytes]:
     """The figure as files: SVG to print, PNG to look at."""
@@ -54,4 +91,5 @@ def render(figure: Figure) -> dict[str, bytes]:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix, dpi=PNG_DPI, **options)
         files[suffix] = buffer.getvalue()
+        figure.set_layout_engine("none")  # laid out once; the next file looks the same
     return files

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..errors import Status
-from .figure import ACTIVATION_COLOURS, in_house_style, new_figure
-from .learning_curves import TITLES
+from .figure import ACTIVATION_COLOURS, cell_name, in_house_style, new_figure
 
 PANELS = {"learning_rate": "learning rate", "momentum": "momentum", "decay": "decay", "clip": "clip"}
 LOGARITHMIC = ("learning_rate", "clip")
@@ -43,7 +42,7 @@ def hyperparameters(result, n: int, l2: float) -> Figure:
             if ax in axes[-1]:
                 ax.set_xlabel(title)
         row[0].set_ylabel("validation loss")
-        row[0].set_title(TITLES.get(cell, cell), loc="left")
+        row[0].set_title(cell_name(cell), loc="left")
     report = result.report()
     title = f"{report['task']}: {report['draws']} draws of each kind, n = {n}, L2 {l2:g}"
     figure.suptitle(title + f", {report['iterations']:,} iterations", fontsize=9, x=0.01, ha="left")

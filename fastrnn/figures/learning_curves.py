@@ -12,9 +12,8 @@ from matplotlib.ticker import FuncFormatter
 
 from ..errors import Status
 from ..runs import Run
-from .figure import ACTIVATION_COLOURS, in_house_style, new_figure
+from .figure import ACTIVATION_COLOURS, OTHER, cell_name, in_house_style, new_figure
 
-TITLES = {"vanilla": "Vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LSTM"}
 LINES_DRAWN_AS_VECTORS = 30  # in a panel; more become an image inside the SVG, which stays small
 LEGEND_LINE = 10  # points
 LIGHTEST = 0.6  # how far towards white the largest L2 goes
@@ -61,7 +60,7 @@ def learning_curves(run: Run) -> Figure:
         for column, cell in enumerate(cells):
             panel = [group for group in groups if group.kind == (cell, n)]
             _draw_panel(axes[row, column], run, panel, shades, limits)
-            title = TITLES.get(cell, cell) + (f", n = {n}" if n else "")
+            title = cell_name(cell) + (f", n = {n}" if n else "")
             axes[row, column].set_title(title, loc="left", pad=4 + LEGEND_LINE * len(panel))
     for ax in axes[-1]:
         ax.set_xlabel("iteration")
@@ -81,7 +80,7 @@ def _draw_panel(ax, run: Run, panel: list[Curves], shades: dict[float, float], l
     entries = []
     rasterized = sum(len(group.rows) for group in panel) > LINES_DRAWN_AS_VECTORS
     for group in panel:
-        colour = ACTIVATION_COLOURS.get(group.rows.activation[0], "#444444")
+        colour = ACTIVATION_COLOURS.get(group.rows.activation[0], OTHER)
         for curve, l2, lost in zip(group.losses, group.rows.l2, group.diverged, strict=True):
             style = {"color": _lighter(colour, shades[l2]), "zorder": 2 - shades[l2], "rasterized": rasterized}
             ax.plot(group.iteration, curve, linewidth=0.7, alpha=0.8, **style)

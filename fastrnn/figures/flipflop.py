@@ -1,0 +1,63 @@
+"""How many fixed points flip-flop networks have, and where they lead."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .figure import POINT_COLOURS, POINT_NAMES, SEQUENTIAL, counted, in_house_style, kind_name, new_figure
+
+COLUMNS = ("unstable_0", "unstable_1", "unstable_2", "unstable_3", "unstable_more")
+
+
+@in_house_style
+def counts(study) -> Figure:
+    """Fixed points of every network, a bar each, kind by kind, stacked by unstable dimensions.
+
+    study : `FlipflopStudy`. The dashed line is the number that most networks have.
+    """
+    table = study.table
+    kinds = list(dict.fromkeys(zip(table.cell, table.activation, strict=True)))
+    figure, axes = new_figure(7.0, 2.6)
+    ax, ticks, start = axes[0, 0], [], 0
+    for cell, activation in kinds:
+        rows = table[(table.cell == cell) & (table.activation == activation)]
+        places, below = start + np.arange(len(rows)), np.zeros(len(rows))
+        for colour, column in zip(POINT_COLOURS, COLUMNS, strict=True):
+            ax.bar(places, rows[column], 0.9, below, color=colour)
+            below += rows[column].to_numpy()
+        ticks.append(start + (len(rows) - 1) / 2)
+        start += len(rows) + 1
+    whole = study.counts[study.counts.kind == "all"]
+    text = counted(len(table), "network")
+    if len(whole):
+        row = whole.iloc[0]
+        ax.axhline(row.modal_count, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
+        text += f"; {row.modal_networks} of {row.networks} have {row.modal_count:g} points"
+    ax.set_xticks(ticks, [kind_name(*kind).replace(" ", "\n") for kind in kinds])
+    ax.tick_params(axis="x", length=0)
+    ax.set_xlim(-1, start)
+    ax.set_ylabel("fixed points")
+    ax.set_title(text, loc="left", fontsize=8)
+    handles = [ax.bar(0, 0, color=colour, label=name) for colour, name in zip(POINT_COLOURS, POINT_NAMES, strict=True)]
+    figure.legend(handles=handles, loc="outside lower left", ncols=5, handlelength=1, columnspacing=1.2)
+    return figure
+
+
+@in_house_style
+def graph(study) -> Figure:
+    """Mean transition graph: share of the starts near a slot's points (rows) that settle in another (columns).
+
+    study : `FlipflopStudy`. Slots are the outputs at the points, each rounded to -1, 0 or 1.
+    """
+    figure, axes = new_figure(4.8, 4.3)
+    ax, mean = axes[0, 0], np.nanmean(study.connectivity, axis=0)
+    image = ax.imshow(mean, cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
+    names = ["".join("-0+"[v + 1] for v in slot) for slot in study.slots.tolist()]
+    ax.set_yticks(range(len(names)), names, fontsize=5, family="monospace")
+    ax.set_xticks(range(len(names) + 1), [*names, "elsewhere"], fontsize=5, rotation=90, family="monospace")
+    ax.set_ylabel("from the points with these outputs")
+    ax.set_xlabel("settles at")
+    ax.set_title(f"mean of {counted(len(study.table), 'network')}", loc="left", fontsize=8)
+    figure.colorbar(image, ax=ax, shrink=0.8, label="share of starts")
+    return figure

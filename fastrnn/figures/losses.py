@@ -1,0 +1,47 @@
+"""Histograms of the loss at the end of training (appendix C of the paper)."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..errors import Status
+from ..runs import Run
+from .figure import ACTIVATION_COLOURS, OTHER, cell_name, in_house_style, new_figure
+
+BINS = 24
+HATCHES = ("", "//////")
+
+
+@in_house_style
+def final_losses(run: Run) -> Figure:
+    """Validation losses of all networks that were trained to the end, a panel a cell; dashed: the task's threshold."""
+    table = run.table[run.table.status == Status.TRAINED.label]
+    table = table[np.isfinite(table.validation_loss) & (table.validation_loss > 0)]
+    cells = list(dict.fromkeys(run.table.cell))
+    figure, axes = new_figure(max(3.0, 1.8 * len(cells)), 2.3, 1, len(cells), sharex=True, sharey=True)
+    edges = _edges(table.validation_loss, run.threshold)
+    for ax, cell in zip(axes[0], cells, strict=True):
+        of_cell = run.table[run.table.cell == cell]
+        for place, activation in enumerate(dict.fromkeys(of_cell.activation)):
+            losses = table.validation_loss[(table.cell == cell) & (table.activation == activation)]
+            colour, asked = ACTIVATION_COLOURS.get(activation, OTHER), int((of_cell.activation == activation).sum())
+            label = f"{activation}: {len(losses)}" + ("" if len(losses) == asked else f" of {asked}")
+            style = {"histtype": "stepfilled", "alpha": 0.55, "hatch": HATCHES[place % 2], "edgecolor": colour}
+            ax.hist(losses, edges, facecolor=colour, linewidth=0.8, label=label, **style)
+        if run.threshold is not None:
+            ax.axvline(run.threshold, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)))
+        ax.set_xscale("log")
+        ax.set_title(cell_name(cell), loc="left")
+        ax.set_xlabel("validation loss")
+        ax.legend(loc="upper left", bbox_to_anchor=(0, 1.0), handlelength=1.0, handletextpad=0.4)
+        ax.yaxis.get_major_locator().set_params(integer=True)
+    axes[0, 0].set_ylabel("networks")
+    axes[0, 0].set_ylim(top=1.35 * axes[0, 0].get_ylim()[1])  # room for the legend
+    return figure
+
+
+def _edges(losses, threshold) -> np.ndarray:
+    """Of the bins, evenly on a logarithmic scale from the least loss to the greatest, the threshold within."""
+    values = [*losses, *([] if threshold is None else [threshold])] or [0.1, 1.0]
+    return np.geomspace(0.8 * min(values), 1.25 * max(values), BINS + 1)

@@ -1,0 +1,273 @@
+"""The panels of the paper's figures, and some more: which of them a run has results for, drawn, with captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from matplotlib.figure import Figure
+
+from ..studies.kept import Kept
+from . import cdi, distances, flipflop, losses, portraits, sine, tasks, untrained
+from .figure import counted
+from .learning_curves import learning_curves
+
+ARRANGED = (
+    "Points are networks, placed in the plane so that their distances are as nearly as possible those measured "
+    "(metric MDS); axes have no units"
+)
+TYPICAL = "one network a kind, that of the median validation loss among those that learnt"
+KINDS_OF_POINTS = "stable black; with 1, 2, 3 unstable dimensions red, green, blue"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel: what it is called, what it shows, what it needs.
+
+    name : what it is, in a word or two
+    heading : a few words more, for people
+    draw : of the results, which are there
+    caption : of the results, in sentences, with counts
+    needs : attributes of `Kept` that must be there
+    paper : by task, where it stands in the paper
+    everywhere : also drawn for tasks that are not in `paper`
+    """
+
+    name: str
+    heading: str
+    draw: Callable[[Kept], Figure]
+    caption: Callable[[Kept], str]
+    needs: tuple[str, ...] = ()
+    paper: dict[str, str] = field(default_factory=dict)
+    everywhere: bool = False
+
+    def file(self, task: str) -> str:
+        """Name of its files, without ending: figure-1d where it is in the paper."""
+        return f"figure-{self.paper[task]}" if task in self.paper else self.name
+
+    def there(self, kept: Kept) -> bool:
+        """Whether it belongs to the run's task and there are results to draw."""
+        for name in self.needs:
+            value = getattr(kept, name)
+            if value is None or not len(getattr(value, "table", value)):
+                return False
+        return self.everywhere or kept.run.task_name in self.paper
+
+
+def panels(kept: Kept) -> list[Panel]:
+    """The panels that there are results for."""
+    return [panel for panel in PANELS if panel.there(kept)]
+
+
+def draw_all(kept: Kept) -> Iterator[tuple[str, Figure]]:
+    """File name (without ending) and figure of every panel that there are results for, drawn one by one."""
+    for panel in panels(kept):
+        yield panel.file(kept.run.task_name), panel.draw(kept)
+
+
+def _each(kept: Kept) -> list:
+    """Portraits, those of the same activation together: a row of a figure."""
+    activations = list(dict.fromkeys(kept.run.table.activation))
+    return sorted(kept.portraits.values(), key=lambda one: activations.index(one.activation))
+
+
+def _networks(value) -> str:
+    """How many networks results are of, and how many were left out."""
+    left_out = f", {len(value.left_out):,} left out" if len(value.left_out) else ""
+    return counted(len(value.table), "network") + left_out
+
+
+def _asked(kept: Kept) -> str:
+    return counted(len(kept.run.table), "network")
+
+
+def _embedding(made, distance: str) -> Figure:
+    return distances.embedding(made.table, made.embedding.points, made.embedding.stress, distance)
+
+
+def _seen(text: str) -> Callable[[Kept], str]:
+    """Caption of a panel of portraits."""
+    return lambda kept: (
+        f"{len(kept.portraits)} networks ({TYPICAL}), each in its own first three principal components; what is far "
+        f"away is fainter. {text}"
+    )
+
+
+PANELS = (
+    Panel(
+        "learning_curves",
+        "Learning curves",
+        lambda kept: learning_curves(kept.run),
+        lambda kept: f"Training loss (mean squared error) of {_asked(kept)}, a line each.",
+        everywhere=True,
+    ),
+    Panel(
+        "figure-c",
+        "Losses at the end",
+        lambda kept: losses.final_losses(kept.run),
+        lambda kept: (
+            f"Validation losses (mean squared error) at the end of training of {_asked(kept)}; "
+            "those that diverged have none. Dashed: below it a network counts as having learnt the task."
+        ),
+        everywhere=True,
+    ),
+    Panel(
+        "task",
+        "The task",
+        lambda kept: tasks.task(_each(kept)[0], kept.run.task_name),
+        lambda kept: f"Probe trials, and the outputs of {_each(kept)[0].id}.",
+        ("portraits",),
+        {"flipflop": "1a", "sine": "2a", "cdi": "3a"},
+        everywhere=True,
+    ),
+    Panel(
+        "trajectories",
+        "Trajectories",
+        lambda kept: portraits.trajectories(_each(kept), kept.run.task_name),
+        _seen("Lines are probe trials."),
+        ("portraits",),
+        {"flipflop": "1b", "sine": "2b", "cdi": "3b"},
+        everywhere=True,
+    ),
+    Panel(
+        "slow-points",
+        "Slow points",
+        lambda kept: cdi.slow_points(_each(kept)),
+        _seen("Slow points in both contexts, in the colour of the network's output there."),
+        ("portraits",),
+        {"cdi": "3b-slow-points"},
+    ),
+    Panel(
+        "fixed-points",
+        "Fixed points",
+        lambda kept: portraits.fixed_points(_each(kept), kept.run.task_name),
+        _seen(
+            f"Fixed points under held inputs: {KINDS_OF_POINTS}. Lines of the same colours, where there are any, lead "
+            "away from unstable points along their unstable directions."
+        ),
+        ("portraits",),
+        {"flipflop": "1e", "sine": "2d"},
+    ),
+    Panel(
+        "eigenvalues",
+        "Linearisation at the fixed points",
+        lambda kept: sine.eigenvalues(_each(kept)),
+        lambda kept: (
+            f"{len(kept.portraits)} networks ({TYPICAL}): the {sine.MODES} largest eigenvalues of the Jacobian at the "
+            "fixed point of each input. A mode grows beyond the dashed unit circle; its angle is its frequency."
+        ),
+        ("portraits",),
+        {"sine": "2d-eigenvalues"},
+    ),
+    Panel(
+        "svcca-matrix",
+        "SVCCA distances",
+        lambda kept: distances.distance_matrix(kept.svcca.table, kept.svcca.distances, "SVCCA distance"),
+        lambda kept: (
+            f"SVCCA distances (1 - mean canonical correlation) between {_networks(kept.svcca)}; rows and columns are "
+            "networks, kind by kind."
+        ),
+        ("svcca",),
+        {"flipflop": "1c"},
+    ),
+    Panel(
+        "svcca-embedding",
+        "Networks by SVCCA distance",
+        lambda kept: _embedding(kept.svcca, "SVCCA distance"),
+        lambda kept: (
+            f"SVCCA distances between {_networks(kept.svcca)}. {ARRANGED}. Stress {kept.svcca.embedding.stress:.2f}."
+        ),
+        ("svcca",),
+        {"flipflop": "1d", "sine": "2c", "cdi": "3c"},
+        everywhere=True,
+    ),
+    Panel(
+        "topology",
+        "Networks by the graphs of their fixed points",
+        lambda kept: distances.embedding(
+            kept.topology.table, kept.topology.points, kept.topology.stress, "distance of graphs"
+        ),
+        lambda kept: (
+            f"{kept.topology.measure[:1].upper()}{kept.topology.measure[1:]}: distances between "
+            f"{_networks(kept.topology)}. {ARRANGED}. Stress {kept.topology.stress:.2f}."
+        ),
+        ("topology",),
+        {"flipflop": "1f", "sine": "2e", "cdi": "3d"},
+    ),
+    Panel(
+        "counts",
+        "Numbers of fixed points",
+        lambda kept: flipflop.counts(kept.flipflop),
+        lambda kept: (
+            f"Fixed points without input of {_networks(kept.flipflop)}, a bar each, stacked by unstable dimensions. "
+            "Dashed: the number that most have."
+        ),
+        ("flipflop",),
+        {"flipflop": "1-counts"},
+    ),
+    Panel(
+        "graph",
+        "Mean transition graph",
+        lambda kept: flipflop.graph(kept.flipflop),
+        lambda kept: (
+            f"Where {_networks(kept.flipflop)} go from near a point whose outputs, rounded to -, 0 and +, stand on the "
+            "left; mean share of the starts."
+        ),
+        ("flipflop",),
+        {"flipflop": "1-graph"},
+    ),
+    Panel(
+        "frequencies",
+        "Linear and commanded frequency",
+        lambda kept: sine.frequencies(kept.sine),
+        lambda kept: (
+            "Frequency of the leading complex pair of eigenvalues at the fixed point of each input, "
+            f"{_networks(kept.sine)}; thick lines are medians of a cell. Below: by how much it is off."
+        ),
+        ("sine",),
+        {"sine": "2f"},
+    ),
+    Panel(
+        "spectra",
+        "Eigenvalues at the slow points",
+        lambda kept: cdi.spectra(kept.cdi),
+        lambda kept: (
+            "Magnitudes of the eigenvalues, largest first, averaged over a network's slow points in both contexts; "
+            f"mean over {_networks(kept.cdi)}, kind by kind, with bands of one standard error."
+        ),
+        ("cdi",),
+        {"cdi": "3e"},
+    ),
+    Panel(
+        "modes",
+        "Modes that integrate",
+        lambda kept: cdi.modes(kept.cdi),
+        lambda kept: (
+            "Linear prediction of the integral of a unit input with the slowest modes only; mean over "
+            f"{_networks(kept.cdi)}, kind by kind, with bands of one standard error. A perfect integrator gives 1 for "
+            "the relevant stream and 0 for the other (dashed)."
+        ),
+        ("cdi",),
+        {"cdi": "3f"},
+    ),
+    Panel(
+        "untrained",
+        "Trained and untrained networks",
+        lambda kept: untrained.trained_and_untrained(kept.untrained),
+        lambda kept: (
+            f"{counted(len(kept.untrained.table), 'vanilla network')}, trained or not. Left: of one network of each "
+            "class trajectories (colour: context) and last outputs. Right: average canonical correlation of "
+            f"the first {kept.untrained.components} components, mean over pairs of two classes and its 95% interval."
+        ),
+        ("untrained",),
+        {"cdi": "4"},
+    ),
+    Panel(
+        "figure-e",
+        "SVCCA beside CKA",
+        lambda kept: distances.both_metrics(kept.svcca, kept.cka),
+        lambda kept: f"Distances between {_networks(kept.svcca)} by SVCCA (above) and CKA (below). {ARRANGED}.",
+        ("svcca", "cka"),
+        everywhere=True,
+    ),
+)

@@ -1,0 +1,142 @@
+"""Networks' trajectories and fixed points in their principal components (panels 1b, 1e, 2b, 2d, 3b of the paper)."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import Normalize, to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ..analysis.portrait import Portrait
+from .figure import (
+    OTHER,
+    POINT_COLOURS,
+    POINT_MARKERS,
+    POINT_NAMES,
+    SEQUENTIAL,
+    in_house_style,
+    kind_name,
+    new_figure,
+    point_kind,
+)
+from .space import Space
+
+COLUMNS = 4
+TRIALS_DRAWN = 24
+SHADES = 64  # of a colour map
+LOW, HIGH = "#e69f00", "#0072b2"  # a memory of -1 and +1
+
+
+@in_house_style
+def trajectories(portraits: list[Portrait], task: str) -> Figure:
+    """Trajectories of one network a kind.
+
+    Their colour is the memory of the first channel (flipflop), the input, which commands the frequency (sine), or the
+    sum to be held (cdi and other tasks: the first target).
+    """
+    figure, axes = grid(portraits)
+    for ax, one in zip(axes, portraits, strict=False):
+        lines = one.trajectories[chosen(len(one.trajectories))]
+        space = Space.around(ax, lines)
+        palette, index = segment_colours(one, task, chosen(len(one.trajectories)))
+        space.lines(lines, [[palette[i] for i in row] for row in index])
+        title(ax, one)
+    _colour_key(figure, portraits, task)
+    return figure
+
+
+@in_house_style
+def fixed_points(portraits: list[Portrait], task: str) -> Figure:
+    """Fixed points of one network a kind, black where stable, red, green, blue with 1, 2, 3 unstable dimensions.
+
+    Behind them trajectories, faint; lines of a saddle's colour are the paths that lead away from it.
+    """
+    figure, axes = grid(portraits)
+    for ax, one in zip(axes, portraits, strict=False):
+        lines = one.trajectories[chosen(len(one.trajectories))]
+        space = Space.around(ax, lines, one.points)
+        space.lines(lines, ["#9a9a9a"] * len(lines), width=0.35, alpha=0.35)
+        ways = sorted(one.each_path(), key=lambda way: -one.n_unstable[way[0]])
+        colours = [POINT_COLOURS[point_kind(one.n_unstable[source])] for source, _, _ in ways]
+        space.lines([path for _, _, path in ways], colours, width=0.8, rasterized=False)
+        size = 18 if len(one.points) < 60 else 8
+        for kind in range(len(POINT_COLOURS)):
+            mine = point_kind(one.n_unstable) == kind
+            space.points(one.points[mine], POINT_COLOURS[kind], POINT_MARKERS[kind], size)
+        title(ax, one, _census(one))
+    _point_key(figure, portraits)
+    return figure
+
+
+def grid(portraits: list[Portrait]):
+    """A figure with a square for each portrait, the rest of the last row empty."""
+    columns = min(COLUMNS, max(1, len(portraits)))
+    rows = max(1, -(-len(portraits) // columns))
+    figure, axes = new_figure(1.8 * columns, 0.45 + 1.85 * rows, rows, columns)
+    for ax in axes.flat[len(portraits) :]:
+        ax.set_axis_off()
+    return figure, axes.flat
+
+
+def chosen(trials: int) -> np.ndarray:
+    """Which trials are drawn: evenly spread."""
+    return np.unique(np.linspace(0, trials - 1, min(trials, TRIALS_DRAWN)).round().astype(int))
+
+
+def title(ax, one: Portrait, second: str | None = None) -> None:
+    """The kind, and in smaller letters a second line: by default how much of the variance is seen."""
+    second = second or f"{100 * one.share.sum():.0f}% of the variance"
+    ax.set_title(f"{kind_name(one.cell, one.activation)}\n", loc="left", fontsize=8, pad=2, linespacing=1.2)
+    ax.text(0, 1, second, transform=ax.transAxes, fontsize=6, color="#666666", va="bottom")
+
+
+def _census(one: Portrait) -> str:
+    """How many points of each kind, stable first."""
+    kinds = np.bincount(one.n_unstable) if len(one.points) else np.array([0])
+    slow = int((~one.exact).sum())
+    text = " + ".join(str(count) for count in kinds)
+    return f"{text} points" + (f", {slow} slow" if slow else "")
+
+
+def segment_colours(one: Portrait, task: str, trials) -> tuple[list[str], np.ndarray]:
+    """A palette, and for each segment of the trajectories of some trials an index into it, int (len(trials), T - 1)."""
+    targets, inputs = one.targets[trials, 1:, 0], one.inputs[trials, 1:, 0]
+    if task == "flipflop":
+        return [LOW, HIGH], (targets > 0).astype(int)
+    values, limits = (inputs, (0.0, 1.0)) if task == "sine" else (targets, _limits(one))
+    shades = np.clip(np.rint((SHADES - 1) * Normalize(*limits)(values)), 0, SHADES - 1).astype(int)
+    used, index = np.unique(shades, return_inverse=True)
+    palette = [to_hex(colour) for colour in matplotlib.colormaps[SEQUENTIAL](used / (SHADES - 1))]
+    return palette, index.reshape(shades.shape)
+
+
+def _limits(one: Portrait) -> tuple[float, float]:
+    """Symmetric range of the first target."""
+    most = max(float(np.abs(one.targets[..., 0]).max()), 1e-9)
+    return -most, most
+
+
+def _colour_key(figure, portraits, task) -> None:
+    place = {"loc": "outside lower left", "ncols": 2, "handlelength": 1.2}
+    if task == "flipflop":
+        handles = [
+            Line2D([], [], color=c, linewidth=1.5, label=f"first memory {v}") for c, v in ((LOW, -1), (HIGH, "+1"))
+        ]
+        figure.legend(handles=handles, **place)
+    elif portraits:
+        limits = (0.0, 1.0) if task == "sine" else _limits(portraits[0])
+        scale = matplotlib.cm.ScalarMappable(Normalize(*limits), SEQUENTIAL)
+        label = "input, which commands the frequency" if task == "sine" else "target: sum of the cued stream so far"
+        label = label if task in ("sine", "cdi") else "first target"
+        figure.colorbar(scale, ax=figure.axes, location="bottom", aspect=60, fraction=0.03, pad=0.02, label=label)
+
+
+def _point_key(figure, portraits) -> None:
+    kinds = sorted({int(kind) for one in portraits for kind in point_kind(one.n_unstable)})
+    style = {"linestyle": "", "markersize": 4.5, "markeredgewidth": 0}
+    handles = [
+        Line2D([], [], marker=POINT_MARKERS[k], color=POINT_COLOURS[k], label=POINT_NAMES[k], **style) for k in kinds
+    ]
+    handles.append(Line2D([], [], color=OTHER, alpha=0.5, linewidth=0.6, label="trajectories"))
+    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), columnspacing=1.2, handletextpad=0.3)

@@ -1,0 +1,81 @@
+"""Frequencies of sine networks near their fixed points (panels 2d and 2f of the paper)."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from ..analysis.portrait import Portrait
+from .figure import CELL_COLOURS, OTHER, SEQUENTIAL, cell_name, counted, in_house_style, kind_name, new_figure
+
+COLUMNS = 4
+MODES = 8  # eigenvalues drawn of each point
+NEAR = 1.12  # reach of the plane that is shown
+
+
+@in_house_style
+def eigenvalues(portraits: list[Portrait]) -> Figure:
+    """Largest eigenvalues at the fixed points for every input, one network a kind; the unit circle, dashed.
+
+    Only exact fixed points are drawn; the ray of an eigenvalue's angle is its frequency, 1/4 cycle a step upwards.
+    """
+    columns = min(COLUMNS, max(1, len(portraits)))
+    rows = max(1, -(-len(portraits) // columns))
+    figure, axes = new_figure(1.75 * columns, 0.6 + 1.75 * rows, rows, columns, sharex=True, sharey=True)
+    circle = np.exp(1j * np.linspace(0, 2 * np.pi, 181))
+    for ax, one in zip(axes.flat, portraits, strict=False):
+        ax.plot(circle.real, circle.imag, color="#888888", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+        values = one.eigenvalues[one.exact, :MODES]
+        inputs = np.repeat(one.held[one.condition[one.exact], 0], values.shape[1])
+        shown = values.ravel()
+        dots = {"c": inputs, "cmap": SEQUENTIAL, "vmin": 0, "vmax": 1, "s": 5, "linewidths": 0, "rasterized": True}
+        ax.scatter(shown.real, shown.imag, zorder=2, **dots)
+        ax.set_title(kind_name(one.cell, one.activation), loc="left", fontsize=8)
+        ax.set_aspect("equal")
+        ax.set_xlim(-0.2, NEAR)
+        ax.set_ylim(-0.66, 0.66)
+    for ax in axes.flat[len(portraits) :]:
+        ax.set_axis_off()
+    for ax in axes[-1]:
+        ax.set_xlabel("real part")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("imaginary part")
+    scale = matplotlib.cm.ScalarMappable(Normalize(0, 1), SEQUENTIAL)
+    label = "input, which commands the frequency"
+    figure.colorbar(scale, ax=axes, location="bottom", aspect=60, fraction=0.03, label=label)
+    return figure
+
+
+@in_house_style
+def frequencies(study) -> Figure:
+    """Linear frequency at the fixed points against the commanded one, and what is between them.
+
+    study : `SineStudy`. Thin lines are networks, thick ones the median of a cell; a column for each activation.
+    """
+    table = study.table
+    activations = list(dict.fromkeys(table.activation)) or ["tanh"]
+    figure, axes = new_figure(2.9 * len(activations) + 0.6, 4.4, 2, len(activations), sharex=True, sharey="row")
+    commanded = 1000 * study.commanded
+    for column, activation in enumerate(activations):
+        above, below = axes[:, column]
+        above.plot(commanded, commanded, color="#444444", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        below.axhline(0, color="#444444", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        for cell in dict.fromkeys(table.cell):
+            mine = np.flatnonzero((table.cell == cell) & (table.activation == activation))
+            frequency = 1000 * study.frequency[mine]
+            frequency = frequency[np.isfinite(frequency).any(axis=1)]
+            if not len(frequency):
+                continue
+            colour, middle = CELL_COLOURS.get(cell, OTHER), np.nanmedian(frequency, axis=0)
+            for ax, lines, thick in ((above, frequency, middle), (below, frequency - commanded, middle - commanded)):
+                ax.plot(commanded, lines.T, color=colour, linewidth=0.5, alpha=0.35, rasterized=len(lines) > 20)
+                label = f"{cell_name(cell)} ({len(frequency)})"
+                ax.plot(commanded, thick, color=colour, linewidth=1.8, label=label)
+        above.set_title(f"{activation}: {counted(int((table.activation == activation).sum()), 'network')}", loc="left")
+        above.legend(loc="upper left")
+        below.set_xlabel("commanded frequency (cycles / 1000 steps)")
+    axes[0, 0].set_ylabel("linear frequency\n(cycles / 1000 steps)")
+    axes[1, 0].set_ylabel("linear less commanded\n(cycles / 1000 steps)")
+    return figure

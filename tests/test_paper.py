@@ -1,0 +1,246 @@
+"""Every panel of the paper: drawn where there are results, saying what the results say."""
+
+import numpy as np
+import pytest
+from made_results import CUBE, results
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from fastrnn.figures import cdi, distances, flipflop, losses, portraits, sine, tasks
+from fastrnn.figures.figure import CELL_COLOURS, POINT_COLOURS
+from fastrnn.figures.paper import draw_all, panels
+from fastrnn.figures.space import Space
+from fastrnn.figures.untrained import trained_and_untrained
+
+COMMON = {"learning_curves", "figure-c", "figure-e"}
+NAMES = {
+    "flipflop": {"1a", "1b", "1c", "1d", "1e", "1f", "1-counts", "1-graph"},
+    "sine": {"2a", "2b", "2c", "2d", "2d-eigenvalues", "2e", "2f"},
+    "cdi": {"3a", "3b", "3b-slow-points", "3c", "3d", "3e", "3f", "4"},
+}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Results of all three tasks, by name."""
+    return {task: results(tmp_path_factory.mktemp("runs") / task, task) for task in NAMES}
+
+
+@pytest.mark.parametrize("task", NAMES)
+def test_all_panels_are_there_with_captions_that_count(kept, task):
+    drawn = dict(draw_all(kept[task]))
+    assert set(drawn) == COMMON | {f"figure-{name}" for name in NAMES[task]}
+    assert all(isinstance(figure, Figure) and figure.axes for figure in drawn.values())
+    for panel in panels(kept[task]):
+        text = panel.caption(kept[task])
+        assert any(character.isdigit() for character in text) and text.endswith(".")
+    captions = {panel.file(task): panel.caption(kept[task]) for panel in panels(kept[task])}
+    count = len(kept[task].run.table)
+    assert f"{count} networks" in captions["learning_curves"]
+    assert f"{count} networks" in captions["figure-e"]
+
+
+def test_what_there_are_no_results_for_is_not_drawn(tmp_path):
+    kept = results(tmp_path / "run", cells=("gru",), seeds=1)
+    kept.svcca = kept.flipflop = None
+    kept.portraits = {}
+    assert set(dict(draw_all(kept))) == {"learning_curves", "figure-c", "figure-1f"}
+
+
+def test_left_out_networks_are_counted(kept):
+    (panel,) = [panel for panel in panels(kept["sine"]) if panel.name == "frequencies"]
+    assert "14 networks;" in panel.caption(kept["sine"])
+    left_out = kept["sine"].sine.left_out
+    kept["sine"].sine.left_out = left_out.assign(id=["x"], reason=["y"]) if len(left_out) else _one()
+    assert "14 networks, 1 left out;" in panel.caption(kept["sine"])
+    kept["sine"].sine.left_out = left_out
+
+
+def _one():
+    import pandas
+
+    return pandas.DataFrame({"id": ["x"], "reason": ["diverged"]})
+
+
+def places(ax, colour):
+    """Points on paper of one colour."""
+    found = [np.zeros((0, 2))]
+    for artist in ax.collections:
+        if hasattr(artist, "get_sizes") and len(artist.get_offsets()):
+            mine = np.all(artist.get_facecolor()[:, :3] == to_rgb(colour), axis=1)
+            found.append(artist.get_offsets()[np.broadcast_to(mine, len(artist.get_offsets()))])
+    return np.concatenate(found)
+
+
+def test_fixed_points_have_the_papers_colours_and_places(kept):
+    all_of_them = list(kept["flipflop"].portraits.values())
+    figure = portraits.fixed_points(all_of_them, "flipflop")
+    assert len(figure.axes) == 8
+    unstable = (CUBE == 0).sum(axis=1)
+    for ax, one in zip(figure.axes, all_of_them, strict=True):
+        space = Space.around(Figure().subplots(), one.trajectories, one.points)
+        for kind in range(4):
+            expected, _ = space.project(CUBE[unstable == kind])
+            np.testing.assert_allclose(
+                sorted(map(tuple, places(ax, POINT_COLOURS[kind]))), sorted(map(tuple, expected))
+            )
+        assert "8 + 12 + 6 + 1 points" in [text.get_text() for text in ax.texts]
+
+
+def test_a_view_keeps_right_angles_of_the_paper_and_says_what_is_near():
+    space = Space(None, np.full(3, -1.0), np.full(3, 1.0))
+    paper, near = space.project(np.eye(3))
+    assert 0.5 < np.linalg.norm(paper, axis=1).max() <= 1
+    turned = np.concatenate([paper, (2 * near[:, None] - 1) * np.abs(_towards(space)).sum()], axis=1)
+    np.testing.assert_allclose(turned @ turned.T, np.eye(3), atol=1e-12)
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    near = space.project(corners)[1]
+    assert (near.min(), near.max()) == (0, 1)
+    np.testing.assert_array_equal(corners[near.argmax()], [1, -1, 1])  # from the front, the right and above
+
+
+def _towards(space):
+    near = space.project(np.eye(3))[1] - 0.5
+    return near / np.linalg.norm(near)
+
+
+def test_far_lines_are_lighter_and_behind():
+    ax = Figure().subplots()
+    space = Space.around(ax, [[0, 0, 0], [1, 1, 1]])
+    front, back = np.array([[1.0, 0, 1], [0.9, 0, 1]]), np.array([[0.0, 1, 0], [0.1, 1, 0]])
+    space.lines([front, back], ["#000000", "#000000"])
+    (lines,) = ax.collections
+    shades = lines.get_colors()[:, :3].sum(axis=1)
+    assert shades[0] > shades[1] + 0.5  # the far one first
+    np.testing.assert_allclose(lines.get_segments()[0], space.project(back)[0])
+
+
+def test_trajectories_are_coloured_by_what_the_task_is_about(kept):
+    for task, count in (("flipflop", 2), ("sine", 6)):
+        one = next(iter(kept[task].portraits.values()))
+        figure = portraits.trajectories([one], task)
+        rgb = figure.axes[0].collections[0].get_colors()
+        segments = 6 * (one.trajectories.shape[1] - 1)
+        assert len(rgb) == segments
+        palette, index = portraits.segment_colours(one, task, range(6))
+        assert len(palette) <= count and np.array(index).shape == (6, one.trajectories.shape[1] - 1)
+    first = portraits.segment_colours(next(iter(kept["flipflop"].portraits.values())), "flipflop", [0])
+    target = next(iter(kept["flipflop"].portraits.values())).targets[0, 1:, 0]
+    assert [first[0][i] for i in first[1][0]] == [portraits.HIGH if v > 0 else portraits.LOW for v in target]
+
+
+def test_the_matrix_is_ordered_by_kind(kept):
+    made = kept["flipflop"].svcca
+    shuffled = np.random.default_rng(0).permutation(len(made.table))
+    rows = made.table.iloc[shuffled].reset_index(drop=True)
+    figure = distances.distance_matrix(rows, made.distances[np.ix_(shuffled, shuffled)], "SVCCA distance")
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert len(labels) == 8 and labels[0].split()[0] == labels[1].split()[0]
+    image = figure.axes[0].images[0].get_array()
+    cells = [label.split()[0].lower() for label in labels[::2]]
+    order = [i for cell in cells for i in np.flatnonzero(made.table.cell == cell)]
+    np.testing.assert_allclose(
+        np.sort(image[:4, :4].ravel()), np.sort(made.distances[np.ix_(order[:4], order[:4])].ravel())
+    )
+    assert figure.axes[1].get_ylabel() == "SVCCA distance"
+
+
+def test_embeddings_show_tanh_by_cell_and_vanilla_by_activation(kept):
+    made = kept["cdi"].svcca
+    figure = distances.embedding(made.table, made.embedding.points, 0.12, "SVCCA distance")
+    by_cell, by_activation, every = figure.axes
+    assert [t.get_text() for t in by_cell.get_legend().texts] == ["Vanilla (2)", "UGRNN (2)", "GRU (2)", "LSTM (2)"]
+    assert [t.get_text() for t in by_activation.get_legend().texts] == ["tanh (2)", "relu (2)"]
+    (gru,) = [line for line in by_cell.lines if to_rgb(line.get_color()) == to_rgb(CELL_COLOURS["gru"])]
+    mine = (made.table.cell == "gru") & (made.table.activation == "tanh")
+    np.testing.assert_array_equal(np.transpose(gru.get_data()), made.embedding.points[mine])
+    assert sum(len(line.get_xdata()) for line in every.lines) == 16
+    assert figure.get_suptitle() == "SVCCA distance: 16 networks, metric MDS, stress 0.12"
+    only_relu = made.table.activation == "relu"
+    figure = distances.embedding(made.table[only_relu], made.embedding.points[only_relu], 0.1, "x")
+    assert figure.axes[0].get_title(loc="left") == "by cell (relu only)"
+
+
+def test_frequencies_are_drawn_in_cycles_a_thousand_steps(kept):
+    study = kept["sine"].sine
+    above, _, below, _ = sine.frequencies(study).axes
+    mine = np.flatnonzero((study.table.cell == "gru") & (study.table.activation == "tanh"))
+    lines = [line for line in above.lines if to_rgb(line.get_color()) == to_rgb(CELL_COLOURS["gru"])]
+    np.testing.assert_allclose([line.get_ydata() for line in lines[:-1]], 1000 * study.frequency[mine])
+    np.testing.assert_allclose(lines[-1].get_ydata(), 1000 * np.median(study.frequency[mine], axis=0))
+    off = [line for line in below.lines if to_rgb(line.get_color()) == to_rgb(CELL_COLOURS["gru"])][-1]
+    np.testing.assert_allclose(off.get_ydata(), lines[-1].get_ydata() - 1000 * study.commanded)
+    assert above.get_ylabel().endswith("(cycles / 1000 steps)")
+
+
+def test_eigenvalues_of_sine_networks_lie_where_they_are(kept):
+    one = next(iter(kept["sine"].portraits.values()))
+    (dots,) = sine.eigenvalues([one]).axes[0].collections
+    values = one.eigenvalues[:, : sine.MODES].ravel()
+    np.testing.assert_allclose(dots.get_offsets(), np.stack([values.real, values.imag], axis=1))
+    np.testing.assert_allclose(dots.get_array(), np.repeat(one.held[:, 0], 4))
+
+
+def test_spectra_and_modes_are_means_with_bands(kept):
+    study = kept["cdi"].cdi
+    tanh, _ = cdi.spectra(study).axes
+    lines = {line.get_label().split()[0]: line.get_xydata() for line in tanh.lines[1:]}
+    assert list(lines) == ["Vanilla", "UGRNN", "GRU", "LSTM"]
+    for name, xy in lines.items():
+        (row,) = np.flatnonzero((study.groups.cell == name.lower()) & (study.groups.activation == "tanh"))
+        size = 8 if name == "LSTM" else 4
+        np.testing.assert_allclose(xy, np.stack([np.arange(1, size + 1), study.spectrum_mean[row][:size]], axis=1))
+    band = tanh.collections[0].get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([band.min(), band.max()], [0.61 - 0.03 + 0.003, 1.03], atol=0.03)
+    relevant, _, irrelevant, _ = cdi.modes(study).axes
+    np.testing.assert_allclose(relevant.lines[1].get_ydata(), study.kept_mean[0, 0])
+    np.testing.assert_allclose(irrelevant.lines[1].get_ydata(), study.kept_mean[0, 1])
+
+
+def test_slow_points_have_a_marker_for_each_context(kept):
+    figure = cdi.slow_points(list(kept["cdi"].portraits.values()))
+    markers = [c for c in figure.axes[0].collections if hasattr(c, "get_sizes") and len(c.get_offsets())]
+    assert sum(len(c.get_offsets()) for c in markers) == 20
+    assert len({len(c.get_paths()[0].vertices) for c in markers}) == 2
+    assert "10 + 10 slow points" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_correlations_are_sorted_and_the_compared_pairs_stand_out(kept):
+    study = kept["cdi"].untrained
+    ax = trained_and_untrained(study).axes[-1]
+    means = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
+    assert len(means) == 10 and means == sorted(means)
+    np.testing.assert_allclose(means, sorted(study.mean[np.tril_indices(4)]))
+    assert len({line.get_color() for line in ax.lines}) == 3
+
+
+def test_the_tasks_show_input_target_and_output(kept):
+    one = next(iter(kept["flipflop"].portraits.values()))
+    figure = tasks.task(one, "flipflop")
+    for k, ax in enumerate(figure.axes):
+        output, target = ax.lines
+        np.testing.assert_array_equal(output.get_ydata(), one.outputs[0, :, k])
+        np.testing.assert_array_equal(target.get_ydata(), one.targets[0, :, k])
+    assert figure.get_suptitle() == "Outputs of Vanilla tanh, n = 4"
+    one = next(iter(kept["cdi"].portraits.values()))
+    titles = [ax.get_title(loc="left") for ax in tasks.task(one, "cdi").axes[:2]]
+    assert titles == ["context 1: sum up stream 1", "context 2: sum up stream 2"]
+    assert len(tasks.task(one, "my own").axes) == 2
+
+
+def test_points_are_counted_kind_by_kind(kept):
+    ax = flipflop.counts(kept["flipflop"].flipflop).axes[0]
+    heights = {tuple(np.round(bar.get_facecolor()[:3], 3)): [] for bar in ax.patches}
+    for bar in ax.patches:
+        heights[tuple(np.round(bar.get_facecolor()[:3], 3))].append(bar.get_height())
+    stable, ones, twos, *_ = heights.values()
+    assert (sum(stable), sum(ones), sum(twos)) == (16 * 8, 16 * 12, 16 * 6 - 1)
+    assert ax.get_title(loc="left") == "16 networks; 15 of 16 have 27 points"
+    image = flipflop.graph(kept["flipflop"].flipflop).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(image, np.eye(27, 28))
+
+
+def test_losses_are_counted(kept):
+    figure = losses.final_losses(kept["cdi"].run)
+    assert [t.get_text() for t in figure.axes[0].get_legend().texts] == ["tanh: 2", "relu: 2"]
+    assert len(figure.axes) == 4 and figure.axes[0].get_xscale() == "log"
