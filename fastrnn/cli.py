@@ -189,7 +189,7 @@ def search(
     finalists: Annotated[int | None, typer.Option(help="Best draws that are trained again.  [default: 2]")] = None,
     repeats: Annotated[
         int | None,
-        typer.Option(help="Fresh networks of each finalist, the worst of which decides.  [default: 2]"),
+        typer.Option(help="Fresh networks of each finalist: how they do decides.  [default: 2]"),
     ] = None,
     incumbent: Annotated[
         bool | None,
@@ -211,7 +211,8 @@ def search(
     """Search learning rate, decay, momentum and clip, or go on with a search.
 
     All draws of all configurations train side by side. The best draws train again with fresh weights, beside the
-    values in use; of these the one whose worst network is best is chosen. The same command goes on where a search was
+    values in use; chosen is the one of which the fewest diverge, and among equals the one whose worst network is
+    best. The same command goes on where a search was
     stopped; more sizes, cells ... extend it.
 
     \b
@@ -422,7 +423,7 @@ def _print_search(found, report: dict) -> None:
     )
     print(f"{fates}; {report['network_iterations']:,} network-iterations, {share:.0%} of a plain search's")
     columns = ["cell", "activation", "n", "l2", "learning_rate", "decay", "momentum", "clip", "origin"]
-    table = found.chosen[[*columns, "validation_loss"]]
+    table = found.chosen[[*columns, "diverged", "validation_loss"]]
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
     for row in report["without_winner"]:
         print("no winner: {cell}-{activation}-{n}-{l2!r}, every draw diverged".format(**row))

@@ -19,7 +19,7 @@ VALUES = ("learning_rate", "decay", "momentum", "clip")
 SEARCHED, BY_RULE, BY_HAND = FOUND = ("search", "rule", "hand")  # how a row's values were found, in its column `found`
 # in a run's networks.csv, or the record of a search; passed over
 RESULTS = ("id", "status", "iterations", "training_loss", "validation_loss")
-RECORDED = ("origin", "draws", "search_seed", "date", "command")
+RECORDED = ("origin", "diverged", "repeats", "draws", "search_seed", "date", "command")
 DEFAULTS = Path(__file__).resolve().parent / "defaults"
 
 

@@ -226,7 +226,7 @@ def finalists(losses, spec=None, **changes):
     return finalists_table(spec, candidates, OfRepeats)
 
 
-def test_the_worst_repeat_decides():
+def test_the_worst_repeat_decides_where_none_diverged():
     table = finalists([0.1, 0.3, 0.2, 0.9, 0.4, 0.3])  # repeats go through the finalists in turn
     assert table.worst_loss.tolist() == [0.9, 0.4, 0.3]
     assert table[["repeat_1", "repeat_2"]].to_numpy().tolist() == [[0.1, 0.9], [0.3, 0.4], [0.2, 0.3]]
@@ -235,12 +235,16 @@ def test_the_worst_repeat_decides():
     assert table.draw.isna().tolist() == [False, False, True]
 
 
-def test_a_repeat_that_diverged_loses():
+def test_the_fewest_that_diverged_decide_first():
     table = finalists([0.1, 0.3, 0.2, 0.1, 0.4, 0.5], status=["diverged"] + 5 * ["trained"])
-    assert table.worst_loss.tolist() == [np.inf, 0.4, 0.5]
+    assert table.diverged.tolist() == [1, 0, 0]
+    assert table.worst_loss.tolist() == [0.1, 0.4, 0.5]
+    assert table.repeat_1.tolist() == [np.inf, 0.3, 0.2]
     assert table.chosen.tolist() == [False, True, False]
-    table = finalists([np.nan, 0.3, 0.2, 0.1, np.inf, 0.5])
-    assert table.worst_loss.tolist() == [np.inf, np.inf, 0.5]
+    table = finalists([np.nan, 0.3, 0.2, 0.4, np.inf, np.inf])
+    assert table.diverged.tolist() == [1, 1, 1]
+    assert table.worst_loss.tolist() == [0.4, 0.3, 0.2]
+    assert table.chosen.tolist() == [False, False, True]
 
 
 def test_a_configuration_whose_finalists_all_diverged_has_no_winner():

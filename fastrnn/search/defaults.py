@@ -4,8 +4,9 @@
 
 writes `fastrnn/defaults/flipflop.csv`. Each row says how its values were found:
 
-search  by a search of just that configuration, with its command, seed and date, the number of draws, and the loss of
-        the worst of the finalist's fresh networks; origin "in use": the values before won against the draws
+search  by a search of just that configuration, with its command, seed and date, the number of draws, how many of the
+        winner's fresh networks (repeats) diverged, and the largest loss of the others; origin "in use": the values
+        before won against the draws
 hand    by a small random search before there was `fastrnn search`
 rule    for all other sizes and L2: those of the same kind, n = 64 and the nearest L2 (by its logarithm, the smaller of
         two) that was searched
@@ -26,7 +27,7 @@ from .results import load_search
 
 COLUMNS = (
     *(*KEYS, *VALUES, "found", "origin", "validation_loss", "iterations"),
-    *("draws", "search_seed", "date", "command"),
+    *("diverged", "repeats", "draws", "search_seed", "date", "command"),
 )
 SEARCHED_SIZE = 64  # of the networks whose values others take
 

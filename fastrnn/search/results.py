@@ -64,8 +64,8 @@ def finalists_table(spec: SearchSpec, candidates: dict[tuple, list[dict]], run: 
     """One row a finalist: configuration, where its values come from, draw, values, losses, whether it was chosen.
 
     validation_loss : of the draw's own network, by which it became a finalist; repeat_1, ... : of its fresh networks,
-    infinite for one that diverged; worst_loss : what decides: the largest of the repeats, without repeats the draw's
-    own
+    infinite for one that diverged. What decides is `diverged`, their number, and among equals `worst_loss`, the largest
+    loss of the others; without repeats the draw's own loss.
     """
     losses = {} if run is None else _losses_of_repeats(run)
     rows = []
@@ -73,31 +73,37 @@ def finalists_table(spec: SearchSpec, candidates: dict[tuple, list[dict]], run: 
         mine = []
         for i, finalist in enumerate(finalists):
             repeats = losses[name][i :: len(finalists)] if losses else []
-            worst = max(repeats) if repeats else finalist["validation_loss"]
+            sound = [loss for loss in repeats or [finalist["validation_loss"]] if np.isfinite(loss)]
             mine.append(
                 dict(zip(CONFIGURATION, name, strict=True))
                 | {"origin": IN_USE if finalist["draw"] is None else DRAWN}
                 | finalist
                 | {f"repeat_{k}": loss for k, loss in enumerate(repeats, 1)}
-                | {"worst_loss": worst, "chosen": False}
+                | {"diverged": len(repeats) - len(sound) if repeats else 0}
+                | {"worst_loss": max(sound, default=np.inf), "chosen": False}
             )
-        best = min(mine, key=lambda row: row["worst_loss"], default=None)
+        best = min(mine, key=lambda row: (row["diverged"], row["worst_loss"]), default=None)
         if best is not None and np.isfinite(best["worst_loss"]):
             best["chosen"] = True
         rows += mine
-    last = ["worst_loss", "chosen"]
+    last = ["diverged", "worst_loss", "chosen"]
     columns = [*CONFIGURATION, "origin", "draw", *VALUES, "validation_loss"]
     columns += sorted({name for row in rows for name in row if name.startswith("repeat_")}, key=lambda c: int(c[7:]))
     return pandas.DataFrame(rows, columns=columns + last).astype({"draw": "Int64", "chosen": bool})
 
 
 def chosen_table(spec: SearchSpec, finalists: pandas.DataFrame) -> pandas.DataFrame:
-    """One row a configuration that has a winner, as `--hyperparameters` takes it."""
+    """One row a configuration that has a winner, as `--hyperparameters` takes it.
+
+    validation_loss : the winner's `worst_loss`; diverged : how many of its `repeats` did
+    """
     chosen = finalists[finalists.chosen]
     table = chosen[[*CONFIGURATION, *VALUES]].assign(
         found=SEARCHED,
         origin=chosen.origin,
         validation_loss=chosen.worst_loss,
+        diverged=chosen.diverged,
+        repeats=spec.repeats,
         iterations=spec.population.iterations,
         draws=spec.draws,
         search_seed=spec.population.seed,

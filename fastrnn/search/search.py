@@ -46,9 +46,10 @@ def search_hyperparameters(
 
     All draws of all configurations of a group train as one stack, each with its own weights and trials. Successive
     halving: after each round but the last, the half of a configuration's draws with the larger validation loss leaves
-    and the stack is compacted. The best draws are then trained again with fresh weights and trials, beside the values
-    in use, and the values whose worst network is best are chosen: some draws win by luck and blow up with other
-    weights. The tables are the same bits on one kind of processor, however often the search was stopped or killed.
+    and the stack is compacted. Some draws win by luck and blow up with other weights, so the best ones are trained
+    again with fresh weights and trials, beside the values in use. The values of which the fewest networks diverge are
+    chosen, and among equals those whose worst network is best. The tables are the same bits on one kind of processor,
+    however often the search was stopped or killed.
 
     Parameters
     ----------

@@ -37,7 +37,8 @@ class SearchSpec:
     draws : random draws of each configuration
     rounds : after each but the last, half of the draws leave; 1 for a plain random search
     finalists : how many of the best draws are trained again
-    repeats : fresh networks of each finalist, the worst of which decides; 0: the draw's own network decides
+    repeats : fresh networks of each finalist: the one of which the fewest diverge wins, and among equals the one whose
+        worst network is best; 0: the draw's own network decides
     incumbent : whether the values in use are a finalist too
     ranges : other ranges (lowest, highest) than `RANGES`; clip and learning_rate are drawn by their logarithm
 
