@@ -93,6 +93,26 @@ def test_a_start_has_each_networks_own_numbers():
     assert group.iterations_left().tolist() == [20] * 4
 
 
+def test_a_goal_ends_the_training_for_the_time_being():
+    group = begun(done=7)
+    assert (group.goal, group.iterations_left().tolist()) == (20, [13] * 4)
+    group.goal = 10
+    group.optimizer.iteration[1] = 12  # further already
+    group.optimizer.status[2] = Status.DIVERGED
+    assert group.iterations_left().tolist() == [3, 0, 0, 3]
+    assert group.in_training
+    group.goal = 7
+    assert not group.in_training
+    assert group.pick(group.ids[:2]).goal == 7
+
+
+def test_stretches_stand_at_one_iteration():
+    group = begun(seeds=3)
+    assert group.stretches() == [(0, 6)]
+    group.optimizer.iteration[:] = (7, 7, 9, 9, 9, 7)
+    assert group.stretches() == [(0, 2), (2, 5), (5, 6)]
+
+
 def test_keys_depend_on_every_part_of_the_configuration():
     def keys(**changes):
         spec = small(**changes)
