@@ -1,0 +1,25 @@
+// Fresh trials of a built-in task for every network of a group.
+//
+// A thread fills one trial, step by step; neighbours are neighbouring trials, which lie side by side. Rows B to P - 1
+// repeat the last trial and count for nothing. Overwrites all three arrays. Deterministic: each number is a function of
+// (key, purpose, iteration, trial, element).
+#include "tasks.cuh"
+
+// keys (N,) u64; iterations (N,) int64; settings float64; inputs (N, T, P, D), targets (N, T, P, K), mask (N, T, P);
+// `first` is the number of the first trial, B how many count
+template <class Task>
+__global__ void __launch_bounds__(128)
+    trials(const u64* __restrict__ keys, const long long* __restrict__ iterations, const int* __restrict__ status,
+           const double* __restrict__ settings, float* inputs, float* targets, float* mask, u32 purpose, u32 first,
+           int T, int B, int P, int D, int K) {
+  const size_t network = blockIdx.x;
+  const int row = blockIdx.y * blockDim.x + threadIdx.x;
+  if (row >= P || status[network] != TRAINING) return;
+  inputs += (network * T * P + row) * D;
+  targets += (network * T * P + row) * K;
+  mask += network * T * P + row;
+  const u32 trial = first + (row < B ? row : B - 1);
+  const Stream stream = {keys[network], purpose, static_cast<u32>(iterations[network]), trial};
+  Task::trial(stream, settings, inputs, targets, T, P * D, P * K);
+  for (int t = 0; t < T; t++) mask[t * P] = row < B ? 1.0f : 0.0f;
+}

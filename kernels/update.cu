@@ -1,0 +1,117 @@
+// The end of an iteration: the whole gradient of each network, its norm, and one step of gradient descent.
+//
+//   g = 2 / (K sum of mask) * (sum of the slices) + 2 l2 p
+//   g *= min(1, clip / |g|);  v = momentum v + g;  p -= learning_rate decay^(iteration / decay_steps) v
+//
+// A block owns a network. A loss or gradient that is not finite freezes the network as it was and marks it. Sums have
+// a fixed order. W_rec^T for the way back is made anew by `transpose`.
+#include "common.cuh"
+
+constexpr int UPDATE_THREADS = 512;
+
+// Sum over the block, for the first thread.
+__device__ double block_sum(double value) {
+  __shared__ double partial[UPDATE_THREADS / 32];
+#pragma unroll
+  for (int distance = 16; distance; distance /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, distance);
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = value;
+  __syncthreads();
+  double sum = 0.0;
+  if (threadIdx.x == 0)
+    for (int warp = 0; warp < UPDATE_THREADS / 32; warp++) sum += partial[warp];
+  return sum;
+}
+
+// Whole gradients into slice 0, their squared norms, and the losses; overwrites all three.
+// parameters (N, stride); gradients (N, slices, stride); dh0 (N, tiles, S), S = count - at_h0, its place from at_h0 on;
+// sums (N, slices, 2); l2 (N,); losses, norms (N,) float64
+__global__ void __launch_bounds__(UPDATE_THREADS)
+    collect(const float* __restrict__ parameters, float* gradients, const float* __restrict__ dh0,
+            const double* __restrict__ sums, const double* __restrict__ l2, double* __restrict__ losses,
+            double* __restrict__ norms, const int* __restrict__ status, int stride, int count, int at_h0, int slices,
+            int tiles, int K) {
+  const size_t network = blockIdx.x;
+  if (status[network] != TRAINING) return;
+  parameters += network * stride;
+  gradients += network * slices * stride;
+  dh0 += network * tiles * (count - at_h0);
+  double total = 0.0, weight = 0.0;
+  for (int slice = 0; slice < slices; slice++) {
+    total += sums[(network * slices + slice) * 2];
+    weight += sums[(network * slices + slice) * 2 + 1];
+  }
+  weight *= K;
+  const float scale = static_cast<float>(2.0 / weight), penalty = static_cast<float>(2.0 * l2[network]);
+  double squares = 0.0;
+  for (int j = threadIdx.x; j < count; j += UPDATE_THREADS) {
+    float g = 0.0f;
+    if (j < at_h0)
+      for (int slice = 0; slice < slices; slice++) g += gradients[static_cast<size_t>(slice) * stride + j];
+    else
+      for (int tile = 0; tile < tiles; tile++) g += dh0[tile * (count - at_h0) + j - at_h0];
+    g = scale * g + penalty * parameters[j];
+    gradients[j] = g;
+    squares += static_cast<double>(g) * g;
+  }
+  squares = block_sum(squares);
+  if (threadIdx.x == 0) {
+    losses[network] = total / weight;
+    norms[network] = squares;
+  }
+}
+
+struct Hyperparameters {
+  double learning_rate, decay, momentum, clip;
+};
+
+// In place: parameters, velocities (N, stride), iterations (N,), status (N,). curves (N, curve_length) gets the loss of
+// this iteration in column `column`. gradients: slice 0 of each network as `collect` left it.
+__global__ void __launch_bounds__(UPDATE_THREADS)
+    descend(float* parameters, float* velocities, const float* __restrict__ gradients,
+            const double* __restrict__ losses, const double* __restrict__ norms,
+            const Hyperparameters* __restrict__ hyperparameters, const long long* __restrict__ decay_steps,
+            long long* iterations, int* status, float* __restrict__ curves, int stride, int count, int slices,
+            int column, int curve_length) {
+  const size_t network = blockIdx.x;
+  if (status[network] != TRAINING) return;
+  const Hyperparameters h = hyperparameters[network];
+  const double loss = losses[network], norm = sqrt(norms[network]);
+  const long long iteration = iterations[network];
+  __syncthreads();  // everybody has read what the first thread changes
+  if (!isfinite(loss) || !isfinite(norm)) {
+    if (threadIdx.x == 0) status[network] = DIVERGED;
+    return;
+  }
+  const float shrink = norm > h.clip ? static_cast<float>(h.clip / norm) : 1.0f;
+  const float momentum = static_cast<float>(h.momentum);
+  const float rate = static_cast<float>(
+      h.learning_rate * pow(h.decay, static_cast<double>(iteration) / static_cast<double>(decay_steps[network])));
+  parameters += network * stride;
+  velocities += network * stride;
+  gradients += network * slices * stride;
+  for (int j = threadIdx.x; j < count; j += UPDATE_THREADS) {
+    const float v = fmaf(momentum, velocities[j], shrink * gradients[j]);
+    velocities[j] = v;
+    parameters[j] = fmaf(-rate, v, parameters[j]);
+  }
+  if (threadIdx.x == 0) {
+    curves[network * curve_length + column] = static_cast<float>(loss);
+    iterations[network] = iteration + 1;
+    if (iteration + 1 >= decay_steps[network]) status[network] = TRAINED;
+  }
+}
+
+// transposed (N, columns, n) = W_rec^T of parameters (N, stride). A block moves tiles (16, 16), n and columns being
+// multiples of 16; overwrites.
+__global__ void __launch_bounds__(256)
+    transpose(const float* __restrict__ parameters, float* __restrict__ transposed, const int* __restrict__ status,
+              int stride, int n, int columns) {
+  __shared__ float tile[16][17];
+  const size_t network = blockIdx.x;
+  if (status[network] != TRAINING) return;
+  const int x = threadIdx.x % 16, y = threadIdx.x / 16;
+  const int u = blockIdx.y * 16, v = blockIdx.z * 16;
+  tile[y][x] = parameters[network * stride + (u + y) * columns + v + x];
+  __syncthreads();
+  transposed[(network * columns + v + y) * n + u + x] = tile[x][y];
+}

@@ -1,0 +1,132 @@
+// Gradient of all weights into the gates: one product over all steps and trials at once.
+//
+//   dW (n + D + 1, G n) = (h | x | 1)^T da        (GRU, block c: r h in place of h)
+//
+// A block owns one slice of the steps of one network and a tile (EDGE, EDGE) of the rows of h and the columns of one
+// gate block; a thread owns 8 x 8 of it. The rows of x and 1 fall to the blocks of the first tile row: each of their
+// threads adds EXTRA rows of its 8 columns. Tiles of LENGTH rows (step, trial) pass through shared memory, one being
+// filled while the other is used. Partial sums of the slices are added in update.cu in order.
+//
+// Overwrites W_rec, W_in and b of a slice of `gradients`. Deterministic. Shared: two tiles of either operand, and of x.
+#include "layout.cuh"
+#include "common.cuh"
+
+constexpr int LENGTH = 8;
+
+// states (N, T + 1, P, S); inputs (N, T, P, D); gates, das (N, T, P, G n); gradients (N, slices, stride)
+template <class Cell, int n, int EDGE, int D, int THREADS, int SHARED>
+__global__ void __launch_bounds__(THREADS)
+    weight_gradient(const float* __restrict__ states, const float* __restrict__ inputs, const float* __restrict__ gates,
+                    const float* __restrict__ das, float* __restrict__ gradients, const int* __restrict__ status,
+                    int stride, int T, int P, int slices) {
+  typedef Layout<Cell, n> L;
+  constexpr int groups = EDGE / 8;                           // of rows, and of columns
+  constexpr int rows = D + 1, extra = (rows + groups - 1) / groups;  // of x and 1; of them, a thread's
+  constexpr int vectors = LENGTH * EDGE / 4, per_thread = (vectors + THREADS - 1) / THREADS;
+  constexpr int tile_floats = 2 * LENGTH * EDGE + LENGTH * rows;
+  static_assert(n % EDGE == 0 && EDGE % 8 == 0, "EDGE: a multiple of 8 that divides n");
+  static_assert(THREADS == groups * groups, "THREADS: one for 8 x 8 weights");
+  static_assert(SHARED == 4 * 2 * tile_floats, "SHARED: two tiles of both operands");
+
+  const size_t network = blockIdx.x;
+  if (status[network] != TRAINING) return;
+  const int tile_row = blockIdx.y % (n / EDGE), tile_column = blockIdx.y / (n / EDGE), slice = blockIdx.z;
+  const int unit0 = tile_row * EDGE, column0 = tile_column * EDGE;
+  const bool through_reset = Cell::second > 0 && column0 >= Cell::first * n;
+  const size_t step0 = static_cast<long long>(slice) * T / slices;
+  const int count = (static_cast<long long>(slice + 1) * T / slices - step0) * P;  // rows of the slice
+  states += (network * (T + 1) + step0) * P * L::S + unit0;                        // before each step
+  inputs += (network * T + step0) * P * D;
+  if constexpr (Cell::second > 0) gates += (network * T + step0) * P * L::columns + Cell::R * n + unit0;
+  das += (network * T + step0) * P * L::columns + column0;
+
+  DYNAMIC_SHARED(float, shared);
+  const int row_group = threadIdx.x / groups, column_group = threadIdx.x % groups;
+  float left[per_thread][4], right[per_thread][4], reset[per_thread][4];
+
+  // One tile from global memory into registers, and from there into shared memory.
+  const auto fetch = [&](int start) {
+#pragma unroll
+    for (int j = 0; j < per_thread; j++) {
+      const int e = threadIdx.x + j * THREADS, row = start + e / (EDGE / 4), column = e % (EDGE / 4) * 4;
+      if (vectors % THREADS && e >= vectors) continue;
+      load(left[j], states + static_cast<size_t>(row) * L::S + column);
+      load(right[j], das + static_cast<size_t>(row) * L::columns + column);
+      if constexpr (Cell::second > 0)
+        if (through_reset) load(reset[j], gates + static_cast<size_t>(row) * L::columns + column);
+    }
+  };
+  const auto put = [&](float* tile, int start) {
+#pragma unroll
+    for (int j = 0; j < per_thread; j++) {
+      const int e = threadIdx.x + j * THREADS;
+      if (vectors % THREADS && e >= vectors) continue;
+      if constexpr (Cell::second > 0)
+        if (through_reset)
+          for (int w = 0; w < 4; w++) left[j][w] *= reset[j][w];
+      store(tile + 4 * e, left[j]);
+      store(tile + LENGTH * EDGE + 4 * e, right[j]);
+    }
+    if (tile_row == 0)
+      for (int e = threadIdx.x; e < LENGTH * rows; e += THREADS) {
+        const int row = e / rows, d = e % rows;
+        tile[2 * LENGTH * EDGE + e] = d < D ? inputs[static_cast<size_t>(start + row) * D + d] : 1.0f;
+      }
+  };
+
+  float sums[8][2][4] = {}, extra_sums[extra][2][4] = {};
+  fetch(0);
+  put(shared, 0);
+  __syncthreads();
+  for (int start = 0, use = 0; start < count; start += LENGTH, use ^= 1) {
+    const bool more = start + LENGTH < count;
+    if (more) fetch(start + LENGTH);
+    const float* tile = shared + use * tile_floats;
+#pragma unroll
+    for (int k = 0; k < LENGTH; k++) {
+      float h[2][4], da[2][4];
+#pragma unroll
+      for (int part = 0; part < 2; part++) {
+        load(h[part], tile + k * EDGE + part * EDGE / 2 + row_group * 4);
+        load(da[part], tile + (LENGTH + k) * EDGE + part * EDGE / 2 + column_group * 4);
+      }
+#pragma unroll
+      for (int i = 0; i < 8; i++)
+#pragma unroll
+        for (int part = 0; part < 2; part++)
+#pragma unroll
+          for (int w = 0; w < 4; w++) sums[i][part][w] = fmaf(h[i / 4][i % 4], da[part][w], sums[i][part][w]);
+      if (tile_row == 0) {
+#pragma unroll
+        for (int j = 0; j < extra; j++) {
+          const int d = row_group + j * groups;
+          const float x = tile[2 * LENGTH * EDGE + k * rows + (d < rows ? d : 0)];
+#pragma unroll
+          for (int part = 0; part < 2; part++)
+#pragma unroll
+            for (int w = 0; w < 4; w++) extra_sums[j][part][w] = fmaf(x, da[part][w], extra_sums[j][part][w]);
+        }
+      }
+    }
+    if (more) put(shared + (use ^ 1) * tile_floats, start + LENGTH);
+    __syncthreads();
+  }
+
+  gradients += (network * slices + slice) * stride + column0 + column_group * 4;
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    const int u = unit0 + i / 4 * EDGE / 2 + row_group * 4 + i % 4;
+#pragma unroll
+    for (int part = 0; part < 2; part++) store(gradients + u * L::columns + part * EDGE / 2, sums[i][part]);
+  }
+  if (tile_row == 0) {
+#pragma unroll
+    for (int j = 0; j < extra; j++) {
+      const int d = row_group + j * groups;
+      if (d < rows)
+#pragma unroll
+        for (int part = 0; part < 2; part++)
+          store(gradients + (n + d) * L::columns + part * EDGE / 2, extra_sums[j][part]);
+    }
+  }
+}

@@ -1,0 +1,39 @@
+"""The processor in the place of a GPU: what the CUDA engine needs of a device."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from .module import HostModule
+
+
+class HostDevice:
+    """Runs kernels by `HostModule` on NumPy arrays.
+
+    schedule : as of `HostModule`; may be changed between launches
+    """
+
+    name, capability, rate, xp = "host", (9, 0), 1e9, np
+
+    def __init__(self, shared_limit=227 << 10, schedule=("forward", True, 0), sanitize=False, kernels=None):
+        self.shared_limit, self.schedule, self.sanitize, self.kernels = shared_limit, schedule, sanitize, kernels
+
+    def module(self, *, options, **source):
+        if self.kernels is not None:  # other sources than those of this tree
+            options = [f"-I{self.kernels}" if option.startswith("-I") else option for option in options]
+        return HostModule(options=options, **source, owner=self, sanitize=self.sanitize)
+
+    def owns(self, array):
+        return isinstance(array, np.ndarray)
+
+    @contextmanager
+    def stream(self, index):
+        yield
+
+    def release(self):
+        pass
+
+    def to_host(self, array):
+        return array.copy()

@@ -1,0 +1,119 @@
+"""`HostModule`: what `cupy.RawModule` is to a GPU, for the processor; arrays are NumPy's."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+COMPILER = shutil.which("g++")
+OPTIONS = ("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-fno-strict-aliasing")
+OPTIONS += ("-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-variable", "-Wno-comment")
+SANITIZE = ("-fsanitize=address,alignment", "-fno-sanitize-recover", "-g")
+ORDERS = {"forward": 0, "backward": 1, "random": 2}
+DEFAULT_SHARED = 48 * 1024  # dynamic shared memory that needs no asking for
+ONE_AT_A_TIME = threading.Lock()  # a library's blocks share their state
+
+
+class HostKernel:
+    """A compiled kernel with the interface of `cupy.RawKernel`."""
+
+    def __init__(self, module, name: str, entry: str):
+        self.module, self.name = module, name
+        self.max_dynamic_shared_size_bytes = DEFAULT_SHARED
+        self._launch, sizes_of = getattr(module.library, f"launch_{entry}"), getattr(module.library, f"sizes_{entry}")
+        self._launch.restype, sizes_of.restype = ctypes.c_char_p, ctypes.c_size_t
+        room = (ctypes.c_size_t * 64)()
+        self.sizes = list(room[: sizes_of(room)])
+
+    def __call__(self, grid, block, arguments, *, shared_mem=0):
+        """Launch; like a GPU it checks next to nothing: the sizes of the arguments and of the shared memory."""
+        if shared_mem > self.max_dynamic_shared_size_bytes:
+            raise RuntimeError(f"{self.name}: {shared_mem} bytes of shared memory were not asked for")
+        values = [self._value(argument) for argument in arguments]
+        if [ctypes.sizeof(value) for value in values] != self.sizes:
+            raise RuntimeError(
+                f"{self.name}: arguments of {[ctypes.sizeof(v) for v in values]} bytes, not {self.sizes}"
+            )
+        pointers = (ctypes.c_void_p * max(1, len(values)))(*map(ctypes.addressof, values))
+        shape = (ctypes.c_uint * 3)(*(*grid, 1, 1)[:3])
+        order, late, seed = self.module.owner.schedule
+        with ONE_AT_A_TIME:
+            self.module.library.configure(ORDERS[order], int(late), seed)
+            wrong = self._launch(shape, ctypes.c_uint(block[0]), ctypes.c_size_t(shared_mem), pointers)
+        if wrong:
+            raise RuntimeError(f"{self.name}: {wrong.decode()}")
+
+    @staticmethod
+    def _value(argument):
+        if argument is None:
+            return ctypes.c_void_p(0)
+        if isinstance(argument, np.ndarray):
+            return ctypes.c_void_p(argument.ctypes.data)
+        argument = np.asarray(argument)  # Python's numbers become 64 bits, as with CuPy
+        return (ctypes.c_char * argument.itemsize).from_buffer_copy(argument.tobytes())
+
+
+class HostModule:
+    """Compiles CUDA sources with g++.
+
+    owner : has a `schedule`: order of the threads ("forward", "backward", "random"), whether copies are late, seed
+    """
+
+    def __init__(self, *, code, options=(), name_expressions=(), owner, sanitize=False):
+        if COMPILER is None:
+            raise RuntimeError("g++ is missing")
+        self.owner = owner
+        self.entries = {name: f"k{i}" for i, name in enumerate(name_expressions)}
+        entries = "".join(f"HOST_ENTRY({entry}, {name})\n" for name, entry in self.entries.items())
+        include = next(option[2:] for option in options if option.startswith("-I"))
+        flags = (*OPTIONS, *(SANITIZE if sanitize else ()))
+        self.library = ctypes.CDLL(str(_library(flags, Path(include), f'#include "host.h"\n{code}\n{entries}')))
+
+    def get_function(self, name: str) -> HostKernel:
+        """The kernel of a name expression."""
+        return HostKernel(self, name, self.entries[name])
+
+
+def _library(flags, include: Path, text: str) -> Path:
+    """The shared library of a source text and the files it includes."""
+    own = (HERE / "host.h").read_text()
+    header = _made(f"{_digest(flags, own)}/host.h.gch", [*flags, "-x", "c++-header", HERE / "host.h"])
+    options = [*flags, "-shared", f"-I{header.parent}", f"-I{include}"]
+    return _made(f"{_digest(flags, own, *_included(include, text))}.so", [*options, "-x", "c++", "-"], text)
+
+
+def _included(folder: Path, text: str) -> list[str]:
+    """A text, and those of all files in the folder that it includes."""
+    texts = [text]
+    for name in re.findall(r'^#include "(.+)"$', text, re.MULTILINE):
+        if (path := folder / name).is_file():
+            texts += _included(path.parent, path.read_text())
+    return texts
+
+
+def _made(name: str, command, text: str = "") -> Path:
+    """The compiler's output of that name, made once in a folder of the system's temporary one."""
+    path = Path(tempfile.gettempdir()) / f"fastrnn-cuda-host-{os.getuid()}" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=path.parent) as work:
+            made = Path(work) / path.name
+            done = subprocess.run([COMPILER, *command, "-o", made], input=text, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"g++ failed:\n{done.stderr[:4000]}")
+            made.replace(path)
+    return path
+
+
+def _digest(flags, *texts: str) -> str:
+    return hashlib.sha256(repr((flags, texts)).encode()).hexdigest()[:32]
