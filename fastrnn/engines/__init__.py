@@ -14,7 +14,8 @@ def get(device: str = "auto", threads: int | None = None):
 
     Parameters
     ----------
-    device : "cpu"; "cuda" is an error where no CUDA engine can run; "auto" takes the best there is and says which
+    device : "cpu"; "cuda" is an error that says why where no GPU can be used; "auto" takes the GPU if there is one, the
+        CPU otherwise, and says which
     threads : threads of the CPU engine, default all processors this process may use
 
     >>> get("cpu", threads=1).name
@@ -22,11 +23,23 @@ def get(device: str = "auto", threads: int | None = None):
     """
     if device not in DEVICES:
         raise UsageError(f"unknown device {device!r}; the devices are {', '.join(DEVICES)}")
-    if device == "cuda":
-        raise UsageError("device 'cuda' is not available in this version; use device 'cpu' or 'auto'")
+    why_not = ""
+    if device != "cpu":
+        from .cuda.engine import CUDAEngine
+
+        try:
+            engine = CUDAEngine()
+        except UsageError as error:
+            if device == "cuda":
+                raise UsageError(f"device 'cuda' can't be used: {error}") from None
+            why_not = f"; no GPU: {error}"
+        else:
+            if device == "auto":
+                print(f"device auto: {engine.description}", file=sys.stderr)
+            return engine
     from .cpu.engine import CPUEngine
 
     engine = CPUEngine(threads)
     if device == "auto":
-        print(f"device auto: {engine.description}", file=sys.stderr)
+        print(f"device auto: {engine.description}{why_not}", file=sys.stderr)
     return engine

@@ -15,7 +15,7 @@ from llvmlite import binding
 from ...cells import get_cell
 from ...counters import TRAINING, VALIDATION
 from ...errors import Status, UsageError
-from ...shapes import check_finite, check_shape
+from ..checks import check_networks, check_points, check_run_inputs, check_trials, whole_number
 from .kernels import DEPTH, HAS_FMA, LANES, PANEL, multiply_packed
 from .layout import RECORD, make_layout, packing
 from .loop import ABANDONED, DIVERGED, EVALUATE, GRADIENTS, STOPPED_AT, TRAIN, run_network
@@ -120,8 +120,10 @@ class CPUEngine:
         all_losses = [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
         jobs = []
         for (networks, optimizer), losses in zip(groups, all_losses, strict=True):
-            self._check(networks, task, optimizer)
-            layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, _whole("batch", batch))
+            check_networks(networks, task, optimizer)
+            layout = make_layout(
+                networks.cell, networks.n, networks.D, networks.K, task.T, whole_number("batch", batch)
+            )
             for i in range(len(networks)):
                 count = min(iterations, int(optimizer.decay_steps[i] - optimizer.iteration[i]))
                 if optimizer.status[i] == Status.TRAINING and count > 0:
@@ -179,8 +181,8 @@ class CPUEngine:
 
     def loss(self, networks, task, trials: int = 512, purpose: int = VALIDATION) -> np.ndarray:
         """The data term of each network on its own validation trials (or another purpose's), float64 (N,)."""
-        self._check(networks, task)
-        layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, _whole("trials", trials))
+        check_networks(networks, task)
+        layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, whole_number("trials", trials))
         losses = np.full((len(networks), 1), np.nan)
 
         def evaluate(i, team):
@@ -211,7 +213,7 @@ class CPUEngine:
         losses : float64 (N,)
         gradients : dict of float32 arrays named and shaped as `networks.arrays`
         """
-        inputs, targets, mask = self._check_data(networks, inputs, targets, mask)
+        inputs, targets, mask = check_trials(networks, inputs, targets, mask)
         N, B, T, _ = inputs.shape
         layout = make_layout(networks.cell, networks.n, networks.D, networks.K, T, B)
         position, _ = packing(networks.cell, layout)
@@ -240,14 +242,8 @@ class CPUEngine:
         -------
         states (N, B, T, S) after each step, outputs (N, B, T, K), float32
         """
-        inputs = np.asarray(inputs, np.float32)
-        if inputs.ndim == 3:
-            inputs = np.broadcast_to(inputs, (len(networks), *inputs.shape))
-        inputs = check_finite(
-            "inputs", check_shape("inputs", inputs, ("N", "B", "T", "D"), N=len(networks), D=networks.D)
-        )
-        inputs = np.require(inputs, requirements=["C", "W"])
-        N, B, T, _ = _not_empty(inputs)
+        inputs = check_run_inputs(networks, inputs)
+        N, B, T, _ = inputs.shape
         layout = make_layout(networks.cell, networks.n, networks.D, networks.K, T, B)
         states = np.empty((N, B, T, networks.S), np.float32)
         outputs = np.empty((N, B, T, networks.K), np.float32)
@@ -287,11 +283,7 @@ class CPUEngine:
         return self._by_network(networks, states, inputs, "jacobian")
 
     def _by_network(self, networks, states, inputs, method):
-        states = check_shape("states", np.asarray(states, np.float64), ("N", "M", "S"), N=len(networks), S=networks.S)
-        inputs = np.asarray(inputs, np.float64)
-        if inputs.ndim == 2:
-            inputs = np.broadcast_to(inputs, (len(networks), *inputs.shape))
-        inputs = check_shape("inputs", inputs, ("N", "M", "D"), N=len(networks), M=states.shape[1], D=networks.D)
+        states, inputs = check_points(networks, states, inputs)
         function = getattr(get_cell(networks.cell), method)
         made = []
         for i in range(len(networks)):
@@ -388,34 +380,6 @@ class CPUEngine:
         )
         return shared, take("work", layout.work_size)
 
-    # --------------------------------------------------------------------------------------------------- checking
-
-    def _check(self, networks, task, optimizer=None):
-        if (networks.D, networks.K) != (task.D, task.K):
-            raise UsageError(
-                f"task {task.name!r} has {task.D} inputs and {task.K} outputs; "
-                f"the networks have {networks.D} and {networks.K}: make networks with D={task.D}, K={task.K}"
-            )
-        if optimizer is not None:
-            if len(optimizer) != len(networks):
-                raise UsageError(f"the optimizer is for {len(optimizer)} networks; the stack holds {len(networks)}")
-            check_shape("velocity", optimizer.velocity, ("N", "M"), N=len(networks), M=networks.count)
-
-    def _check_data(self, networks, inputs, targets, mask):
-        N, D, K = len(networks), networks.D, networks.K
-        inputs = check_shape("inputs", inputs, ("N", "B", "T", "D"), N=N, D=D)
-        _, B, T, _ = _not_empty(inputs)
-        targets = check_shape("targets", targets, ("N", "B", "T", "K"), N=N, B=B, T=T, K=K)
-        mask = (
-            np.ones((N, B, T), np.float32)
-            if mask is None
-            else check_shape("mask", mask, ("N", "B", "T"), N=N, B=B, T=T)
-        )
-        if np.any(mask < 0) or not np.all(np.any(mask, axis=(1, 2))):
-            raise UsageError("mask must be 0 or greater, and somewhere greater than 0 for each network")
-        named = {"inputs": inputs, "targets": targets, "mask": mask}
-        return tuple(check_finite(name, np.require(array, np.float32, ["C", "W"])) for name, array in named.items())
-
 
 def _call(networks, layout, arguments, shared, work, rank, ranks):
     """Put the compiled loop's arguments together."""
@@ -449,19 +413,6 @@ def _data(inputs, targets, mask):
 def _no_data():
     cube, square = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
     return cube, cube, square, cube, cube
-
-
-def _not_empty(inputs) -> tuple[int, ...]:
-    """Shape of inputs (N, B, T, D), none of them 0."""
-    if 0 in inputs.shape:
-        raise UsageError(f"inputs must hold at least one trial and one step; their shape is {inputs.shape}")
-    return inputs.shape
-
-
-def _whole(name: str, value) -> int:
-    if not isinstance(value, (int, np.integer)) or value < 1:
-        raise UsageError(f"{name} must be a positive whole number; it is {value!r}")
-    return int(value)
 
 
 def measured_rate(seconds: float = 0.05) -> float:

@@ -1,0 +1,255 @@
+"""The CUDA engine's face: the same methods as the CPU engine's, groups cut where the device's memory is short."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...cells import get_cell
+from ...counters import TRAINING, VALIDATION
+from ...errors import RunError, Status, UsageError
+from ..checks import check_networks, check_run_inputs, check_trials, whole_number
+from .gpu import find_gpu
+from .group import Group
+from .launch import Launcher
+from .tiling import check_size
+
+EVALUATED = 64  # trials at once where no gradient is asked for
+
+
+class CUDAEngine:
+    """Trains and runs networks on a GPU.
+
+    All networks of a group advance in the same launches, and groups beside each other. A network's results are the
+    same bits whatever the group it is in, on one kind of device.
+    """
+
+    name = "cuda"
+    threads = 1  # as seen by who shares work out: one device does everything at once
+
+    def __init__(self, device=None):
+        self.device = find_gpu() if device is None else device
+        self.launcher = Launcher(self.device)
+
+    @property
+    def processor(self) -> str:
+        """Kind of device, on which the bits of a result depend."""
+        major, minor = self.device.capability
+        return f"{self.device.name}, compute capability {major}.{minor}"
+
+    @property
+    def description(self) -> str:
+        return f"cuda ({self.processor})"
+
+    # ------------------------------------------------------------------------------------------------- training
+
+    def advance(self, networks, optimizer, task, iterations: int, batch: int = 64) -> np.ndarray:
+        """Advance every network that is in training by at most `iterations`, in place.
+
+        Returns
+        -------
+        losses : float32 (N, iterations), the data term at each iteration; NaN where none was run or it diverged
+        """
+        return self.advance_all([(networks, optimizer)], task, iterations, batch)[0]
+
+    def advance_all(self, groups, task, iterations: int, batch: int = 64) -> list[np.ndarray]:
+        """`advance` for several groups, which fill the device together.
+
+        Parameters
+        ----------
+        groups : list of (Networks, Optimizer)
+        task : Task; each network draws its own trials from its key
+        iterations : at most so many for each network, never beyond its `decay_steps`
+        batch : trials an iteration, B
+
+        Raises
+        ------
+        UsageError
+            for a size the kernels can't do
+        RunError
+            when not even one network fits into the device's memory
+        """
+        if iterations < 0 or iterations != int(iterations):
+            raise UsageError(f"iterations must be a whole number, 0 or more; it is {iterations!r}")
+        batch = whole_number("batch", batch)
+        for networks, optimizer in groups:
+            check_networks(networks, task, optimizer)
+            check_size(networks.n)
+        if not groups or not iterations:
+            return [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
+        return self._cut(groups, lambda groups: self._advance(groups, task, int(iterations), batch))
+
+    def _cut(self, groups, work):
+        """`work(groups)`, a list with an array for each; in smaller pieces where they do not fit into memory."""
+        try:
+            return work(groups)
+        except MemoryError as error:
+            self.device.release()
+            networks = groups[0][0]
+            if len(groups) == 1 and len(networks) == 1:
+                raise RunError(
+                    f"one network ({networks!r}) does not fit into the free memory of {self.device.name} ({error}): "
+                    "end what else uses the device, or take fewer trials or steps"
+                ) from error
+        if len(groups) > 1:
+            half = len(groups) // 2
+            return self._cut(groups[:half], work) + self._cut(groups[half:], work)
+        half = len(groups[0][0]) // 2
+        first, second = (slice(None, half), slice(half, None))
+        parts = [self._cut([tuple(part[piece] for part in groups[0])], work)[0] for piece in (first, second)]
+        return [np.concatenate(parts)]
+
+    def _advance(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
+        trained = []
+        for index, (networks, optimizer) in enumerate(groups):
+            with self.device.stream(index):
+                group = Group(self.launcher, networks, batch, task.T, way_back=True)
+                group.begin_training(optimizer, iterations)
+                trained.append((group, group.begin_drawing(task)))
+        for it in range(iterations):
+            for index, (group, drawing) in enumerate(trained):
+                with self.device.stream(index):
+                    if drawing:
+                        group.draw(drawing, TRAINING)
+                    else:
+                        _draw_here(group, groups[index][1], task, it)
+                    group.roll_out()
+                    group.read_out()
+                    group.go_back()
+                    group.descend(it)
+        all_losses = []
+        for index, ((group, _), (_, optimizer)) in enumerate(zip(trained, groups, strict=True)):
+            with self.device.stream(index):
+                all_losses.append(group.end_training(optimizer))
+        return all_losses
+
+    # -------------------------------------------------------------------------------------- losses and gradients
+
+    def loss(self, networks, task, trials: int = 512, purpose: int = VALIDATION) -> np.ndarray:
+        """The data term of each network on its own validation trials (or another purpose's), float64 (N,)."""
+        check_networks(networks, task)
+        check_size(networks.n)
+        trials = whole_number("trials", trials)
+
+        def evaluate(groups):
+            return [self._loss(networks, task, trials, purpose) for (networks,) in groups]
+
+        return self._cut([(networks,)], evaluate)[0]
+
+    def _loss(self, networks, task, trials: int, purpose: int) -> np.ndarray:
+        batch = min(trials, EVALUATED)
+        with self.device.stream(0):
+            group = Group(self.launcher, networks, batch, task.T, way_back=False)
+            drawing = group.begin_drawing(task)
+            drawn = None if drawing else task.draw(networks.keys, purpose, 0, trials)
+            sums = np.zeros((len(networks), 2))
+            for first in range(0, trials, batch):
+                count = min(batch, trials - first)
+                if drawing:
+                    group.draw(drawing, purpose, first, count)
+                else:
+                    group.put_trials(*(array[:, first : first + count] for array in drawn))
+                group.roll_out()
+                group.read_out()
+                for part in np.moveaxis(self.device.to_host(group.sums), 1, 0):  # slice after slice, in order
+                    sums += part
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums[:, 0] / (sums[:, 1] * networks.K)
+
+    def loss_and_gradients(self, networks, inputs, targets, mask=None):
+        """The data term and its gradient by every parameter.
+
+        Parameters
+        ----------
+        inputs (N, B, T, D), targets (N, B, T, K) : each network's own trials
+        mask (N, B, T) : weights of the steps, default one; the loss is the weighted mean of the squared error
+
+        Returns
+        -------
+        losses : float64 (N,)
+        gradients : dict of float32 arrays named and shaped as `networks.arrays`
+        """
+        trials = check_trials(networks, inputs, targets, mask)
+        check_size(networks.n)
+
+        def differentiate(groups):
+            return [self._gradients(*group) for group in groups]
+
+        made = self._cut([(networks, *trials)], differentiate)[0]
+        return made[:, -2:].copy().view(np.float64)[:, 0], networks.named(np.ascontiguousarray(made[:, :-2]))
+
+    def _gradients(self, networks, inputs, targets, mask) -> np.ndarray:
+        """Gradients and, in the last two float32 of each row, the float64 loss: (N, M + 2)."""
+        with self.device.stream(0):
+            group = Group(self.launcher, networks, inputs.shape[1], inputs.shape[2], way_back=True)
+            group.put_trials(inputs, targets, mask)
+            group.transpose()
+            group.roll_out()
+            group.read_out()
+            group.go_back()
+            losses = self.device.to_host(group.losses)
+            gradients = group.download(group.gradients[:, 0])
+        return np.concatenate([gradients, losses[:, None].view(np.float32)], axis=1)
+
+    def run(self, networks, inputs):
+        """Roll networks out from their initial states.
+
+        Parameters
+        ----------
+        inputs : (N, B, T, D), or (B, T, D) common to all networks
+
+        Returns
+        -------
+        states (N, B, T, S) after each step, outputs (N, B, T, K), float32
+        """
+        inputs = check_run_inputs(networks, inputs)
+        check_size(networks.n)
+
+        def roll(groups):
+            return [self._run(networks, inputs) for networks, inputs in groups]
+
+        made = self._cut([(networks, inputs)], roll)[0]
+        return np.ascontiguousarray(made[..., : networks.S]), np.ascontiguousarray(made[..., networks.S :])
+
+    def _run(self, networks, inputs) -> np.ndarray:
+        """States and outputs side by side, (N, B, T, S + K)."""
+        N, B, T, _ = inputs.shape
+        batch = min(B, EVALUATED)
+        made = np.empty((N, B, T, networks.S + networks.K), np.float32)
+        with self.device.stream(0):
+            group = Group(self.launcher, networks, batch, T, way_back=False)
+            for first in range(0, B, batch):
+                piece = inputs[:, first : first + batch]
+                nothing = np.zeros((*piece.shape[:3], networks.K), np.float32)
+                group.put_trials(piece, nothing, nothing[..., 0])
+                group.roll_out()
+                group.read_out(graded=False)
+                count = piece.shape[1]
+                states, outputs = self.device.to_host(group.states), self.device.to_host(group.errors)
+                made[:, first : first + count, :, : networks.S] = np.swapaxes(states[:, 1:, :count], 1, 2)
+                made[:, first : first + count, :, networks.S :] = np.swapaxes(outputs[:, :, :count], 1, 2)
+        return made
+
+    # -------------------------------------------------------------------------------------------------- estimates
+
+    def warm_up(self, cell: str, activation: str) -> None:
+        """Nothing: kernels are made for sizes as well, at the first iteration of a group."""
+
+    def seconds_per_iteration(self, cell: str, activation: str, n: int, task, batch: int = 64) -> float:
+        """Estimated time of one training iteration of one network among many; `UsageError` for a size not supported."""
+        check_size(n)
+        gates = get_cell(cell).gates
+        flops = task.T * batch * (6 * gates * n * n + 4 * gates * n * task.D + 6 * n * task.K)
+        return flops / self.device.rate
+
+    def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:
+        """Memory of the computer that a network in flight takes beyond its state: none, trials live on the device."""
+        return 0
+
+
+def _draw_here(group: Group, optimizer, task, it: int) -> None:
+    """Trials of a user's task, drawn by the processor: networks that are at the same iteration together."""
+    keys, iterations = group.networks.keys, np.minimum(optimizer.iteration + it, optimizer.decay_steps)
+    ready = (optimizer.status == Status.TRAINING) & (iterations < optimizer.decay_steps)
+    for iteration in np.unique(iterations[ready]):
+        which = np.flatnonzero(ready & (iterations == iteration))
+        group.put_trials(*task.draw(keys[which], TRAINING, int(iteration), group.B), which=which)

@@ -1,0 +1,128 @@
+"""A GPU through CuPy, and why there is none: `find_gpu`."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from ...errors import UsageError
+
+LEAST = (8, 0)  # compute capability: asynchronous copies
+INSTALL = "pip install 'fastrnn[cuda13]' (or 'fastrnn[cuda12]' for a driver older than 580)"
+INSUFFICIENT_DRIVER = 35  # cudaErrorInsufficientDriver
+# cudaDevAttr...: ComputeCapabilityMajor, ...Minor, MaxSharedMemoryPerBlockOptin, MultiProcessorCount, ClockRate
+ATTRIBUTES = (75, 76, 97, 16, 13)
+FLOPS_A_CYCLE = 256  # float32, of a multiprocessor
+SHARE_OF_PEAK = 0.5  # what estimates of time count on
+
+
+def find_gpu(number: int = 0) -> GPU:
+    """The GPU of that number, made sure that it computes.
+
+    Raises
+    ------
+    UsageError
+        saying what is missing (CuPy, a driver, a device, NVRTC, headers, free memory, a recent enough architecture) and
+        what to do
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise UsageError(f"CuPy is not installed ({error}): {INSTALL}") from None
+    runtime = cupy.cuda.runtime
+    try:
+        driver = runtime.driverGetVersion()
+    except runtime.CUDARuntimeError:
+        driver = 0
+    if not driver:
+        raise UsageError("there is no NVIDIA driver on this machine: install one, or use device 'cpu'")
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        if error.status == INSUFFICIENT_DRIVER:
+            version = runtime.runtimeGetVersion()
+            raise UsageError(
+                f"the NVIDIA driver (CUDA {_version(driver)}) is too old for this CuPy (CUDA {_version(version)}): "
+                f"update the driver, or {INSTALL}"
+            ) from None
+        raise UsageError(
+            f"the NVIDIA driver finds no GPU ({error}): look at nvidia-smi and CUDA_VISIBLE_DEVICES"
+        ) from None
+    if number >= count:
+        raise UsageError(f"there is no GPU {number}, but {count}: look at nvidia-smi and CUDA_VISIBLE_DEVICES")
+    gpu = GPU(cupy, number)
+    if gpu.capability < LEAST:
+        had, least = (".".join(map(str, pair)) for pair in (gpu.capability, LEAST))
+        raise UsageError(f"{gpu.name} is too old: its compute capability is {had}, needed is {least} (Ampere) or newer")
+    _try_out(cupy, gpu)
+    return gpu
+
+
+def _try_out(cupy, gpu: GPU) -> None:
+    """Compile and run something small."""
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:
+        raise UsageError(f"NVRTC, which compiles the kernels, is missing ({error}): {INSTALL}") from None
+    try:
+        with cupy.cuda.Device(gpu.number):
+            ok = int(cupy.arange(4, dtype="int32").sum()) == 6
+    except MemoryError as error:
+        raise UsageError(f"{gpu.name} has no memory free ({error}): end what uses it, or use device 'cpu'") from None
+    except cupy.cuda.compiler.CompileException as error:
+        raise UsageError(f"the headers of CUDA are missing or do not fit CuPy ({error}): {INSTALL}") from None
+    except Exception as error:
+        raise UsageError(f"{gpu.name} does not work ({type(error).__name__}: {error}): look at nvidia-smi") from None
+    if not ok:
+        raise UsageError(f"{gpu.name} computes wrongly: it does not add up 0 to 3")
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+class GPU:
+    """What the engine needs of a device.
+
+    name, capability : such as "NVIDIA H200" and (9, 0)
+    shared_limit : bytes of shared memory a block may ask for
+    xp : the library of its arrays
+    """
+
+    def __init__(self, cupy, number: int):
+        self.xp, self.number = cupy, number
+        name = cupy.cuda.runtime.getDeviceProperties(number)["name"]
+        self.name = name.decode() if isinstance(name, bytes) else name
+        major, minor, self.shared_limit, processors, kilohertz = (
+            cupy.cuda.runtime.deviceGetAttribute(attribute, number) for attribute in ATTRIBUTES
+        )
+        self.capability = (major, minor)
+        # FLOP/s that estimates count on
+        self.rate = SHARE_OF_PEAK * FLOPS_A_CYCLE * processors * 1e3 * kilohertz
+        self._streams = []
+
+    def module(self, **source):
+        """Compiled kernels; CuPy keeps their machine code on disk, by source text and options."""
+        return self.xp.RawModule(backend="nvrtc", **source)
+
+    def owns(self, array) -> bool:
+        """Whether it is an array of this device."""
+        return isinstance(array, self.xp.ndarray) and array.device.id == self.number
+
+    @contextmanager
+    def stream(self, index: int):
+        """Work inside runs in order, and beside that of other indices."""
+        with self.xp.cuda.Device(self.number):
+            while len(self._streams) <= index:
+                self._streams.append(self.xp.cuda.Stream(non_blocking=True))
+            with self._streams[index]:
+                yield
+
+    def release(self) -> None:
+        """Give memory that nothing uses back to the device."""
+        for stream in self._streams:
+            stream.synchronize()
+        self.xp.get_default_memory_pool().free_all_blocks()
+
+    def to_host(self, array):
+        """A NumPy array; waits for the work of the current stream."""
+        return array.get()

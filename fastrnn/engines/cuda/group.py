@@ -1,0 +1,270 @@
+"""Networks of one group on the device: their arrays, and the launches that work on them.
+
+What has steps and trials is time first, (N, T, P, ...), P being the trials rounded up to whole tiles; see
+`kernels/layout.cuh`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...cells import get_cell
+from ...errors import Status
+from .launch import Launcher
+from .tiling import Kernel, make_tiling
+
+LINE = 32  # floats; each network's parameters begin on a cache line
+TRIAL_THREADS, UPDATE_THREADS, TRANSPOSE_THREADS, TRANSPOSE_EDGE = 128, 512, 256, 16
+TASKS = {"flipflop": "FlipFlop", "sine": "Sine", "cdi": "Cdi"}  # names in kernels/tasks.cuh
+UPDATE = {name: Kernel("update", name, UPDATE_THREADS) for name in ("collect", "descend")}
+TRANSPOSE = Kernel("update", "transpose", TRANSPOSE_THREADS)
+
+
+class Group:
+    """N networks on the device, with room for batches of B trials of T steps.
+
+    Parameters
+    ----------
+    networks : Networks; copied to the device, and back only when asked
+    batch, T : trials and steps
+    way_back : whether gradients will be asked for
+    """
+
+    def __init__(self, launcher: Launcher, networks, batch: int, T: int, way_back: bool):
+        self.launcher, self.device, self.networks = launcher, launcher.device, networks
+        self.B, self.T, self.D, self.K = batch, T, networks.D, networks.K
+        cell = get_cell(networks.cell)
+        kind = (networks.cell, networks.activation, networks.n)
+        self.tiling = make_tiling(*kind, batch, T, networks.D, self.device.shared_limit)
+        self.N, self.P, self.S, self.columns = len(networks), self.tiling.padded, networks.S, cell.gates * networks.n
+        self.stride = -(-networks.count // LINE) * LINE
+        self.gate_steps = T if way_back else 1
+        N, P, xp = self.N, self.P, self.device.xp
+        slices = self.tiling.slices
+        self.parameters = self._padded(networks.parameters)
+        self.status = self._upload(np.full(N, Status.TRAINING, np.int32))
+        self.iterations = self._upload(np.zeros(N, np.int64))
+        self.keys = self._upload(networks.keys)
+        self.inputs = xp.empty((N, T, P, self.D), np.float32)
+        self.targets = xp.empty((N, T, P, self.K), np.float32)
+        self.mask = xp.empty((N, T, P), np.float32)
+        self.states = xp.empty((N, T + 1, P, self.S), np.float32)
+        self.gates = xp.empty((N, self.gate_steps, P, self.columns), np.float32)
+        self.errors = xp.empty((N, T, P, self.K), np.float32)
+        self.gradients = xp.empty((N, slices, self.stride), np.float32)
+        self.sums = xp.empty((N, slices, 2), np.float64)
+        if way_back:
+            self.transposed = xp.empty((N, self.columns, networks.n), np.float32)
+            self.das = xp.empty((N, T, P, self.columns), np.float32)
+            self.dh0 = xp.empty((N, self.tiling.tiles, self.S), np.float32)
+            self.losses = xp.empty(N, np.float64)
+            self.norms = xp.empty(N, np.float64)
+            self.l2 = self._upload(np.zeros(N))
+        forward, back = ("rollout", "readout"), ("backward", "weight_gradient")
+        self.launcher.compile([getattr(self.tiling, name) for name in (forward + back if way_back else forward)])
+        if way_back:
+            self.launcher.compile([TRANSPOSE, *UPDATE.values()])
+
+    def _upload(self, array):
+        """A copy on the device."""
+        return self.device.xp.array(np.ascontiguousarray(array))
+
+    def _padded(self, flat):
+        """Parameters or velocities (N, M) on the device, a network from one cache line to the next."""
+        padded = np.zeros((len(flat), self.stride), np.float32)
+        padded[:, : flat.shape[1]] = flat
+        return self._upload(padded)
+
+    def download(self, padded) -> np.ndarray:
+        """Inverse of the padding: (N, M) in the computer's memory."""
+        return self.device.to_host(padded)[:, : self.networks.count]
+
+    def _launch(self, kernel: Kernel, blocks, **arguments) -> None:
+        self.launcher.launch(kernel, (self.N, *blocks), status=self.status, **arguments)
+
+    # ------------------------------------------------------------------------------------------------------- trials
+
+    def begin_drawing(self, task):
+        """The kernel that draws a built-in task's trials, and the settings it takes; None for any other task."""
+        if not (task.built_in and task.name in TASKS):
+            return None
+        kernel = Kernel("trials", f"trials<{TASKS[task.name]}>", TRIAL_THREADS)
+        self.launcher.compile([kernel])
+        return kernel, self._upload(task.values)
+
+    def draw(self, drawing, purpose: int, first: int = 0, count: int | None = None) -> None:
+        """Trials `first` to `first + count` - 1 of each network's iteration, filled in on the device."""
+        kernel, settings = drawing
+        self._launch(
+            kernel,
+            (-(-self.P // kernel.threads),),
+            keys=self.keys,
+            iterations=self.iterations,
+            settings=settings,
+            inputs=self.inputs,
+            targets=self.targets,
+            mask=self.mask,
+            purpose=purpose,
+            first=first,
+            T=self.T,
+            B=self.B if count is None else count,
+            P=self.P,
+            D=self.D,
+            K=self.K,
+        )
+
+    def put_trials(self, inputs, targets, mask, which=None) -> None:
+        """Trials from the computer's memory, (N, B, T, ...) with B up to the batch, for all networks or some."""
+        count = inputs.shape[1]
+        for place, array in ((self.inputs, inputs), (self.targets, targets), (self.mask, mask)):
+            padded = np.empty((len(array), self.T, self.P, *array.shape[3:]), np.float32)
+            padded[:, :, :count] = np.swapaxes(array, 1, 2)
+            padded[:, :, count:] = 0 if place is self.mask else padded[:, :, count - 1 : count]
+            place[slice(None) if which is None else which] = self._upload(padded)
+
+    # ------------------------------------------------------------------------------------------------ there and back
+
+    def roll_out(self) -> None:
+        """States and gates of all steps."""
+        self._launch(
+            self.tiling.rollout,
+            (self.P // self.tiling.trials,),
+            parameters=self.parameters,
+            inputs=self.inputs,
+            states=self.states,
+            gates=self.gates,
+            gate_bias=self.networks.gate_bias,
+            stride=self.stride,
+            T=self.T,
+            P=self.P,
+            D=self.D,
+            K=self.K,
+            gate_steps=self.gate_steps,
+        )
+
+    def read_out(self, graded: bool = True) -> None:
+        """Errors, sums of the loss, and the gradient of the readout; if not graded, only outputs, into `errors`."""
+        self._launch(
+            self.tiling.readout,
+            (self.tiling.slices,),
+            parameters=self.parameters,
+            states=self.states,
+            targets=self.targets if graded else None,
+            mask=self.mask,
+            errors=self.errors,
+            gradients=self.gradients,
+            sums=self.sums,
+            stride=self.stride,
+            T=self.T,
+            P=self.P,
+            D=self.D,
+            K=self.K,
+            slices=self.tiling.slices,
+        )
+
+    def transpose(self) -> None:
+        """W_rec^T for the way back, after each change of the parameters."""
+        self._launch(
+            TRANSPOSE,
+            (self.networks.n // TRANSPOSE_EDGE, self.columns // TRANSPOSE_EDGE),
+            parameters=self.parameters,
+            transposed=self.transposed,
+            stride=self.stride,
+            n=self.networks.n,
+            columns=self.columns,
+        )
+
+    def go_back(self) -> None:
+        """The whole gradient of what was rolled and read out, penalty included, into slice 0; losses and norms."""
+        self._launch(
+            self.tiling.backward,
+            (self.tiling.tiles,),
+            parameters=self.parameters,
+            transposed=self.transposed,
+            states=self.states,
+            gates=self.gates,
+            errors=self.errors,
+            das=self.das,
+            dh0=self.dh0,
+            stride=self.stride,
+            T=self.T,
+            P=self.P,
+            D=self.D,
+            K=self.K,
+        )
+        edges = self.networks.n // self.tiling.edge
+        self._launch(
+            self.tiling.weight_gradient,
+            (edges * (self.columns // self.tiling.edge), self.tiling.slices),
+            states=self.states,
+            inputs=self.inputs,
+            gates=self.gates,
+            das=self.das,
+            gradients=self.gradients,
+            stride=self.stride,
+            T=self.T,
+            P=self.P,
+            slices=self.tiling.slices,
+        )
+        self._launch(
+            UPDATE["collect"],
+            (),
+            parameters=self.parameters,
+            gradients=self.gradients,
+            dh0=self.dh0,
+            sums=self.sums,
+            l2=self.l2,
+            losses=self.losses,
+            norms=self.norms,
+            stride=self.stride,
+            count=self.networks.count,
+            at_h0=self.networks.count - self.S,
+            slices=self.tiling.slices,
+            tiles=self.tiling.tiles,
+            K=self.K,
+        )
+
+    # ----------------------------------------------------------------------------------------------------- training
+
+    def begin_training(self, optimizer, iterations: int) -> None:
+        """The optimizer's state on the device, and room for `iterations` losses."""
+        names = ("learning_rate", "decay", "momentum", "clip")
+        self.hyperparameters = self._upload(np.stack([getattr(optimizer, name) for name in names], axis=1))
+        self.l2 = self._upload(optimizer.l2)
+        self.decay_steps = self._upload(optimizer.decay_steps)
+        self.iterations = self._upload(optimizer.iteration)
+        done = (optimizer.status == Status.TRAINING) & (optimizer.iteration >= optimizer.decay_steps)
+        self.status = self._upload(np.where(done, Status.TRAINED, optimizer.status).astype(np.int32))
+        self.velocities = self._padded(optimizer.velocity)
+        self.curves = self._upload(np.full((self.N, iterations), np.nan, np.float32))
+        self.transpose()
+
+    def descend(self, column: int) -> None:
+        """One step of gradient descent; the loss goes into column `column` of the curves."""
+        self._launch(
+            UPDATE["descend"],
+            (),
+            parameters=self.parameters,
+            velocities=self.velocities,
+            gradients=self.gradients,
+            losses=self.losses,
+            norms=self.norms,
+            hyperparameters=self.hyperparameters,
+            decay_steps=self.decay_steps,
+            iterations=self.iterations,
+            curves=self.curves,
+            stride=self.stride,
+            count=self.networks.count,
+            slices=self.tiling.slices,
+            column=column,
+            curve_length=self.curves.shape[1],
+        )
+        self.transpose()
+
+    def end_training(self, optimizer) -> np.ndarray:
+        """Parameters and the optimizer's state back, in place; the losses (N, iterations)."""
+        self.networks.parameters[:] = self.download(self.parameters)
+        optimizer.velocity[:] = self.download(self.velocities)
+        optimizer.iteration[:] = self.device.to_host(self.iterations)
+        optimizer.status[:] = self.device.to_host(self.status)
+        return self.device.to_host(self.curves)

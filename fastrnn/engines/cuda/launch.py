@@ -1,0 +1,153 @@
+"""The one way a kernel is launched: its arguments checked by name, type, layout and place, its code compiled once.
+
+CuPy checks nothing of this: a Python number becomes 64 bits wide, strides are ignored, and an array of another device
+or type is read as it lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import RunError, UsageError
+from .tiling import Kernel
+
+# Arguments in order: name, and type as NumPy writes it, "*" for an array.
+ARGUMENTS = {
+    "trials": "keys u8*, iterations i8*, status i4*, settings f8*, inputs f4*, targets f4*, mask f4*, purpose u4, "
+    "first u4, T i4, B i4, P i4, D i4, K i4",
+    "rollout": "parameters f4*, inputs f4*, states f4*, gates f4*, status i4*, gate_bias f4, stride i4, T i4, P i4, "
+    "D i4, K i4, gate_steps i4",
+    "readout": "parameters f4*, states f4*, targets f4*?, mask f4*, errors f4*, gradients f4*, sums f8*, status i4*, "
+    "stride i4, T i4, P i4, D i4, K i4, slices i4",
+    "backward": "parameters f4*, transposed f4*, states f4*, gates f4*, errors f4*, das f4*, dh0 f4*, status i4*, "
+    "stride i4, T i4, P i4, D i4, K i4",
+    "weight_gradient": "states f4*, inputs f4*, gates f4*, das f4*, gradients f4*, status i4*, stride i4, T i4, P i4, "
+    "slices i4",
+    "collect": "parameters f4*, gradients f4*, dh0 f4*, sums f8*, l2 f8*, losses f8*, norms f8*, status i4*, "
+    "stride i4, count i4, at_h0 i4, slices i4, tiles i4, K i4",
+    "descend": "parameters f4*, velocities f4*, gradients f4*, losses f8*, norms f8*, hyperparameters f8*, "
+    "decay_steps i8*, iterations i8*, status i4*, curves f4*, stride i4, count i4, slices i4, column i4, "
+    "curve_length i4",
+    "transpose": "parameters f4*, transposed f4*, status i4*, stride i4, n i4, columns i4",
+}
+MOST_THREADS = 1024
+MOST_BLOCKS = (2**31 - 1, 65535, 65535)
+
+
+def kernels_folder() -> Path:
+    """Where the CUDA sources lie: inside an installed package, or beside it in the sources."""
+    package = Path(__file__).resolve().parents[2]
+    for folder in (package / "_cuda", package.parent / "kernels"):
+        if (folder / "common.cuh").is_file():
+            return folder
+    raise RunError("the CUDA sources are not in this installation; install fastrnn from its wheel or its sources")
+
+
+@cache
+def sources_digest() -> str:
+    """Digest of all CUDA sources; part of every text that is compiled, so that no stale code is taken from a cache."""
+    folder, digest = kernels_folder(), hashlib.sha256()
+    for path in sorted((*folder.rglob("*.cu"), *folder.rglob("*.cuh"))):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def source_text(files) -> str:
+    """What is compiled: the files by name, so that errors say where they are.
+
+    >>> print(source_text(["rollout"]).splitlines()[1])
+    #include "rollout.cu"
+    """
+    return f"// fastrnn {sources_digest()}\n" + "".join(f'#include "{file}.cu"\n' for file in files)
+
+
+def compiler_options() -> tuple[str, ...]:
+    """Options of NVRTC besides the architecture."""
+    return ("-std=c++17", f"-I{kernels_folder()}")
+
+
+@cache
+def signature(kernel: str) -> dict[str, tuple[np.dtype, bool, bool]]:
+    """Arguments of a kernel: type, whether an array, whether it may be None."""
+    made = {}
+    for said in ARGUMENTS[kernel].split(", "):
+        name, kind = said.split(" ")
+        made[name] = (np.dtype(kind.rstrip("*?")), "*" in kind, "?" in kind)
+    return made
+
+
+class Launcher:
+    """Compiles kernels for a device, each once, and launches them."""
+
+    def __init__(self, device):
+        self.device = device
+        self._compiled = {}
+
+    def compile(self, kernels) -> None:
+        """Compile those of some kernels that are not yet, all together."""
+        missing = [kernel for kernel in kernels if kernel.name not in self._compiled]
+        if missing:
+            module = self.device.module(
+                code=source_text(dict.fromkeys(kernel.source for kernel in missing)),
+                options=compiler_options(),
+                name_expressions=tuple(kernel.name for kernel in missing),
+            )
+            self._compiled |= {kernel.name: self._prepared(module, kernel) for kernel in missing}
+
+    def _prepared(self, module, kernel: Kernel):
+        limit = self.device.shared_limit
+        if kernel.shared > limit:
+            raise UsageError(f"kernel {kernel.name} needs {kernel.shared} bytes of shared memory; a block has {limit}")
+        function = module.get_function(kernel.name)
+        if kernel.shared:
+            function.max_dynamic_shared_size_bytes = kernel.shared
+        return function
+
+    def launch(self, kernel: Kernel, blocks: tuple[int, ...], **arguments) -> None:
+        """Launch a kernel on so many blocks, (x,), (x, y) or (x, y, z).
+
+        Raises
+        ------
+        UsageError
+            for an argument too many or missing, an array of the wrong type, layout or device, and impossible shapes of
+            the launch
+        """
+        name = kernel.name.partition("<")[0]
+        wanted = signature(name)
+        if set(arguments) != set(wanted):
+            odd = sorted(set(arguments) ^ set(wanted))
+            raise UsageError(f"kernel {name} takes {', '.join(wanted)}; missing or unknown: {', '.join(odd)}")
+        if not 0 < kernel.threads <= MOST_THREADS:
+            raise UsageError(f"kernel {name}: a block has 1 to {MOST_THREADS} threads; asked for {kernel.threads}")
+        if not all(0 < count <= most for count, most in zip(blocks, MOST_BLOCKS, strict=False)):
+            raise UsageError(f"kernel {name}: at most {MOST_BLOCKS} blocks, at least one; asked for {blocks}")
+        values = [
+            self._array(name, argument, arguments[argument], kind, optional)
+            if is_array
+            else self._number(name, argument, arguments[argument], kind)
+            for argument, (kind, is_array, optional) in wanted.items()
+        ]
+        self.compile([kernel])
+        self._compiled[kernel.name](blocks, (kernel.threads,), tuple(values), shared_mem=kernel.shared)
+
+    def _array(self, kernel, name, array, kind, optional):
+        if array is None and optional:
+            return None
+        if not self.device.owns(array):
+            where = type(array).__module__.partition(".")[0]
+            raise UsageError(f"kernel {kernel}: {name} must be an array on {self.device.name}; it is of {where}")
+        if array.dtype != kind:
+            raise UsageError(f"kernel {kernel}: {name} must be {kind}; it is {array.dtype}")
+        if not array.flags.c_contiguous:
+            raise UsageError(f"kernel {kernel}: {name} must be contiguous; its strides are {array.strides}")
+        return array
+
+    @staticmethod
+    def _number(kernel, name, value, kind):
+        if kind.kind in "iu" and not np.iinfo(kind).min <= value <= np.iinfo(kind).max:
+            raise UsageError(f"kernel {kernel}: {name} must fit {kind}; it is {value}")
+        return kind.type(value)

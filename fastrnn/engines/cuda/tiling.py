@@ -1,0 +1,162 @@
+"""How the work of a group is cut: each kernel's template arguments, threads, blocks and shared memory.
+
+The kernels assert the same numbers at compile time. Everything here follows from the kind and the sizes of a group and
+the shared memory of the device, never from the number of networks: results don't depend on how a group is cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ...cells import get_cell
+from ...errors import UsageError
+
+DEPTH, PADDING = 16, 4  # kernels/product.cuh
+CHUNK, LENGTH = 4, 8  # kernels/readout.cu, kernels/weight_gradient.cu
+LARGEST = 256  # units
+LIMIT = 256  # columns of a pass
+STAGES = 3  # tiles of weights in flight where not all of them stay in shared memory
+RESIDENT = 64 << 10  # bytes of weights up to which all of them stay
+TRIALS = (64, 32, 16, 8)  # trials of a block
+WARPS = 8  # of a block of the readout
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel as it is launched: source file, name expression, threads and bytes of shared memory of a block."""
+
+    source: str
+    name: str
+    threads: int
+    shared: int = 0
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Kernels of one kind and size, and the sizes of their arrays.
+
+    padded : P, trials rounded up to whole tiles
+    tiles : blocks a network's trials are shared out over on the way back
+    slices : partial sums of each gradient
+    """
+
+    rollout: Kernel
+    readout: Kernel
+    backward: Kernel
+    weight_gradient: Kernel
+    padded: int
+    trials: int
+    edge: int
+    tiles: int
+    slices: int
+
+
+def check_size(n: int) -> None:
+    """`UsageError` unless the kernels can do n units."""
+    if n % DEPTH or n > LARGEST:
+        raise UsageError(
+            f"the CUDA engine does sizes that are multiples of {DEPTH} up to {LARGEST}; n is {n}: "
+            "take such a size, or device 'cpu'"
+        )
+
+
+def type_of(cell: str, activation: str) -> str:
+    """The C++ type of a kind.
+
+    >>> type_of("gru", "tanh")
+    'Gru<Tanh>'
+    """
+    return f"{cell.capitalize()}<{activation.capitalize()}>"
+
+
+def passes_of(blocks: int, n: int, limit: int) -> int:
+    """Passes over the columns of a product; `passes_of` of kernels/layout.cuh."""
+    passes = 1
+    while n % passes or n // passes % (8 if blocks == 1 else 4) or n // passes * blocks > limit:
+        passes += 1
+    return passes
+
+
+def rows_of(n: int, trials: int) -> int:
+    """Trials of a thread: 8, fewer where that would leave a block with too few threads."""
+    return 8 if n >= 128 or trials < 16 else 4
+
+
+@lru_cache(maxsize=256)
+def make_tiling(cell: str, activation: str, n: int, B: int, T: int, D: int, shared_limit: int, rows: int = 0) -> Tiling:
+    """The tiling of a group for batches of B trials of T steps.
+
+    Parameters
+    ----------
+    shared_limit : bytes of shared memory a block may have
+    rows : trials of a thread, 0 for the usual number
+    """
+    check_size(n)
+    wanted = next((trials for trials in reversed(TRIALS) if trials >= B), TRIALS[0])
+    for trials in (trials for trials in TRIALS if trials <= wanted):
+        forward = _rollout(cell, activation, n, trials, rows or rows_of(n, trials), shared_limit)
+        backward = _backward(cell, activation, n, trials, rows or rows_of(n, trials), shared_limit)
+        if forward and backward:
+            break
+    else:
+        raise UsageError(f"{cell} networks with n = {n} need more shared memory than this device has ({shared_limit})")
+    kind = type_of(cell, activation)
+    slices = min(T, 8 if n < 128 else 4)
+    readout_bytes = 4 * CHUNK * (n + WARPS * (n + 1))
+    edge = next(edge for edge in range(128, 0, -8) if n % edge == 0)
+    gradient_bytes = 4 * 2 * (2 * LENGTH * edge + LENGTH * (D + 1))
+    threads = (edge // 8) ** 2
+    padded = -(-B // trials) * trials
+    return Tiling(
+        rollout=forward,
+        readout=Kernel("readout", f"readout<{kind}, {n}, {WARPS}>", 32 * WARPS, readout_bytes),
+        backward=backward,
+        weight_gradient=Kernel(
+            "weight_gradient",
+            f"weight_gradient<{kind}, {n}, {edge}, {D}, {threads}, {gradient_bytes}>",
+            threads,
+            gradient_bytes,
+        ),
+        padded=padded,
+        trials=trials,
+        edge=edge,
+        tiles=padded // trials,
+        slices=slices,
+    )
+
+
+def _stages(tiles: int, tile_bytes: int) -> int:
+    """Tiles of weights in shared memory: all of them, or so many in flight."""
+    return tiles if tiles * tile_bytes <= RESIDENT or tiles <= STAGES else STAGES
+
+
+def _rollout(cell: str, activation: str, n: int, trials: int, rows: int, shared_limit: int) -> Kernel | None:
+    """The way forward, if it fits."""
+    c = get_cell(cell)
+    tiles, columns, threads = 0, 0, 0
+    for blocks in filter(None, (len(c.first), len(c.second))):
+        passes = passes_of(blocks, n, LIMIT)
+        width = n // passes * blocks
+        tiles += passes * (n // DEPTH)
+        columns, threads = max(columns, width), max(threads, trials // rows * (width // 8))
+    stages = _stages(tiles, 4 * DEPTH * columns)
+    shared = 4 * (2 * trials * (n + PADDING) + stages * DEPTH * columns)
+    name = f"rollout<{type_of(cell, activation)}, {n}, {trials}, {rows}, {LIMIT}, {stages}, {threads}, {shared}>"
+    return Kernel("rollout", name, threads, shared) if shared <= shared_limit else None
+
+
+def _backward(cell: str, activation: str, n: int, trials: int, rows: int, shared_limit: int) -> Kernel | None:
+    """The way back, if it fits, with as many gate blocks in shared memory as there is room for."""
+    c = get_cell(cell)
+    stages = _stages(c.gates * (n // DEPTH), 4 * DEPTH * n)
+    threads = trials // rows * (n // 8)
+    most, least = (len(c.first), len(c.first)) if c.second else (c.gates, 1)
+    for slots in range(most, least - 1, -1):
+        floats = trials * (slots * n + PADDING) + trials * n * (c.state_multiple - 1) + stages * DEPTH * n
+        shared = 4 * floats
+        if shared <= shared_limit:
+            kind = type_of(cell, activation)
+            name = f"backward<{kind}, {n}, {trials}, {rows}, {slots}, {stages}, {threads}, {shared}>"
+            return Kernel("backward", name, threads, shared)
+    return None

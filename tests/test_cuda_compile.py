@@ -1,0 +1,76 @@
+"""Every kernel compiled by NVRTC for the architectures it is meant for, with bounds on registers and spills."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import oracle
+import pytest
+
+from fastrnn.engines.cuda.group import TASKS
+from fastrnn.engines.cuda.launch import ARGUMENTS, compiler_options, source_text
+from fastrnn.engines.cuda.tiling import make_tiling
+
+nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is missing: pip install '.[test]'")
+
+SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}  # bytes a block may have
+REGISTERS = 255
+SPILLED = {"gru": 160}  # bytes: its way back holds two gradients of the state
+SPILLED_AT_MOST = 32  # by all others, and by what calls pow and sin
+BUILT = ("rollout", "readout", "backward", "weight_gradient")
+
+
+def compiled(architecture, sources, names):
+    """Registers and spilled bytes of each kernel, by its name in the machine code."""
+    program = checked(nvrtc.nvrtcCreateProgram(source_text(sources).encode(), b"fastrnn.cu", 0, [], []))
+    for name in names:
+        checked(nvrtc.nvrtcAddNameExpression(program, name.encode()))
+    options = [f"-arch=sm_{architecture}", "-ftz=true", "--ptxas-options=-v", *compiler_options()]  # ftz: as CuPy
+    done = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
+    log = b" " * checked(nvrtc.nvrtcGetProgramLogSize(program))
+    checked(nvrtc.nvrtcGetProgramLog(program, log))
+    assert done[0] == nvrtc.nvrtcResult.NVRTC_SUCCESS, log.decode()
+    lowered = {checked(nvrtc.nvrtcGetLoweredName(program, name.encode())).decode(): name for name in names}
+    made = {}
+    for part in log.decode().split("Compiling entry function '")[1:]:
+        registers = int(re.search(r"Used (\d+) registers", part)[1])
+        spilled = sum(map(int, re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", part).groups()))
+        made[lowered[part.split("'")[0]]] = registers, spilled
+    assert set(made) == set(names)
+    return made
+
+
+def checked(result):
+    """The value of a call, or None, if it succeeded."""
+    assert result[0] == nvrtc.nvrtcResult.NVRTC_SUCCESS, result[0]
+    return result[1] if len(result) > 1 else None
+
+
+def kind_compiles(case):
+    """All kernels of one kind and size."""
+    architecture, cell, activation, n = case
+    tiling = make_tiling(cell, activation, n, 64, 100, 3, SHARED[architecture])
+    made = compiled(architecture, BUILT, [getattr(tiling, name).name for name in BUILT])
+    for name, (registers, spilled) in made.items():
+        assert registers <= REGISTERS, name
+        assert spilled <= SPILLED.get(cell, SPILLED_AT_MOST), (name, spilled)
+
+
+CASES = [(90, cell, "tanh", n) for cell in oracle.CELLS for n in (64, 128, 256)]
+CASES += [(90, cell, "relu", 48) for cell in oracle.CELLS]
+CASES += [(architecture, cell, "tanh", 256) for architecture in (80, 100) for cell in oracle.CELLS]
+CASES += [(80, "lstm", "relu", 208), (100, "gru", "relu", 176)]
+
+
+def test_kernels_of_every_kind_compile():
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(kind_compiles, CASES))
+
+
+@pytest.mark.parametrize("architecture", SHARED)
+def test_common_kernels_compile(architecture):
+    trials = [f"trials<{task}>" for task in TASKS.values()]
+    update = [name for name in ARGUMENTS if name not in (*BUILT, "trials")]
+    made = compiled(architecture, ["trials"], trials) | compiled(architecture, ["update"], update)
+    for name, (registers, spilled) in made.items():
+        assert registers <= 128, name
+        assert spilled <= SPILLED_AT_MOST, (name, spilled)

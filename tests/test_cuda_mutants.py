@@ -1,0 +1,170 @@
+"""A test of the tests: bugs planted in the kernels are found, each by at least one of the schedules."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cuda_host.device import HostDevice
+from cuda_host.module import COMPILER
+from samples import random_networks, random_trials, relative_error
+
+from fastrnn.engines.cuda.engine import CUDAEngine
+from fastrnn.engines.cuda.group import Group
+from fastrnn.engines.cuda.launch import kernels_folder
+from fastrnn.optimizer import Optimizer
+from fastrnn.tasks import get_task
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="g++ is missing: kernels can't be run without a GPU")
+
+SCHEDULES = [(order, late, 3) for order in ("forward", "backward", "random") for late in (True, False)]
+RESIDENT, STREAMED, CHUNKED = ("gru", 32, 227), ("gru", 80, 227), ("lstm", 48, 50)  # cell, n, kB of shared memory
+BARRIER = "__syncthreads();"
+
+COPIED_OVER = f"{BARRIER}            // for all threads; and nobody uses the slot before it any more\n      fetch();"
+ADDED = "for (int e = threadIdx.x; e < CHUNK * (n + 1)"
+ROW = "\n        const int row = first.row(i);"
+
+# What is wrong: where, how it should read, how it reads, and for which networks it matters.
+MUTANTS = {
+    "a tile is used before its copies arrive": ("product.cuh", "wait_copies<STAGES - 2>();  // this", "//", STREAMED),
+    "one tile too many is on its way": (
+        "product.cuh",
+        "wait_copies<STAGES - 2>();",
+        "wait_copies<STAGES - 1>();",
+        STREAMED,
+    ),
+    "tiles are used while others are still copied": ("product.cuh", f"{BARRIER}            // for", "// for", STREAMED),
+    "a tile is copied over before it is used up": ("product.cuh", COPIED_OVER, f"fetch();\n      {BARRIER}", STREAMED),
+    "one thread leaves a barrier out": (
+        "product.cuh",
+        f"{BARRIER}            // for",
+        f"if (threadIdx.x != 5) {BARRIER} // for",
+        STREAMED,
+    ),
+    "resident weights are not waited for": ("product.cuh", "if (resident) wait_copies<0>();", "", RESIDENT),
+    "a step begins before the last is complete": ("rollout.cu", f"{BARRIER}  // h is complete", "", RESIDENT),
+    "r h is read before it is complete": ("rollout.cu", f"{BARRIER}  // r h", "// r h", RESIDENT),
+    "the last row is left out": ("rollout.cu", "i < ROWS; i++) {" + ROW, "i < ROWS - 1; i++) {" + ROW, RESIDENT),
+    "da is read before it is complete": ("backward.cu", f"{BARRIER}  // the operand", "// the operand", RESIDENT),
+    "da is written before it is used up": ("backward.cu", f"{BARRIER}  // and used up", "", RESIDENT),
+    "blocks of da are written before others are used up": (
+        "backward.cu",
+        f"{BARRIER}  // the blocks",
+        "// the blocks",
+        CHUNKED,
+    ),
+    "sums over trials begin too early": ("backward.cu", f"{BARRIER}\n  for (int u", "for (int u", RESIDENT),
+    "the gradient of the cell state starts anew": (
+        "backward.cu",
+        "dcell[row * n + u + w] = passed[1];",
+        "dcell[row * n + u + w] = 0.0f;",
+        CHUNKED,
+    ),
+    "tiles of the gradient run into each other": (
+        "weight_gradient.cu",
+        f"start + LENGTH);\n    {BARRIER}",
+        "start + LENGTH);",
+        RESIDENT,
+    ),
+    "the first tile of the gradient is read too early": (
+        "weight_gradient.cu",
+        f"put(shared, 0);\n  {BARRIER}",
+        "put(shared, 0);",
+        RESIDENT,
+    ),
+    "the reset gate is left out of the gradient": ("weight_gradient.cu", "left[j][w] *= reset[j][w];", ";", RESIDENT),
+    "the readout's weights are read too early": (
+        "readout.cu",
+        f"}}\n    {BARRIER}\n    float bias",
+        "}\n    float bias",
+        RESIDENT,
+    ),
+    "warps' gradients are added too early": ("readout.cu", f"{BARRIER}\n    {ADDED}", ADDED, RESIDENT),
+    "warps' sums are added too early": ("update.cu", f"= value;\n  {BARRIER}", "= value;", RESIDENT),
+    "weights are transposed before they are there": ("update.cu", f"{BARRIER}\n  transposed", "transposed", RESIDENT),
+    "the penalty is half of what it should be": (
+        "update.cu",
+        "static_cast<float>(2.0 * l2[network])",
+        "static_cast<float>(l2[network])",
+        RESIDENT,
+    ),
+    "the iteration is not counted": ("update.cu", "iterations[network] = iteration + 1;", "", RESIDENT),
+    "a word too early": ("philox.cuh", "w[index % 4]", "w[(index + 3) % 4]", RESIDENT),
+}
+
+
+def compute(device, cell, n):
+    """What the kernels give: gradients and losses of given trials; two iterations on trials of their own."""
+    engine, task = CUDAEngine(device), get_task("cdi", steps=3)
+    networks = random_networks(cell, "tanh", n, 4, 1, 2, seed=1)
+    losses, gradients = engine.loss_and_gradients(networks, *random_trials(networks, 11, 3, seed=2, masked=True))
+    optimizer = Optimizer.start(networks, learning_rate=0.1, momentum=0.9, clip=0.3, l2=0.1, decay=0.1, iterations=3)
+    curves = engine.advance(networks, optimizer, task, 2, batch=11)
+    return [losses, *gradients.values(), curves, optimizer.velocity, networks.parameters]
+
+
+@pytest.fixture(scope="module")
+def right():
+    """Results of the kernels as they are, which all schedules share."""
+    made = {}
+    for cell, n, kilobytes in (RESIDENT, STREAMED, CHUNKED):
+        device = HostDevice(shared_limit=kilobytes << 10)
+        results = []
+        for device.schedule in SCHEDULES:
+            results.append(compute(device, cell, n))
+        for other in results[1:]:
+            for ours, theirs in zip(other, results[0], strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+        made[cell, n, kilobytes] = results[0]
+    return made
+
+
+@pytest.fixture(scope="module")
+def found(right, tmp_path_factory):
+    """For each planted bug, the schedule that found it; two at a time, since most of it is compiling."""
+    folder = tmp_path_factory.mktemp("kernels")
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(MUTANTS, pool.map(lambda what: look_for(what, right, folder), MUTANTS), strict=True))
+
+
+def look_for(what, right, folder):
+    """The first schedule under which a planted bug shows: an error, or other numbers."""
+    file, text, instead, (cell, n, kilobytes) = MUTANTS[what]
+    kernels = folder / what.replace(" ", "-")
+    shutil.copytree(kernels_folder(), kernels)
+    source = (kernels / file).read_text()
+    assert source.count(text) == 1, what
+    (kernels / file).write_text(source.replace(text, instead))
+    device = HostDevice(shared_limit=kilobytes << 10, kernels=kernels)
+    for device.schedule in SCHEDULES:
+        try:
+            results = compute(device, cell, n)
+        except RuntimeError as error:
+            assert "g++" not in str(error)
+            return device.schedule
+        if any(not relative_error(a, b) < 1e-5 for a, b in zip(results, right[cell, n, kilobytes], strict=True)):
+            return device.schedule
+    return None
+
+
+@pytest.mark.parametrize("what", MUTANTS)
+def test_a_planted_bug_is_found(what, found):
+    assert found[what] is not None
+
+
+def test_the_first_schedule_alone_does_not_find_every_bug(found):
+    assert len(set(found.values())) > 1
+
+
+def test_too_little_shared_memory_is_found():
+    """A kernel that writes behind what it was given."""
+    networks = random_networks("vanilla", "tanh", 32, 1, 1, 1)
+    group = Group(CUDAEngine(HostDevice()).launcher, networks, 8, 2, way_back=False)
+    group.put_trials(*random_trials(networks, 8, 2)[:2], np.ones((1, 8, 2), np.float32))
+    group.roll_out()
+    kernel = group.tiling.rollout
+    group.tiling = replace(group.tiling, rollout=replace(kernel, shared=kernel.shared - 16))
+    with pytest.raises(RuntimeError, match="behind the end of dynamic shared memory"):
+        group.roll_out()
