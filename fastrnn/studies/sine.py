@@ -16,7 +16,8 @@ from .resampling import mean_interval
 from .result import Result
 from .selection import ROW
 
-QUIET = 0.05  # amplitude (standard deviation) of an output that does not oscillate
+QUIET = 0.05  # standard deviation up to which an output does not oscillate
+SAME_FREQUENCY = 1e-9  # cycles a step: frequencies that differ by less follow nothing
 PARTS = ("points", "unstable", "pair", "frequency", "output_frequency", "readout", "taken")
 
 
@@ -134,7 +135,7 @@ def output_frequency(y) -> float:
 def _fit(commanded, frequency) -> tuple[float, float, float, float, float]:
     """Correlation, slope, offset, mean error and mean absolute error of linear frequencies (C,)."""
     known = np.isfinite(frequency)
-    if known.sum() < 3 or np.ptp(frequency[known]) == 0:
+    if known.sum() < 3 or np.ptp(frequency[known]) < SAME_FREQUENCY:
         return (np.nan,) * 5
     x, y = commanded[known], frequency[known]
     slope, offset = np.polyfit(x, y, 1)
