@@ -206,9 +206,10 @@ class _Analysis:
             step.work()
         except Interrupted:
             self._stop()
-        except FastrnnError as error:
-            self.made.failed[step.key] = str(error)
-            self.progress.say(f"{step.key}: {error}")
+        except Exception as error:  # whatever it is, the other steps don't depend on it
+            said = str(error) if isinstance(error, FastrnnError) else f"{type(error).__name__}: {error}"
+            self.made.failed[step.key] = said
+            self.progress.say(f"{step.key}: {said}")
         else:
             self.ledger.note(step, inputs)
             self.made.done.append(step.key)

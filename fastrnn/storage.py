@@ -98,7 +98,7 @@ def save_arrays(path, arrays: dict[str, np.ndarray], metadata: dict | None = Non
     arrays = {name: _plain(name, array) for name, array in arrays.items()}
     text = json.dumps(metadata or {})
     header = {"schema": str(SCHEMA_VERSION), "checksum": _checksum(arrays, text), "metadata": text}
-    atomic_write(path, safetensors.save(arrays, header))
+    atomic_write(path, _in_order(safetensors.save(arrays, header)))
 
 
 def load_arrays(path) -> tuple[dict[str, np.ndarray], dict]:
@@ -142,6 +142,16 @@ def _plain(name: str, array) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise UsageError(f"array {name!r} must hold booleans, integers or floats; it holds {array.dtype}")
     return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _in_order(data: bytes) -> bytes:
+    """A file's bytes with the texts of its header in one order: safetensors writes them in any."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # arrays start at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def _header(path, data: bytes) -> dict[str, str]:

@@ -144,3 +144,15 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / "f").write_bytes(b"whole")
     storage.remove_temporaries(tmp_path)
     assert os.listdir(tmp_path) == ["f"]
+
+
+def test_the_same_content_is_the_same_file_to_the_bit(tmp_path):
+    made = set()
+    for i in range(12):
+        arrays = dict(sorted(ARRAYS.items(), reverse=i % 2 == 1))
+        storage.save_arrays(tmp_path / "a.safetensors", arrays, {"cell": "gru"})
+        made.add((tmp_path / "a.safetensors").read_bytes())
+    assert len(made) == 1
+    with safe_open(tmp_path / "a.safetensors", "numpy") as file:  # and other tools read it
+        for name in file.keys():
+            np.testing.assert_array_equal(file.get_tensor(name), ARRAYS[name])

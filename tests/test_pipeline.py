@@ -1,0 +1,341 @@
+"""The whole analysis of a run: done once, then only what is out of date, to the bit after a kill, around failures."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from populations import small
+from typer.testing import CliRunner
+
+import fastrnn
+from fastrnn.cli import app
+from fastrnn.errors import RunError, UsageError
+from fastrnn.folder import FolderLock
+from fastrnn.groups import FinishedGroup
+from fastrnn.pipeline import analyze, analyze_all, find_runs
+from fastrnn.progress import Interrupted
+from fastrnn.runs import load_run
+from fastrnn.studies import load_analysis, steps
+from fastrnn.studies.ledger import RECORD, Ledger
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS = ["similarity svcca", "similarity cka"] + [
+    f"{name} {group}-tanh-4" for name in ("fixed-points", "topology") for group in ("vanilla", "gru")
+]
+STEPS += ["study", "topology", "portraits vanilla-tanh-4", "portraits gru-tanh-4", "claims"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Six networks that have learnt enough to be studied."""
+    path = tmp_path_factory.mktemp("runs") / "small"
+    spec = small(seeds=3, iterations=800, batch=16, task_settings={"steps": 12, "channels": 1})
+    fastrnn.train(spec, out=path, progress=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def analyzed(trained, tmp_path_factory):
+    path = shutil.copytree(trained, tmp_path_factory.mktemp("runs") / "analyzed")
+    analyze(path, progress=False)
+    return path
+
+
+@pytest.fixture
+def fresh(trained, tmp_path):
+    return Path(shutil.copytree(trained, tmp_path / "fresh"))
+
+
+@pytest.fixture
+def done(analyzed, tmp_path):
+    return Path(shutil.copytree(analyzed, tmp_path / "done"))
+
+
+def files(path):
+    """Checksum of every file of the analysis."""
+    found = sorted(file for file in (Path(path) / "analysis").rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in found}
+
+
+def times(path):
+    return {str(file): file.stat().st_mtime_ns for file in (Path(path) / "analysis").rglob("*") if file.is_file()}
+
+
+# ------------------------------------------------------------------------------------------------- what is computed
+
+
+def test_everything_is_there_and_the_second_time_nothing_is_done(fresh, capsys):
+    made = analyze(fresh)
+    said = capsys.readouterr().err
+    assert made.done == STEPS and made.fresh == [] and made.failed == {} and made.studied == 6
+    assert "11 of 11 steps for 6 networks; estimated time" in said and "memory" in said
+    kept = load_analysis(fresh)
+    assert kept.problems == {} and list(kept.portraits) == list(kept.points) == ["vanilla-tanh-4", "gru-tanh-4"]
+    assert None not in (kept.selection, kept.svcca, kept.cka, kept.topology, kept.flipflop, kept.claims)
+    assert kept.sine is kept.cdi is kept.untrained is None
+    assert set(kept.claims.table.claim) == {1, 2, 3, 4} and set(kept.claims.table.task) == {"flipflop"}
+    assert (fresh / "analysis" / "claims.csv").read_text().startswith("claim,task,statement,subject,statistic,value")
+    before = times(fresh)
+    again = analyze(fresh)
+    assert again.done == [] and again.fresh == STEPS and times(fresh) == before
+    assert "nothing to do, all 11 steps for 6 networks are up to date" in capsys.readouterr().err
+
+
+def test_results_are_those_of_the_tools_called_by_hand(done):
+    run, kept = load_run(done), load_analysis(done)
+    networks = run.networks("gru-tanh-4")
+    points = fastrnn.find_fixed_points(networks, [0.0], task=run.task)
+    np.testing.assert_array_equal(kept.fixed_points("gru-tanh-4").xstar, points.xstar)
+    graphs = fastrnn.transition_graphs(networks, points)
+    at = kept.topology.table.group == "gru-tanh-4"
+    np.testing.assert_allclose(kept.topology.distances[np.ix_(at, at)], fastrnn.graph_distances(graphs))
+    table = kept.flipflop.table.set_index("id")
+    assert table.points[run.ids("gru-tanh-4")].tolist() == [len(points.of(i)) for i in range(3)]
+
+
+def test_only_what_was_asked_for_is_done(fresh):
+    made = analyze(fresh, only=["similarity", "fixed-points"], progress=False)
+    assert made.done == STEPS[:4]
+    assert analyze(fresh, only="fixed-points", progress=False).done == []
+    assert analyze(fresh, progress=False).done == STEPS[4:]
+
+
+def test_a_step_without_what_it_needs_says_so_and_the_rest_is_done(fresh, capsys):
+    made = analyze(fresh, only=["topology", "study", "claims", "portraits"])
+    assert made.done == ["portraits vanilla-tanh-4", "portraits gru-tanh-4", "claims"]
+    missing = "analysis/points/gru-tanh-4.safetensors is missing: run fastrnn analyze --only fixed-points"
+    assert made.failed["topology gru-tanh-4"] == missing
+    assert "is missing: run fastrnn analyze" in made.failed["study"] and "study" in made.failed
+    assert f"topology gru-tanh-4: {missing}" in capsys.readouterr().err
+    assert set(load_analysis(fresh).claims.table.claim) == {1}
+    assert analyze(fresh, progress=False).failed == {}
+    assert set(load_analysis(fresh).claims.table.claim) == {1, 2, 3, 4}
+
+
+def test_changed_networks_make_what_hangs_on_them_out_of_date(done):
+    path = done / "groups" / "gru-tanh-4.safetensors"
+    state = FinishedGroup.load(path)
+    state.networks.W_rec[0] *= 1.01
+    state.save(path)
+    made = analyze(done, progress=False)
+    assert made.fresh == ["fixed-points vanilla-tanh-4", "topology vanilla-tanh-4", "portraits vanilla-tanh-4"]
+    assert made.failed == {}
+
+
+def test_a_damaged_result_is_made_again_and_is_the_same(done):
+    before = files(done)
+    (done / "analysis" / "points" / "gru-tanh-4.safetensors").write_bytes(b"torn")
+    (done / "analysis" / "claims.csv").unlink()
+    assert load_analysis(done).problems == {}
+    made = analyze(done, progress=False)
+    assert made.done == ["fixed-points gru-tanh-4", "claims"] and files(done) == before
+
+
+def test_a_damaged_record_means_everything_is_made_again(done, capsys):
+    before = files(done)
+    (done / RECORD).write_text("{torn")
+    made = analyze(done)
+    assert made.done == STEPS and files(done) == before
+    assert "the record of what was done is damaged, so everything is computed again" in capsys.readouterr().err
+
+
+def test_another_version_makes_it_again(done, monkeypatch):
+    monkeypatch.setattr("fastrnn.__version__", "9.9", raising=False)
+    assert analyze(done, only="portraits", progress=False).done == STEPS[-3:-1]
+
+
+def test_settings_of_a_step_make_it_out_of_date(done, monkeypatch):
+    monkeypatch.setattr(steps, "held_inputs", lambda task: np.array([[0.1]]))
+    assert analyze(done, only="fixed-points", progress=False).done == STEPS[2:4]
+
+
+# ------------------------------------------------------------------------------------------------ interrupted, killed
+
+
+@pytest.mark.parametrize("at", [0, 4, 8])
+def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(fresh, analyzed, monkeypatch, at):
+    count, note = [], Ledger.note
+
+    def stop(self, step, inputs):
+        if step.key in STEPS:
+            count.append(step.key)
+            if len(count) == at + 1:
+                raise KeyboardInterrupt  # after the files were written, before they were noted
+        note(self, step, inputs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Ledger, "note", stop)
+        analyze(fresh, progress=False)
+    made = analyze(fresh, progress=False)
+    assert made.fresh == STEPS[:at] and made.done == STEPS[at:]
+    assert files(fresh) == files(analyzed)
+
+
+def test_ctrl_c_finishes_the_step_and_says_how_to_go_on(fresh, monkeypatch):
+    work = steps.find_fixed_points
+
+    def press(*args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+        return work(*args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match=r"everything done is kept in .*: the same"):
+        patch.setattr(steps, "find_fixed_points", press)
+        analyze(fresh, progress=False)
+    assert analyze(fresh, progress=False).fresh == STEPS[:3]
+
+
+def test_killed_through_the_command_line_it_comes_out_the_same(fresh, analyzed):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "fastrnn", "analyze", str(fresh)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + 60
+    while not (fresh / "analysis" / "points").exists() and time.monotonic() < limit:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert files(fresh) != files(analyzed)
+    analyze(fresh, progress=False)
+    assert files(fresh) == files(analyzed)
+
+
+# -------------------------------------------------------------------------------------------- runs that are not whole
+
+
+def test_a_damaged_group_is_left_out_and_the_rest_studied(fresh):
+    (fresh / "groups" / "gru-tanh-4.safetensors").write_bytes(b"torn")
+    made = analyze(fresh, progress=False)
+    assert made.studied == 3 and made.failed == {} and len(made.done) == 8
+    assert len(made.left_out) == 3 and all("is damaged" in reason for reason in made.left_out.values())
+    assert load_analysis(fresh).flipflop.table.cell.unique().tolist() == ["vanilla"]
+
+
+def test_one_network(tmp_path):
+    spec = small(cells="gru", seeds=1, iterations=800, batch=16, task_settings={"steps": 12, "channels": 1})
+    fastrnn.train(spec, out=tmp_path / "one", progress=False)
+    made = analyze(tmp_path / "one", progress=False)
+    kept = load_analysis(tmp_path / "one")
+    assert made.failed == {} and made.studied == 1
+    assert len(kept.svcca.distances) == len(kept.topology.distances) == 1
+    assert kept.topology.statistics is None and "too few networks" in kept.topology.note
+    assert set(kept.claims.table.claim) == {1, 3}
+
+
+def test_an_unexpected_failure_is_named_and_the_rest_is_done(fresh, monkeypatch, capsys):
+    def fail(*args, **kwargs):
+        raise np.linalg.LinAlgError("Eigenvalues did not converge")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "transition_graphs", fail)
+        made = analyze(fresh)
+    assert made.failed["topology gru-tanh-4"] == "LinAlgError: Eigenvalues did not converge"
+    assert set(made.failed) == {"topology vanilla-tanh-4", "topology gru-tanh-4", "study", "topology"}
+    assert "topology gru-tanh-4: LinAlgError: Eigenvalues did not converge" in capsys.readouterr().err
+    assert analyze(fresh, progress=False).failed == {}
+
+
+def test_no_network_has_learnt(tmp_path):
+    fastrnn.train(small(iterations=1), out=tmp_path / "run", progress=False)
+    made = analyze(tmp_path / "run", progress=False)
+    assert made.studied == 0 and len(made.left_out) == 4
+    assert all(reason.startswith("did not learn: validation loss") for reason in made.left_out.values())
+    assert made.failed["study"] == made.failed["topology"] == "no network of the run is studied"
+    assert made.done == ["claims"]
+
+
+@pytest.mark.parametrize("task", ["sine", "cdi"])
+def test_the_other_tasks(tmp_path, monkeypatch, task):
+    monkeypatch.setattr("fastrnn.studies.selection.FAILED_SHARE", 1e9)
+    cells = ("vanilla", "lstm")
+    spec = small(
+        task=task,
+        task_settings={"steps": 20},
+        cells=cells,
+        activations=("tanh", "relu"),
+        excluded=(),
+        iterations=30,
+        seeds=2,
+    )
+    fastrnn.train(spec, out=tmp_path / "run", progress=False)
+    made = analyze(tmp_path / "run", progress=False)
+    kept = load_analysis(tmp_path / "run")
+    assert made.failed == {} and len(kept.topology.table) + len(kept.topology.left_out) == made.studied
+    table = (kept.sine or kept.cdi).table
+    assert table.id.tolist() == kept.selection.table.id.tolist()
+    claims = set(kept.claims.table.claim)
+    if task == "sine":
+        assert kept.sine.frequency.shape == (len(table), 21) and claims >= {1, 2, 5}
+    else:
+        assert kept.cdi.magnitudes.shape == (len(table), 2, 8) and claims >= {1, 2, 6, 7}
+        assert np.isnan(kept.cdi.magnitudes[table.cell == "vanilla"][:, :, 4:]).all()
+        assert kept.untrained.classes == ["trained tanh", "trained relu", "untrained tanh", "untrained relu"]
+    assert analyze(tmp_path / "run", progress=False).done == []
+
+
+def test_what_is_refused(fresh, tmp_path):
+    with pytest.raises(UsageError, match="unknown analysis 'graphs'"):
+        analyze(fresh, only="graphs")
+    with pytest.raises(UsageError, match="is not a run"):
+        analyze(tmp_path / "nothing")
+    with pytest.raises(UsageError, match=r"there is no run under .*; train one with train-population"):
+        find_runs(tmp_path / "nothing")
+    lock = FolderLock(fresh)
+    lock.acquire()
+    try:
+        with pytest.raises(RunError, match="is in use by process"):
+            analyze(fresh, progress=False)
+    finally:
+        lock.release()
+
+
+def test_a_run_that_can_not_be_used_does_not_stop_the_others(fresh, tmp_path):
+    other = Path(shutil.copytree(fresh, tmp_path / "other"))
+    lock = FolderLock(other)
+    lock.acquire()
+    try:
+        first, second = analyze_all([other, fresh], only="similarity", progress=False)
+    finally:
+        lock.release()
+    assert "is in use" in first.failed["run"] and first.done == []
+    assert second.done == STEPS[:2] and second.failed == {}
+
+
+# --------------------------------------------------------------------------------------------------- command line
+
+
+def call(*arguments, code=0):
+    result = CliRunner().invoke(app, ["analyze", *map(str, arguments)], prog_name="fastrnn")
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+def test_the_command_says_what_was_done_and_what_holds(done):
+    said, _ = call(done)
+    first, *claims = said.splitlines()
+    assert first == f"{done}: 6 networks on flipflop; nothing to do, 11 analyses are up to date"
+    assert any(line.startswith("1. all networks reach low error: ") for line in claims)
+    (report,) = json.loads(call(done, "--json")[0])
+    assert report["studied"] == 6 and report["done"] == [] and report["up_to_date"] == 11
+    assert len(report["claims"]) == len(load_analysis(done).claims.table)
+
+
+def test_every_run_of_a_folder(done):
+    made = json.loads(call("--all", "--folder", done.parent, "--only", "similarity", "--json")[0])
+    assert [report["run"] for report in made] == [str(path) for path in find_runs(done.parent)]
+    _, said = call("--all", "--folder", done.parent / "none", code=2)
+    assert "there is no run under" in said
+
+
+def test_exit_codes(fresh):
+    said, _ = call(fresh, "--only", "topology", code=3)
+    assert "failed: topology gru-tanh-4: analysis/points/gru-tanh-4.safetensors is missing" in said
+    for arguments in ([], [fresh, "--all"]):
+        assert "name folders of runs, or give --all" in call(*arguments, code=2)[1]
+    assert "unknown analysis 'graphs'" in call(fresh, "--only", "graphs", code=2)[1]
