@@ -55,6 +55,8 @@ _HOMES = {
     "train": "training",
     "transition_graph": "analysis.transitions",
     "transition_graphs": "analysis.transitions",
+    "write_index": "report",
+    "write_report": "report",
 }
 
 __all__ = [*_HOMES]

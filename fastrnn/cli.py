@@ -281,14 +281,16 @@ def analyze(
             "[default: all]"
         ),
     ] = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Draw figures and write report.html.")] = True,
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Compare the networks of runs, study their dynamics, measure the paper's claims.
+    """Compare the networks of runs, study their dynamics, measure the paper's claims, draw and report it all.
 
     Results are kept in each run's folder, under analysis/. What is there and was made from the same
     files, by checksum, is not computed again. Networks that did not learn are left out and named. An analysis that
-    fails is named too, and the others are done (exit code 3).
+    fails is named too, and the others are done (exit code 3). Figures are under figures/ of the run; report.html
+    holds all of it, and index.html beside the runs leads there.
 
     \b
     Examples:
@@ -301,14 +303,15 @@ def analyze(
 
     if bool(runs) == every:
         raise UsageError("name folders of runs, or give --all: one of the two")
-    made = analyze_all(find_runs(folder) if every else runs, _list(only, str, "only"))
-    reports = [one.report() for one in made]
+    made = [one.report() for one in analyze_all(find_runs(folder) if every else runs, _list(only, str, "only"))]
+    if report:
+        _write_reports(made, folder if every else None)
     if as_json:
-        print(json.dumps(_without_nan(reports), indent=2))
+        print(json.dumps(_without_nan(made), indent=2))
     else:
-        for report in reports:
-            _print_analysis(report)
-    return SOME_FAILED if any(report["failed"] for report in reports) else 0
+        for one in made:
+            _print_analysis(one)
+    return SOME_FAILED if any(one["failed"] for one in made) else 0
 
 
 @command
@@ -450,6 +453,19 @@ def _population_settings(spec: str | None, given: dict, lists: dict, setting, hy
     return settings
 
 
+def _write_reports(made: list[dict], folder: str | None) -> None:
+    """A page for each run that could be used, its path and failures noted in `made`; an index in `folder`."""
+    from .report import write_index, write_report
+
+    usable = [one for one in made if "run" not in one["failed"]]
+    for one in usable:
+        written = write_report(one["run"])
+        one["report"] = str(written.path)
+        one["failed"] |= written.failed
+    if folder is not None and usable:
+        write_index(folder, [one["run"] for one in usable])
+
+
 def _print_analysis(report: dict) -> None:
     """For people: what was done, who was left out, what failed, and the claims on all networks."""
     if report["done"]:
@@ -457,6 +473,8 @@ def _print_analysis(report: dict) -> None:
     else:
         done = f"nothing to do, {report['up_to_date']} analyses are up to date"
     print(f"{report['run']}: {report['studied']:,} networks on {report['task']}; {done}")
+    if "report" in report:
+        print(f"report: {report['report']}")
     for name, reason in report["left_out"].items():
         print(f"left out: {name}: {reason}")
     for name, reason in report["failed"].items():

@@ -7,6 +7,7 @@ import pandas
 from populations import small
 
 from fastrnn.analysis.comparison import Comparison
+from fastrnn.analysis.comparison import _save as save_comparison
 from fastrnn.analysis.embedding import Embedding
 from fastrnn.analysis.portrait import Portrait
 from fastrnn.errors import Status
@@ -14,6 +15,8 @@ from fastrnn.folder import RunFolder
 from fastrnn.groups import FinishedGroup
 from fastrnn.runs import load_run
 from fastrnn.studies import CdiStudy, Claims, FlipflopStudy, Kept, SineStudy, Topology, UntrainedStudy
+from fastrnn.studies.kept import group_file, whole_file
+from fastrnn.studies.selection import select_networks
 from fastrnn.studies.untrained import CLASSES
 
 KINDS = {"cells": ("vanilla", "ugrnn", "gru", "lstm"), "activations": ("tanh", "relu")}
@@ -46,7 +49,7 @@ def results(path, task="flipflop", **changes) -> Kept:
     kept.svcca, kept.cka = comparison(run, "svcca", rng), comparison(run, "cka", rng)
     kept.topology = topology(run, rng)
     kept.portraits = {group: made_portrait(run, group, rng) for group in run.finished_groups()}
-    kept.claims = claims(task)
+    kept.claims, kept.selection = claims(task), select_networks(run)
     if task == "cdi":
         kept.untrained = untrained(run, rng)
     setattr(kept, task, {"flipflop": flipflop, "sine": sine, "cdi": cdi}[task](run, rng))
@@ -209,3 +212,16 @@ def claims(task) -> Claims:
     ]
     table = pandas.DataFrame(rows, columns=columns)
     return Claims(table.assign(verdict=["does not hold", "holds"], note=["four kinds <fail>", ""]))
+
+
+def save(kept: Kept) -> None:
+    """Write results to where `load_analysis` reads them."""
+    folder = kept.run.path
+    (folder / group_file("portraits", "x")).parent.mkdir(parents=True)
+    for made in (kept.svcca, kept.cka):
+        save_comparison(kept.run, made)
+    for name in ("topology", "flipflop", "sine", "cdi", "untrained", "claims", "selection"):
+        if getattr(kept, name) is not None:
+            getattr(kept, name).save(folder / whole_file(name))
+    for group, portrait in kept.portraits.items():
+        portrait.save(folder / group_file("portraits", group))

@@ -1,0 +1,269 @@
+"""The page of a run and the index over runs, put together from their results."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pandas
+
+from ..errors import FastrnnError
+from ..figures.paper import panels
+from ..folder import POPULATION
+from ..studies.kept import Kept
+from .markup import asset, data, document, number, picture, script, table, text
+from .scene import scene
+from .view import viewer
+
+VECTORS = 250_000  # bytes up to which a figure goes into the page as SVG; larger ones as PNG
+WIDE = (
+    "learning_curves",
+    "trajectories",
+    "fixed-points",
+    "slow-points",
+    "eigenvalues",
+    "untrained",
+    "figure-e",
+    "figure-c",
+)
+WIDE += ("svcca-embedding", "topology", "counts")  # these take the page's whole width
+LIBRARIES = ("numpy", "numba", "scipy", "scikit-learn", "matplotlib", "pandas")
+VERDICTS = {"holds": "holds", "does not hold": "fails"}
+HEADS = {"n": "n", "l2": "L2", "id": "network", "low": "low (95%)", "high": "high (95%)", "p": "p", "F": "F"}
+WORKS = "https://arxiv.org/abs/1907.08549"
+REPORT, INDEX = "report.html", "index.html"
+
+
+def page(kept: Kept, failed: dict[str, str] | None = None) -> str:
+    """The page of one run: what was trained and found, with the figures that are under its `figures/`.
+
+    Parameters
+    ----------
+    kept : from `load_analysis`; what is missing in it is said in the page
+    failed : by figure, why it could not be drawn
+
+    Returns
+    -------
+    HTML that needs no other file and no network
+    """
+    parts = [
+        ("", "", _head(kept)),
+        ("claims", "Claims", _claims(kept)),
+        ("three-dimensions", "In three dimensions", viewer(_portraits(kept))),
+        ("figures", "Figures", _figures(kept, failed or {})),
+        ("groups", "Networks by kind", _groups(kept)),
+        ("statistics", "What tells networks apart", _statistics(kept)),
+        ("networks", "All networks", _networks(kept)),
+        ("settings", "Settings, versions, how to reproduce", _settings(kept)),
+    ]
+    links = "".join(f'<a href="#{name}">{text(title)}</a>' for name, title, body in parts if name and body)
+    main = "".join(f'<section id="{n}"><h2>{text(t)}</h2>\n{body}</section>\n' for n, t, body in parts if n and body)
+    scenes = [scene(one, kept.run.task_name) for one in _portraits(kept)]
+    scripts = script(asset("tables.js"))
+    if scenes:
+        held = data("scenes", json.dumps(scenes, separators=(",", ":"), allow_nan=False))
+        scripts = held + script(asset("viewer.js")) + scripts
+    header = f"<header>{parts[0][2]}<nav>{links}</nav></header>\n"
+    return document(f"fastrnn: {_name(kept)}", f"{header}<main>\n{main}</main>\n{_footer()}", scripts)
+
+
+def index(runs: list[Kept], folder) -> str:
+    """A page that lists runs and their claims, with links to their own pages.
+
+    Parameters
+    ----------
+    runs : from `load_analysis`
+    folder : where the page will lie, for the links
+    """
+    rows = []
+    for kept in runs:
+        report = kept.run.report()
+        link = Path(os.path.relpath(kept.run.path / REPORT, folder)).as_posix()
+        there = (kept.run.path / REPORT).exists()
+        name = f'<a href="{text(link)}">{text(_name(kept))}</a>' if there else text(_name(kept))
+        counts = {key: report[key] for key in ("networks", "learnt", "diverged")}
+        rows.append({"run": name, "task": report["task"]} | counts | {"claims that hold": _score(kept)})
+    body = "<header><h1>Runs</h1></header>\n<main>\n"
+    body += table(pandas.DataFrame(rows), raw=("run",)) if rows else "<p>There are none.</p>"
+    claims = [kept.claims.table for kept in runs if kept.claims is not None]
+    if claims:
+        whole = pandas.concat(claims, ignore_index=True)
+        body += "<h2>Claims of the paper</h2>\n" + _claims_table(whole[whole.subject == "all"])
+    return document("fastrnn: runs", body + f"</main>\n{_footer()}", script(asset("tables.js")))
+
+
+def _name(kept: Kept) -> str:
+    return kept.run.path.resolve().name
+
+
+def _portraits(kept: Kept) -> list:
+    return list(kept.portraits.values())
+
+
+def _head(kept: Kept) -> str:
+    report = kept.run.report()
+    losses = kept.run.table.validation_loss
+    cards = [(number(report["networks"]), "networks")]
+    if report["threshold"] is not None:
+        cards.append((number(report["learnt"]), f"learnt the task (loss below {report['threshold']:g})"))
+    cards += [(number(report[status]), status) for status in ("diverged", "training", "untrained") if report[status]]
+    if kept.selection is not None:
+        cards.append((number(len(kept.selection.table)), "studied"))
+    cards.append((number(float(losses.median())), "median validation loss"))
+    if kept.claims is not None:
+        cards.append((_score(kept), "claims that hold"))
+    items = "".join(f"<li><b>{value}</b><span>{text(what)}</span></li>" for value, what in cards)
+    settings = kept.run.settings
+    what = (
+        f"{number(report['networks'])} recurrent networks trained on the task <b>{text(report['task'])}</b> for "
+        f"{settings['iterations']:,} iterations of {settings['batch']} trials, and what their dynamics have in common. "
+        f'The analyses and figures are those of <a href="{WORKS}">Maheswaranathan et al. (2019)</a>.'
+    )
+    problems = "".join(f'<p class="problem">{text(name)}: {text(why)}</p>' for name, why in kept.problems.items())
+    return f'<h1>{text(_name(kept))}</h1>\n<p>{what}</p>\n<ul class="cards">{items}</ul>\n{problems}'
+
+
+def _score(kept: Kept) -> str:
+    """How many of the claims' statistics of all networks hold."""
+    if kept.claims is None:
+        return "-"
+    whole = kept.claims.table[kept.claims.table.subject == "all"]
+    return f"{int((whole.verdict == 'holds').sum())} of {len(whole)}"
+
+
+def _claims(kept: Kept) -> str:
+    if kept.claims is None:
+        return _missing("claims")
+    frame = kept.claims.table
+    whole, parts = frame[frame.subject == "all"], frame[frame.subject != "all"]
+    said = (
+        "<p>The paper's claims, each as a statistic with a 95% interval over networks and a rule that was fixed "
+        "beforehand. Where a statistic says too little for either verdict, it is undecided.</p>"
+    )
+    body = said + _claims_table(whole)
+    if len(parts):
+        body += f"<details><summary>Kind by kind ({len(parts)} rows)</summary>{_claims_table(parts)}</details>"
+    return body
+
+
+def _claims_table(frame: pandas.DataFrame) -> str:
+    """One row a statistic; its rule stands under the statement, its note under what the value is."""
+
+    def under(above: str, below: str) -> str:
+        return f'{text(above)}<div class="soft">{text(below)}</div>' if below else text(above)
+
+    columns = {"claim": frame.claim}
+    for name in ("task", "subject"):
+        if frame[name].nunique() > 1:
+            columns[name] = frame[name]
+    columns["statement, and when it holds"] = list(map(under, frame.statement, frame.rule))
+    verdicts = [f'<span class="verdict {VERDICTS.get(v, "open")}">{text(v)}</span>' for v in frame.verdict]
+    columns |= {"verdict": verdicts, "statistic": list(map(under, frame.statistic, frame.note))}
+    columns |= {name: frame[name] for name in ("value", "low", "high", "networks")}
+    return table(pandas.DataFrame(columns), HEADS, raw=("statement, and when it holds", "verdict", "statistic"))
+
+
+def _figures(kept: Kept, failed: dict[str, str]) -> str:
+    task, made = kept.run.task_name, []
+    for panel in panels(kept):
+        name = panel.file(task)
+        image = _image(kept.run.path / "figures", name, panel.heading)
+        if name in failed or not image:
+            why = failed.get(name, "its files are not there; run fastrnn analyze again")
+            made.append(f'<p class="problem">{text(panel.heading)} was not drawn: {text(why)}</p>')
+            continue
+        place = f"Figure {panel.paper[task].split('-')[0]} of the paper. " if task in panel.paper else ""
+        wide = ' class="wide"' if panel.name in WIDE else ""
+        caption = f"<b>{text(panel.heading)}.</b> {text(panel.caption(kept))} {place}"
+        links = f'<span>(<a href="figures/{name}.svg">SVG</a>, <a href="figures/{name}.png">PNG</a>)</span>'
+        made.append(f'<figure{wide} id="{name}">{image}<figcaption>{caption}{links}</figcaption></figure>')
+    return '<div class="figures">\n' + "\n".join(made) + "\n</div>\n"
+
+
+def _image(folder: Path, name: str, heading: str) -> str:
+    """The figure's SVG, or where that is large or missing its PNG; empty where there is neither."""
+    for kind, most in (("svg", VECTORS), ("png", float("inf"))):
+        path = folder / f"{name}.{kind}"
+        if path.exists() and path.stat().st_size <= most:
+            return picture(path.read_bytes(), kind, heading)
+    return ""
+
+
+def _groups(kept: Kept) -> str:
+    summary = kept.run.summary()
+    empty = [name for name in ("untrained", "training", "diverged") if not summary[name].any()]
+    return table(summary.drop(columns=empty), HEADS)
+
+
+def _statistics(kept: Kept) -> str:
+    said = (
+        "<p>Share of the squared distances that a factor explains (marginal, PERMANOVA), and how well it is named from "
+    )
+    body = said + "a network's nearest neighbour.</p>"
+    found = False
+    for name, made in (("SVCCA", kept.svcca), ("CKA", kept.cka), ("Fixed-point graphs", kept.topology)):
+        if made is None or made.statistics is None:
+            continue
+        found = True
+        columns = ["share", "p", "dispersion_p", "accuracy", "accuracy_low", "accuracy_high", "chance", "verdict"]
+        body += f"<h3>{name}</h3>" + table(made.statistics.table[columns].reset_index(), HEADS)
+    return body if found else ""
+
+
+def _networks(kept: Kept) -> str:
+    left_out = ""
+    if kept.selection is not None and len(kept.selection.left_out):
+        frame = kept.selection.left_out
+        left_out = (
+            f"<h3>Left out of the studies ({len(frame)})</h3><p>Studied is what was {text(kept.selection.rule)}.</p>"
+        )
+        left_out += table(frame, HEADS, tall=len(frame) > 12)
+    return table(kept.run.table, HEADS, tall=True) + left_out
+
+
+def _settings(kept: Kept) -> str:
+    path, settings = kept.run.path, kept.run.settings
+    commands = (
+        f"fastrnn train-population --spec {POPULATION} --out runs/{_name(kept)}\nfastrnn analyze runs/{_name(kept)}"
+    )
+    trained = settings.get("record", {}).get("fastrnn", "unknown")
+    rows = [("fastrnn, training", trained), ("fastrnn, this page", _version("fastrnn"))]
+    rows += [(name, _version(name)) for name in LIBRARIES]
+    rows += [("Python", platform.python_version()), ("engines", ", ".join(_engines(kept)) or "unknown")]
+    seeds = f"{settings['seeds']} seeds of each configuration, seed {settings['seed']} of the whole population"
+    return (
+        f"<p>Save the settings below as <code>{POPULATION}</code>, then the same networks come of</p>\n"
+        f'<pre class="block">{text(commands)}</pre>\n<p>{text(seeds)}. Random numbers are counter based: no networks, '
+        "iterations or purposes share trials or weights. On one kind of processor the same settings give the same bits."
+        f"</p>\n{table(pandas.DataFrame(rows, columns=['what', 'version']))}\n<details><summary>{POPULATION}</summary>"
+        f'<pre class="block">{text((path / POPULATION).read_text(encoding="utf-8"))}</pre></details>\n'
+    )
+
+
+def _engines(kept: Kept) -> list[str]:
+    """Engine and processor that networks were trained on, of all groups that can be read."""
+    found = {}
+    for group in kept.run.finished_groups():
+        try:
+            found |= dict.fromkeys(kept.run.finished(group).engines)
+        except FastrnnError:  # named where the group's networks are left out
+            continue
+    return list(found)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _missing(name: str) -> str:
+    return f'<p class="problem">Not there: <code>fastrnn analyze --only {name}</code> makes them.</p>'
+
+
+def _footer() -> str:
+    return f"<footer>Made by fastrnn {_version('fastrnn')}. This page needs no other file and no network.</footer>\n"

@@ -1,0 +1,94 @@
+"""Portraits as the data of the three-dimensional view: small whole numbers, few shades."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import Normalize, to_hex
+
+from ..analysis.portrait import Portrait
+from ..figures.figure import POINT_COLOURS, SEQUENTIAL, kind_name
+from ..figures.portraits import chosen, segment_colours
+
+REACH = 1000  # coordinates go from -REACH to REACH
+STEPS = 150  # of a trajectory, at most
+SMALL = 0.05  # magnitude of eigenvalues below which they are left out
+FEW, MANY, CROWD = 64, 20, 60  # eigenvalues kept of each point; fewer where there are more than CROWD points
+HELD = {"sine": "input", "cdi": "context"}
+
+
+def scene(one: Portrait, task: str) -> dict:
+    """What viewer.js draws of one network, in what JSON can hold.
+
+    Trajectories are thinned evenly to `STEPS` states; places are in `REACH`ths of the largest extent from the middle.
+    """
+    trials = chosen(len(one.trajectories))
+    clouds = [one.trajectories[trials].reshape(-1, 3), one.points]
+    low, high = (edge(np.concatenate(clouds), axis=0) for edge in (np.min, np.max))
+    middle, scale = (low + high) / 2, REACH / max(float((high - low).max()) / 2, 1e-9)
+
+    def place(x) -> list[int]:
+        return np.rint((np.asarray(x) - middle) * scale).astype(int).ravel().tolist()
+
+    T = one.trajectories.shape[1]
+    kept = np.unique(np.linspace(0, T - 1, min(T, STEPS)).round().astype(int))
+    palette, index = segment_colours(one, task, trials)
+    return {
+        "about": _about(one, task),
+        "name": kind_name(one.cell, one.activation, one.n),
+        "box": np.maximum(np.rint((high - low) / 2 * scale), 20).astype(int).tolist(),
+        "palette": palette,
+        "colours": list(POINT_COLOURS),
+        "trajectories": [
+            {"at": place(one.trajectories[trial, kept]), "runs": _runs(row[kept[:-1]])}
+            for trial, row in zip(trials, index, strict=True)
+        ],
+        "points": _points(one, task, place),
+        "paths": [{"source": source, "at": place(path)} for source, _, path in one.each_path() if len(path) > 1],
+        "held": _held(one, task),
+        "held_name": HELD.get(task, "input"),
+    }
+
+
+def _about(one: Portrait, task: str) -> str:
+    share = f"{100 * one.share.sum():.0f}% of its variance on {len(one.inputs)} probe trials is in these components"
+    slow = int((~one.exact).sum())
+    points = f"{len(one.points) - slow} fixed points" + (f" and {slow} slow points" if slow else "")
+    return f"{one.id}: {points}; {share}."
+
+
+def _runs(colours) -> list[list[int]]:
+    """Where the colour changes along a line: pairs of first segment and colour."""
+    starts = np.flatnonzero(np.diff(colours, prepend=-1))
+    return [[int(i), int(colours[i])] for i in starts]
+
+
+def _points(one: Portrait, task: str, place) -> list[dict]:
+    shades = _shades(one) if task == "cdi" else [None] * len(one.points)
+    most, made = FEW if len(one.points) <= CROWD else MANY, []
+    for i, shade in enumerate(shades):
+        values = one.eigenvalues[i]
+        shown = values[np.abs(values) > SMALL][:most]
+        point = {
+            "at": place(one.points[i]),
+            "unstable": int(one.n_unstable[i]),
+            "exact": bool(one.exact[i]),
+            "condition": int(one.condition[i]),
+            "readout": [f"{value:.3g}" for value in one.readout[i]],
+            "speed": f"{one.speed[i]:.1e}",
+            "eigenvalues": [[round(float(v.real), 4), round(float(v.imag), 4)] for v in shown],
+        }
+        made.append(point | ({} if shade is None else {"shade": shade}))
+    return made
+
+
+def _shades(one: Portrait) -> list[str]:
+    """Slow points of an integrator in the colour of the output there."""
+    most = max(float(np.abs(one.targets[..., 0]).max()), 1e-9)
+    return [to_hex(colour) for colour in matplotlib.colormaps[SEQUENTIAL](Normalize(-most, most)(one.readout[:, 0]))]
+
+
+def _held(one: Portrait, task: str) -> list[str]:
+    if task == "cdi":
+        return [str(int(x[1] == 1) + 1) for x in one.held]
+    return [", ".join(f"{value:.3g}" for value in x) for x in one.held]

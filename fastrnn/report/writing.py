@@ -1,0 +1,139 @@
+"""Figures and pages written to the run folder, only where something has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .. import __version__
+from ..analysis.comparison import FOLDER
+from ..errors import RunError
+from ..figures.figure import render
+from ..figures.paper import Panel, panels
+from ..folder import POPULATION, SUFFIX, TABLE
+from ..progress import Interrupted, Interruption, Progress
+from ..runs import Run, load_run
+from ..storage import atomic_write, read_bytes, write_error
+from ..studies.kept import Kept, load_analysis
+from .pages import INDEX, REPORT, index, page
+
+FIGURES = "figures"
+RECORD = f"{FIGURES}/record.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of `write_report`.
+
+    path : of the page; written : False where everything was up to date; failed : by figure, why it could not be drawn
+    """
+
+    path: Path
+    written: bool
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def write_report(run, *, progress: bool = True) -> Report:
+    """Draw every panel that there are results for into `figures/` of a run's folder, and write its `report.html`.
+
+    Nothing is done where everything is there and was made from the same results, by checksum. A figure that can't be
+    drawn is named, and the others are done.
+
+    Parameters
+    ----------
+    run : Run, or path of its folder
+    progress : whether to write messages to stderr, and a bar where it is a terminal
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    UsageError
+        where there is no run
+    RunError
+        where a file can't be written
+    Interrupted
+        after Ctrl-C, between two figures
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    path, inputs = run.path / REPORT, _inputs(run)
+    if _is_fresh(run, inputs):
+        return Report(path, written=False)
+    folder = run.path / FIGURES
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    with Interruption() as interruption, Progress(progress) as shown:
+        kept = load_analysis(run)
+        wanted = panels(kept)
+        shown.start("figures", len(wanted))
+        files, failed = [], {}
+        for panel in wanted:
+            name = panel.file(run.task_name)
+            if interruption.requested:
+                raise Interrupted(f"interrupted before figure {name!r}; the same command draws them all again")
+            try:
+                files += _draw(panel, kept, folder, name)
+            except RunError:
+                raise
+            except Exception as error:  # the other figures don't depend on it
+                failed[name] = f"{type(error).__name__}: {error}"
+                shown.say(f"{folder / name}: {failed[name]}")
+            shown.advance(1, name)
+    atomic_write(path, page(kept, failed).encode())
+    if not failed:
+        record = {"inputs": inputs, "files": {file: _checksum(run.path / file) for file in [*files, REPORT]}}
+        atomic_write(run.path / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    return Report(path, written=True, failed=failed)
+
+
+def write_index(folder, runs) -> Path:
+    """Write `index.html`, a page over several runs.
+
+    Parameters
+    ----------
+    folder : where the page goes, usually that of the runs
+    runs : Runs, or paths of their folders
+
+    Returns
+    -------
+    Path of the page
+    """
+    path = Path(folder) / INDEX
+    atomic_write(path, index([load_analysis(run) for run in runs], folder).encode())
+    return path
+
+
+def _draw(panel: Panel, kept: Kept, folder: Path, name: str) -> list[str]:
+    """Draw a panel; the files written, inside the run's folder."""
+    files = []
+    for suffix, content in render(panel.draw(kept)).items():
+        atomic_write(folder / f"{name}.{suffix}", content)
+        files.append(f"{FIGURES}/{name}.{suffix}")
+    return files
+
+
+def _inputs(run: Run) -> str:
+    """Checksum of all that figures and page are made from."""
+    groups, results = (sorted((run.path / name).rglob(f"*{SUFFIX}")) for name in ("groups", FOLDER))
+    files = [run.path / POPULATION, run.path / TABLE, *groups, *results]
+    said = [__version__, {path.relative_to(run.path).as_posix(): _checksum(path) for path in files}]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _is_fresh(run: Run, inputs: str) -> bool:
+    try:
+        record = json.loads(read_bytes(run.path / RECORD))
+        kept = record["files"].items()
+        return record["inputs"] == inputs and all(_checksum(run.path / file) == known for file, known in kept)
+    except (RunError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # no record, or a damaged one
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(read_bytes(path)).hexdigest() if path.exists() else "missing"
