@@ -35,5 +35,8 @@ class HostDevice:
     def release(self):
         pass
 
+    def synchronize(self):
+        pass
+
     def to_host(self, array):
         return array.copy()

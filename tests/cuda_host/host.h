@@ -22,6 +22,9 @@
 #if !defined(__x86_64__)
 #include <ucontext.h>
 #endif
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 #define FASTRNN_HOST 1
 #define __global__
@@ -192,6 +195,9 @@ inline void run_block(unsigned char* stacks, size_t shared_bytes) {
   block.arrived = 0;
   std::memset(block.shared, 0xFF, shared_bytes);  // NaN in any float type
   std::vector<int> order(count);
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(stacks, count * STACK);  // the block before has left its frames there
+#endif
   for (int i = 0; i < count; i++) {
     Fiber& fiber = block.fibers[i];
     fiber.thread = {unsigned(i), 0, 0};

@@ -123,6 +123,11 @@ class GPU:
             stream.synchronize()
         self.xp.get_default_memory_pool().free_all_blocks()
 
+    def synchronize(self) -> None:
+        """Wait for all work."""
+        with self.xp.cuda.Device(self.number) as device:
+            device.synchronize()
+
     def to_host(self, array):
         """A NumPy array; waits for the work of the current stream."""
         return array.get()

@@ -33,6 +33,7 @@ ARGUMENTS = {
     "decay_steps i8*, iterations i8*, status i4*, curves f4*, stride i4, count i4, slices i4, column i4, "
     "curve_length i4",
     "transpose": "parameters f4*, transposed f4*, status i4*, stride i4, n i4, columns i4",
+    "peak": "values f4*, rounds i4",
 }
 MOST_THREADS = 1024
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
