@@ -130,6 +130,31 @@ def test_run_against_oracle(engine, cell):
     np.testing.assert_array_equal(common[0][0], states[0])
 
 
+# --- steps and Jacobians ---
+
+
+@pytest.mark.parametrize(("cell", "activation"), KINDS)
+def test_steps_and_jacobians_against_oracle(engine, cell, activation):
+    """Any n; float64 throughout but for the weights."""
+    networks = random_networks(cell, activation, 7, 3, 2, N=2, gate_bias=0.5)
+    rng = np.random.default_rng(0)
+    states, inputs = rng.normal(size=(2, 3, networks.S)), rng.normal(size=(2, 3, 3))
+    following = engine.step(networks, states, inputs)
+    by_state, by_input = engine.jacobian(networks, states, inputs)
+    for i in range(2):
+        p = oracle_parameters(networks, i)
+        for m in range(3):
+            expected = oracle.step(cell, activation, 0.5, p, states[i, m], inputs[i, m])
+            assert relative_error(following[i, m], expected) < tolerances.EXACT_FORMULA
+            J = oracle.jacobian(cell, activation, 0.5, p, states[i, m], inputs[i, m])
+            assert relative_error(by_state[i, m], J[0]) < tolerances.EXACT_FORMULA
+            assert relative_error(by_input[i, m], J[1]) < tolerances.EXACT_FORMULA
+    common = engine.step(networks, states, inputs[0])
+    np.testing.assert_array_equal(common[0], following[0])
+    assert engine.step(networks, states[:, :0], inputs[:, :0]).shape == (2, 0, networks.S)
+    assert engine.jacobian(networks, states[:, :0], inputs[:, :0])[1].shape == (2, 0, networks.S, 3)
+
+
 # --- trials ---
 
 

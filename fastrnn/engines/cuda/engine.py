@@ -7,11 +7,11 @@ import numpy as np
 from ...cells import get_cell
 from ...counters import TRAINING, VALIDATION
 from ...errors import RunError, Status, UsageError
-from ..checks import check_networks, check_run_inputs, check_trials, whole_number
+from ..checks import check_networks, check_points, check_run_inputs, check_trials, whole_number
 from .gpu import find_gpu
 from .group import Group
 from .launch import Launcher
-from .tiling import check_size
+from .tiling import check_size, jacobian_points, step_points
 
 EVALUATED = 64  # trials at once where no gradient is asked for
 
@@ -228,6 +228,49 @@ class CUDAEngine:
                 made[:, first : first + count, :, : networks.S] = np.swapaxes(states[:, 1:, :count], 1, 2)
                 made[:, first : first + count, :, networks.S :] = np.swapaxes(outputs[:, :, :count], 1, 2)
         return made
+
+    # ----------------------------------------------------------------------------------------------- for analyses
+
+    def step(self, networks, states, inputs) -> np.ndarray:
+        """One update in float64: states (N, M, S), inputs (N, M, D) or (M, D) -> (N, M, S); any n."""
+        states, inputs = check_points(networks, states, inputs)
+        return self._cut([(networks, states, inputs)], lambda groups: [self._step(*group) for group in groups])[0]
+
+    def _step(self, networks, states, inputs):
+        kernel = step_points(networks.cell, networks.activation, networks.n, networks.D)
+        return self._at_points(kernel, "next", states.shape, networks, states, inputs)
+
+    def jacobian(self, networks, states, inputs):
+        """Jacobians of the update in float64, by state (N, M, S, S) and by input (N, M, S, D); any n."""
+        states, inputs = check_points(networks, states, inputs)
+        made = self._cut([(networks, states, inputs)], lambda groups: [self._jacobian(*group) for group in groups])[0]
+        S = networks.S
+        return np.ascontiguousarray(made[..., :S]), np.ascontiguousarray(made[..., S:])
+
+    def _jacobian(self, networks, states, inputs):
+        kernel = jacobian_points(networks.cell, networks.activation, networks.n, networks.D)
+        shape = (*states.shape, networks.S + networks.D)
+        return self._at_points(kernel, "jacobians", shape, networks, states, inputs)
+
+    def _at_points(self, kernel, name: str, shape, networks, states, inputs) -> np.ndarray:
+        """What a kernel makes of shape `shape` at states (N, M, S) and inputs (N, M, D)."""
+        xp = self.device.xp
+        with self.device.stream(0):
+            made = xp.empty(shape, np.float64)
+            on_device = {"parameters": networks.parameters, "states": states, "inputs": inputs}
+            on_device = {key: xp.array(np.ascontiguousarray(array)) for key, array in on_device.items()}
+            if made.size:
+                self.launcher.launch(
+                    kernel,
+                    states.shape[:2],
+                    **on_device,
+                    **{name: made},
+                    gate_bias=networks.gate_bias,
+                    stride=networks.count,
+                    n=networks.n,
+                    D=networks.D,
+                )
+            return self.device.to_host(made)
 
     # -------------------------------------------------------------------------------------------------- estimates
 

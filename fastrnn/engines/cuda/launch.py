@@ -33,6 +33,8 @@ ARGUMENTS = {
     "decay_steps i8*, iterations i8*, status i4*, curves f4*, stride i4, count i4, slices i4, column i4, "
     "curve_length i4",
     "transpose": "parameters f4*, transposed f4*, status i4*, stride i4, n i4, columns i4",
+    "step_points": "parameters f4*, states f8*, inputs f8*, next f8*, gate_bias f8, stride i4, n i4, D i4",
+    "jacobian_points": "parameters f4*, states f8*, inputs f8*, jacobians f8*, gate_bias f8, stride i4, n i4, D i4",
     "peak": "values f4*, rounds i4",
 }
 MOST_THREADS = 1024

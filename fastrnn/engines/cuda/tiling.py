@@ -20,6 +20,7 @@ STAGES = 3  # tiles of weights in flight where not all of them stay in shared me
 RESIDENT = 64 << 10  # bytes of weights up to which all of them stay
 TRIALS = (64, 32, 16, 8)  # trials of a block
 WARPS = 8  # of a block of the readout
+POINT_THREADS = 128  # kernels/points.cu
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,21 @@ def make_tiling(cell: str, activation: str, n: int, B: int, T: int, D: int, shar
         tiles=padded // trials,
         slices=slices,
     )
+
+
+def step_points(cell: str, activation: str, n: int, D: int) -> Kernel:
+    """The update at single states, any n."""
+    c = get_cell(cell)
+    shared = 8 * ((c.state_multiple + 1 + c.gates) * n + D)
+    return Kernel("points", f"step_points<{type_of(cell, activation)}>", POINT_THREADS, shared)
+
+
+def jacobian_points(cell: str, activation: str, n: int, D: int) -> Kernel:
+    """Its Jacobians."""
+    c = get_cell(cell)
+    factors = c.state_multiple * (1 + c.gates + c.state_multiple)
+    shared = step_points(cell, activation, n, D).shared + 8 * factors * n
+    return Kernel("points", f"jacobian_points<{type_of(cell, activation)}>", POINT_THREADS, shared)
 
 
 def _stages(tiles: int, tile_bytes: int) -> int:
