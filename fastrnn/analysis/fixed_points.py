@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import engines
 from ..cells import get_cell
 from ..errors import UsageError
 from ..networks import Networks
@@ -38,6 +39,7 @@ def find_fixed_points(
     spread: float | None = None,
     seed: int = 0,
     threads: int | None = None,
+    device: str = "cpu",
 ) -> FixedPoints:
     """Fixed points h = F(h, x) of every network under every held input x, with a verdict on completeness.
 
@@ -66,6 +68,8 @@ def find_fixed_points(
     spread : root mean square distance of the visited states to their mean; default measured
     seed : of all random choices
     threads : default all processors
+    device : "cuda" or "auto": Levenberg-Marquardt, also in place of "auto"'s Newton, runs on the GPU, all starts of a
+        round at once; the rest stays on the CPU. Other points may be found first, of networks with very many
 
     Returns
     -------
@@ -98,13 +102,14 @@ def find_fixed_points(
     _check_positive(tolerance=tolerance, speed=speed, unique=unique, spread=1.0 if spread is None else spread)
     if not noise >= 0 or not np.isfinite(noise):
         raise UsageError(f"noise must be 0 or more; it is {noise!r}")
+    engine = _gpu(networks, device)
     settings = Settings(method, tolerance, speed, unique, noise, int(batch), int(budget))
     with team(threads) as workers:
         together = len(networks) * len(inputs) < workers.threads
         inner = workers if together else workers.alone()
 
         def work(i):
-            return _search_network(networks, i, inputs, starts, task, trials, spread, seed, settings, inner)
+            return _search_network(networks, i, inputs, starts, task, trials, spread, seed, settings, inner, engine)
 
         # one network a thread, or all threads on one network after another
         searched = (workers.alone() if together else workers).each(work, range(len(networks)))
@@ -126,7 +131,17 @@ def sample_states(networks: Networks, i: int, inputs, task, trials: int, seed: i
     return visited if len(visited) > 1 else np.stack([np.zeros(networks.S), np.ones(networks.S)])
 
 
-def _search_network(networks, i, inputs, starts, task, trials, spread, seed, settings, workers):
+def _gpu(networks, device: str):
+    """The CUDA engine that is to do the searches; None for the CPU."""
+    if device == "cpu":
+        return None
+    if not isinstance(networks, Networks):
+        raise UsageError("an UpdateFunction is searched where its functions run; leave device out")
+    engine = engines.get(device)
+    return engine if engine.name == "cuda" else None
+
+
+def _search_network(networks, i, inputs, starts, task, trials, spread, seed, settings, workers, engine=None):
     """The searches of network i, its eigenvalues at the points, its states' mean and spread."""
     mine = None if starts is None else starts[i if len(starts) > 1 else 0]
     if isinstance(networks, Networks):
@@ -134,7 +149,7 @@ def _search_network(networks, i, inputs, starts, task, trials, spread, seed, set
     else:
         states, key = mine, 0
     spread = spread or spread_of(states) or float(np.linalg.norm(states[0])) or 1.0
-    make = maps_of(networks)
+    make = maps_of(networks, engine)
     searches, eigenvalues = [], []
     for c, x in enumerate(inputs):
         rng = np.random.default_rng([seed, key, c])

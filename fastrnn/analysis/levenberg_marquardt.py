@@ -29,6 +29,10 @@ def levenberg_marquardt(map, h, tolerance: float, iterations: int, floor: float 
     """
     enough = 0.5 * speed * speed
     h = np.array(h, np.float64)
+    if map.solver is not None:
+        rule = (tolerance, enough, max(MU_START, floor), floor, MU_HIGH, FLAT)
+        h, q, taken = map.solver(h, rule, iterations, PATIENCE)
+        return Solved(h, np.where(np.isfinite(q), q, np.inf), taken)
     r = map.step(h) - h
     q = half_square(r)
     mu, idle = np.full(len(h), max(MU_START, floor)), np.zeros(len(h), np.int64)

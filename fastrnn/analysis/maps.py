@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class Map:
     ball : whether F maps a ball into itself, so that the index theorem holds
     limit : (S,) or a number, all fixed points have |h_u| <= limit_u and a search stays inside: far beyond it a gated
         cell keeps any state, its gate being 1 to rounding
+    solver : what does Levenberg-Marquardt in place of ours, on a GPU: (h, rule, iterations, patience) -> h, q,
+        iterations; see `engines.cuda.engine`
     """
 
     S: int
@@ -36,6 +38,7 @@ class Map:
     readout: Callable
     ball: bool
     limit: np.ndarray | float = np.inf
+    solver: Callable | None = None
 
     def inside(self, h) -> np.ndarray:
         """States h (M, S), the parts beyond the limit moved onto it."""
@@ -107,8 +110,11 @@ def check_source(source) -> None:
         raise UsageError(f"networks must be a Networks or an UpdateFunction; it is {type(source).__name__}")
 
 
-def maps_of(source) -> Callable[[int, np.ndarray], Map]:
-    """A function of (network i, input x (D,)) that gives the `Map`; the weights are widened once a network."""
+def maps_of(source, engine=None) -> Callable[[int, np.ndarray], Map]:
+    """A function of (network i, input x (D,)) that gives the `Map`; the weights are widened once a network.
+
+    engine : a CUDA engine that is to do the searches
+    """
     if isinstance(source, UpdateFunction):
         return lambda i, x: source.map(x)
     widened: dict[int, dict] = {}
@@ -117,9 +123,21 @@ def maps_of(source) -> Callable[[int, np.ndarray], Map]:
         if i not in widened:
             widened.clear()
             widened[i] = {name: array[i].astype(np.float64) for name, array in source.arrays.items()}
-        return network_map(source, widened[i], x)
+        made = network_map(source, widened[i], x)
+        return made if engine is None else replace(made, solver=_solver(engine, source[i], x, made.limit))
 
     return make
+
+
+def _solver(engine, network, x, limit) -> Callable:
+    """Levenberg-Marquardt of one network under input x (D,) on the engine's device."""
+
+    def solve(h, rule, iterations, patience):
+        held = np.broadcast_to(x, (len(h), len(x)))
+        made = engine.levenberg_marquardt(network, h[None], held, limit, rule, iterations, patience)
+        return tuple(array[0] for array in made)
+
+    return solve
 
 
 def network_map(networks: Networks, parameters: dict, x) -> Map:

@@ -94,7 +94,8 @@ class Search:
 
     def _try(self, starts, origins) -> None:
         """Solve from starts (M, S) and sort what comes out into the points."""
-        pieces = chunks(len(starts), chunk_size(self.map.S))
+        on_device = self.map.solver is not None
+        pieces = chunks(len(starts), len(starts) if on_device else chunk_size(self.map.S))
         solved = self.team.each(lambda piece: self._solve(starts[piece]), pieces)
         h, q, iterations, status = (np.concatenate(parts) for parts in zip(*solved, strict=True))
         point = self._merge(h, q, status)
@@ -111,13 +112,13 @@ class Search:
             solved = descend(self.map, starts, slow, DESCENT_STEPS)
         elif s.method == "slow_points":
             solved = levenberg_marquardt(self.map, starts, s.tolerance, LM_STEPS, DAMPING_FLOOR, slow)
-        elif s.method == "levenberg_marquardt":
+        elif s.method == "levenberg_marquardt" or (s.method == "auto" and self.map.solver is not None):
             solved = levenberg_marquardt(self.map, starts, s.tolerance, LM_STEPS)
         else:
             known = self.points[self.status == PointStatus.EXACT]
             solved = newton(self.map, starts, s.tolerance, NEWTON_STEPS, known, s.unique * self.spread)
         left = np.flatnonzero(~(solved.q <= threshold(solved.h, s.tolerance)))
-        if s.method == "auto" and len(left):
+        if s.method == "auto" and self.map.solver is None and len(left):
             again = levenberg_marquardt(self.map, solved.h[left], s.tolerance, LM_STEPS)
             solved.h[left], solved.q[left] = again.h, again.q
             solved.iterations[left] += again.iterations

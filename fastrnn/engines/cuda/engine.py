@@ -11,9 +11,10 @@ from ..checks import check_networks, check_points, check_run_inputs, check_trial
 from .gpu import find_gpu
 from .group import Group
 from .launch import Launcher
-from .tiling import check_size, jacobian_points, step_points
+from .tiling import check_size, jacobian_points, levenberg_marquardt, step_points
 
 EVALUATED = 64  # trials at once where no gradient is asked for
+STARTS = 512  # starts of one network at once: each has two matrices (S, S)
 
 
 class CUDAEngine:
@@ -271,6 +272,51 @@ class CUDAEngine:
                     D=networks.D,
                 )
             return self.device.to_host(made)
+
+    def levenberg_marquardt(self, networks, states, inputs, limits, rule, iterations: int, patience: int):
+        """Fixed points by Levenberg-Marquardt in float64, every start of every network in one launch; any n.
+
+        Parameters
+        ----------
+        states (N, M, S) : starts; inputs : (N, M, D) or (M, D)
+        limits : (S,), the search stays where |h_u| <= limit_u
+        rule : tolerance, q at which to stop, first, least and largest mu, relative fall of q that is no progress; see
+            `analysis.levenberg_marquardt`
+        patience : steps without progress before a start is left where it is
+
+        Returns
+        -------
+        h (N, M, S), q (N, M), iterations (N, M)
+        """
+        states, inputs = check_points(networks, states, inputs)
+        N, M, S = states.shape
+        kernel = levenberg_marquardt(networks.cell, networks.activation, networks.n, networks.D)
+        xp, found = self.device.xp, []
+        for first in range(0, M, STARTS):
+            piece = (slice(None), slice(first, first + STARTS))
+            with self.device.stream(0):
+                given = {"parameters": networks.parameters, "states": states[piece], "inputs": inputs[piece]}
+                given |= {"limits": np.asarray(limits, np.float64), "search": np.asarray(rule, np.float64)}
+                given = {key: xp.array(np.ascontiguousarray(array)) for key, array in given.items()}
+                count = given["states"].shape[1]
+                q, taken = xp.empty((N, count), np.float64), xp.empty((N, count), np.int32)
+                self.launcher.launch(
+                    kernel,
+                    (N, count),
+                    **given,
+                    work=xp.empty((N, count, 2, S, S), np.float64),
+                    q_out=q,
+                    taken_out=taken,
+                    gate_bias=networks.gate_bias,
+                    stride=networks.count,
+                    n=networks.n,
+                    D=networks.D,
+                    iterations=iterations,
+                    patience=patience,
+                )
+                found.append([self.device.to_host(array) for array in (given["states"], q, taken)])
+        h, q, taken = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+        return h, q, taken.astype(np.int64)
 
     # -------------------------------------------------------------------------------------------------- estimates
 

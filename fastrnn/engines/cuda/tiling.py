@@ -142,6 +142,14 @@ def jacobian_points(cell: str, activation: str, n: int, D: int) -> Kernel:
     return Kernel("points", f"jacobian_points<{type_of(cell, activation)}>", POINT_THREADS, shared)
 
 
+def levenberg_marquardt(cell: str, activation: str, n: int, D: int) -> Kernel:
+    """The search for a fixed point from one start."""
+    S = get_cell(cell).state_size(n)
+    shared = jacobian_points(cell, activation, n, D).shared + 8 * (3 * S + POINT_THREADS)
+    name = f"levenberg_marquardt<{type_of(cell, activation)}>"
+    return Kernel("levenberg_marquardt", name, POINT_THREADS, shared)
+
+
 def _stages(tiles: int, tile_bytes: int) -> int:
     """Tiles of weights in shared memory: all of them, or so many in flight."""
     return tiles if tiles * tile_bytes <= RESIDENT or tiles <= STAGES else STAGES

@@ -1,0 +1,150 @@
+// Levenberg-Marquardt for fixed points, h = F(h, x): fastrnn/analysis/levenberg_marquardt.py, start by start, float64.
+//
+//   (A^T A + mu I) s = A^T (F(h) - h),  A = I - J;  mu falls when q = |F(h) - h|^2 / 2 does, and grows when it doesn't
+//
+// A block owns one start of one network from the first step to the last. A and the damped matrix, which is factorised
+// in place (Cholesky), lie in `work`; everything else is shared: see points.cuh, and residuals, right side and trial
+// state. Overwrites states, q and taken. Deterministic: every sum has a fixed order.
+#include "points.cuh"
+
+struct Search {
+  double tolerance, enough;        // stop where q <= max(tolerance (1 + |h|^2), enough)
+  double start, floor, most;       // of mu
+  double flat;                     // relative fall of q below which a step counts as no progress
+};
+
+// Sum over the block of what each thread has, the same in all threads.
+__device__ double sum_of_block(double value, double* partial) {
+  partial[threadIdx.x] = value;
+  __syncthreads();
+  for (int half = POINT_THREADS / 2; half; half /= 2) {
+    if (threadIdx.x < half) partial[threadIdx.x] += partial[threadIdx.x + half];
+    __syncthreads();
+  }
+  const double sum = partial[0];
+  __syncthreads();
+  return sum;
+}
+
+// The lower half of a positive definite matrix (S, S), row after row, becomes its Cholesky factor; then b (S) becomes
+// the solution. A matrix that is not positive gives NaN.
+__device__ void solve(double* matrix, double* b, int S) {
+  for (int k = 0; k < S; k++) {
+    const double pivot = sqrt(matrix[static_cast<size_t>(k) * S + k]);
+    __syncthreads();  // everybody has read it
+    for (int i = k + threadIdx.x; i < S; i += POINT_THREADS)
+      matrix[static_cast<size_t>(i) * S + k] = i == k ? pivot : matrix[static_cast<size_t>(i) * S + k] / pivot;
+    __syncthreads();
+    for (int i = k + 1 + threadIdx.x / 32; i < S; i += POINT_THREADS / 32) {
+      const double left = matrix[static_cast<size_t>(i) * S + k];
+      for (int j = k + 1 + threadIdx.x % 32; j <= i; j += 32)
+        matrix[static_cast<size_t>(i) * S + j] -= left * matrix[static_cast<size_t>(j) * S + k];
+    }
+    __syncthreads();
+  }
+  for (int k = 0; k < S; k++) {  // L y = b
+    const double y = b[k] / matrix[static_cast<size_t>(k) * S + k];
+    __syncthreads();
+    if (threadIdx.x == 0) b[k] = y;
+    for (int i = k + 1 + threadIdx.x; i < S; i += POINT_THREADS) b[i] -= matrix[static_cast<size_t>(i) * S + k] * y;
+    __syncthreads();
+  }
+  for (int k = S - 1; k >= 0; k--) {  // L^T s = y
+    const double s = b[k] / matrix[static_cast<size_t>(k) * S + k];
+    __syncthreads();
+    if (threadIdx.x == 0) b[k] = s;
+    for (int i = threadIdx.x; i < k; i += POINT_THREADS) b[i] -= matrix[static_cast<size_t>(k) * S + i] * s;
+    __syncthreads();
+  }
+}
+
+// parameters (N, stride) float32; states (N, M, S), in and out; inputs (N, M, D); limits (S): the search stays within;
+// work (N, M, 2, S, S); q (N, M); taken (N, M): iterations
+template <class Cell>
+__global__ void __launch_bounds__(POINT_THREADS)
+    levenberg_marquardt(const float* __restrict__ parameters, double* states, const double* __restrict__ inputs,
+                        const double* __restrict__ limits, double* work, double* __restrict__ q_out,
+                        int* __restrict__ taken_out, const Search* __restrict__ search, double gate_bias, int stride,
+                        int n, int D, int iterations, int patience) {
+  DYNAMIC_SHARED(double, shared);
+  const size_t network = blockIdx.x, point = network * gridDim.y + blockIdx.y;
+  const int S = Cell::states * n;
+  const Search rule = *search;
+  parameters += network * stride;
+  states += point * S;
+  double* A = work + point * 2 * S * S;
+  double* damped = A + static_cast<size_t>(S) * S;
+  Point<Cell> at(shared, n, D);
+  double* next = at.rest(n);                                    // F(h)
+  double* factors = next + S;                                   // of the Jacobian
+  double* h = factors + Cell::states * (at.G + Cell::states) * n;  // the best state so far
+  double* r = h + S;                                            // its residual
+  double* step = r + S;
+  double* partial = step + S;
+  at.take(states, inputs + point * D, n, D);
+  at.step(parameters, gate_bias, next, n, D);
+
+  // q of the state that `at` stands at, and |h|^2
+  const auto residual = [&](double& squares) {
+    double q = 0.0, norm = 0.0;
+    for (int u = threadIdx.x; u < S; u += POINT_THREADS) {
+      const double off = next[u] - at.state[u];
+      q += off * off;
+      norm += at.state[u] * at.state[u];
+    }
+    squares = sum_of_block(norm, partial);
+    return 0.5 * sum_of_block(q, partial);
+  };
+  const auto keep = [&]() {
+    for (int u = threadIdx.x; u < S; u += POINT_THREADS) h[u] = at.state[u], r[u] = next[u] - at.state[u];
+    __syncthreads();
+  };
+
+  double squares, q = residual(squares), mu = rule.start;
+  keep();
+  int idle = 0, taken = 0;
+  bool fresh = true;  // `at` stands at h, and A is to be made anew
+  while (taken < iterations && isfinite(q) && q > fmax(rule.tolerance * (1.0 + squares), rule.enough) &&
+         idle < patience) {
+    if (fresh) {
+      at.jacobian(parameters, next, factors, n, D, n, [&](int row, int column, double value) {
+        A[static_cast<size_t>(row) * S + column] = (row == column) - value;
+      });
+      __syncthreads();
+    }
+    for (int e = threadIdx.x; e < S * S; e += POINT_THREADS) {
+      const int i = e / S, j = e % S;
+      if (j > i) continue;
+      double sum = i == j ? mu : 0.0;
+      for (int k = 0; k < S; k++) sum = fma(A[static_cast<size_t>(k) * S + i], A[static_cast<size_t>(k) * S + j], sum);
+      damped[e] = sum;
+    }
+    for (int i = threadIdx.x; i < S; i += POINT_THREADS) {
+      double sum = 0.0;
+      for (int k = 0; k < S; k++) sum = fma(A[static_cast<size_t>(k) * S + i], r[k], sum);
+      step[i] = sum;
+    }
+    __syncthreads();
+    solve(damped, step, S);
+    for (int u = threadIdx.x; u < S; u += POINT_THREADS) {
+      const double moved = h[u] + step[u], limit = limits[u];
+      at.state[u] = moved > limit ? limit : (moved < -limit ? -limit : moved);  // a NaN stays one
+    }
+    __syncthreads();
+    at.step(parameters, gate_bias, next, n, D);
+    double new_squares;
+    const double new_q = residual(new_squares);
+    taken++;
+    fresh = new_q < q;
+    idle = new_q < (1.0 - rule.flat) * q ? 0 : idle + 1;
+    if (fresh) {
+      q = new_q, squares = new_squares;
+      keep();
+      mu = fmax(mu / 5.0, rule.floor);
+    } else {
+      mu = fmin(mu * 4.0, rule.most);
+    }
+  }
+  for (int u = threadIdx.x; u < S; u += POINT_THREADS) states[u] = h[u];
+  if (threadIdx.x == 0) q_out[point] = q, taken_out[point] = taken;
+}
