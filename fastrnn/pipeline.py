@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from threadpoolctl import ThreadpoolController
+
 from .analysis.comparison import FOLDER, OTHER_PROBE_TRIALS, PROBE_TRIALS, ROLLOUT_BYTES
 from .errors import FastrnnError, RunError, UsageError
 from .folder import POPULATION, FolderLock
@@ -142,6 +144,7 @@ class _Analysis:
     def __init__(self, run: Run, wanted: set[str], progress: Progress, interruption: Interruption):
         self.run_, self.wanted, self.progress, self.interruption = run, wanted, progress, interruption
         self.made = Analyzed(run)
+        self.one_thread = ThreadpoolController()
         (run.path / FOLDER).mkdir(exist_ok=True)
         for folder in (run.path / FOLDER, *(path for path in (run.path / FOLDER).iterdir() if path.is_dir())):
             remove_temporaries(folder)
@@ -203,7 +206,8 @@ class _Analysis:
             return
         inputs = self.ledger.inputs(step)
         try:
-            step.work()
+            with self.one_thread.limit(limits=1, user_api="blas"):  # the bits don't depend on the processors there are
+                step.work()
         except Interrupted:
             self._stop()
         except Exception as error:  # whatever it is, the other steps don't depend on it

@@ -17,6 +17,7 @@ from fastrnn.networks import Networks
 from fastrnn.runs import load_run
 from fastrnn.studies import selection as selection_module
 from fastrnn.studies.cdi import cdi_study, line_modes
+from fastrnn.studies.contexts import context_points, join_conditions
 from fastrnn.studies.flipflop import flipflop_study
 from fastrnn.studies.probes import drawn_trials, held_inputs, sine_targets
 from fastrnn.studies.resampling import (
@@ -202,6 +203,40 @@ def test_groups_of_different_sizes_stand_side_by_side():
     assert study.groups[["group", "n", "networks"]].to_numpy().tolist() == [["of 2", 3, 1], ["of 3", 4, 1]]
     assert study.table.near_one_0.tolist() == [1, 3]
     np.testing.assert_allclose(study.spectrum_mean[1], [1, 0.99, 0.98, 0.3], atol=1e-6)
+
+
+def test_slow_points_of_a_context_are_searched_where_it_leads():
+    """The network rests at +1 in one context, at -1 in the other, wherever it starts."""
+    networks = vanilla("tanh", W_rec=np.zeros((2, 3, 3)), W_in=np.stack([_by_context(3), _by_context(3)]), D=4)
+    task = get_task("cdi")
+    found = context_points(task, networks)
+    assert sorted(set(zip(found.network, found.condition, strict=True))) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    rest = np.tanh(np.where(found.condition == 0, 1.0, -1.0))[:, None]
+    np.testing.assert_allclose(found.xstar, np.repeat(rest, 3, axis=1), atol=2e-3)  # slow within 1e-3 of it
+    assert found.starts.tolist() == [[128, 128]] * 2 and found.hits.sum() == 4 * 128
+    np.testing.assert_array_equal(found.inputs, held_inputs(task))
+    point = found.candidate_point
+    np.testing.assert_array_equal(found.network[point], found.candidate_network)
+    np.testing.assert_array_equal(found.condition[point], found.candidate_condition)
+
+
+def test_searches_joined_are_one_search():
+    networks, task = three_memories([[2, 2, 2], [2, 2, 0.5]]), get_task("flipflop")
+    held = np.array([[0.0, 0, 0], [0.1, 0, 0]])
+    together = find_fixed_points(networks, held, task=task)
+    joined = join_conditions([find_fixed_points(networks, held[c], task=task) for c in range(2)])
+    for c in range(2):
+        for i in range(2):
+            mine, other = (found.xstar[found.of(i, c)] + 0.0 for found in (together, joined))
+            assert sorted(mine.round(6).tolist()) == sorted(other.round(6).tolist())
+    assert joined.index_sum.tolist() == together.index_sum.tolist()
+    assert np.all(np.diff(2 * joined.network + joined.condition) >= 0) and len(joined.spread) == 2
+    known = joined.candidate_point >= 0
+    np.testing.assert_array_equal(joined.network[joined.candidate_point[known]], joined.candidate_network[known])
+
+
+def _by_context(n):
+    return np.outer([1.0, -1, 0, 0], np.ones(n))
 
 
 def test_a_network_without_a_line_has_no_numbers():

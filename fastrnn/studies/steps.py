@@ -18,6 +18,7 @@ from ..folder import POPULATION, SUFFIX, TABLE
 from ..runs import Run
 from .cdi import LineModes, cdi_study, line_modes
 from .claims import measure_claims
+from .contexts import NOISE, SPEED, STARTS, context_points
 from .flipflop import flipflop_study
 from .kept import METRICS, Kept, group_file, load_analysis, similarity_file, whole_file
 from .probes import drawn_trials, held_inputs
@@ -26,7 +27,6 @@ from .sine import SineStudy, sine_study
 from .topology import along_line, path_topology, transition_topology, without
 from .untrained import untrained_study
 
-SLOW = {"method": "slow_points", "speed": 1e-3}  # in the T steps of a trial a slow point moves by 3% of the spread
 NAMES = ("similarity", "fixed-points", "linearization", "topology", "study", "untrained", "portraits", "claims")
 DRAWN_STEPS = 2000  # of a path between fixed points
 TOPOLOGIES = ("flipflop", "sine", "cdi")
@@ -125,14 +125,18 @@ class Steps:
 
     def fixed_points(self, group: str) -> Step:
         held = held_inputs(self.task)
-        options = SLOW if self.study == "cdi" else {}
+        cdi = self.study == "cdi"
 
         def work():
-            found = find_fixed_points(self._networks(group), held, task=self.task, **options)
+            networks = self._networks(group)
+            if cdi:
+                found = context_points(self.task, networks)
+            else:
+                found = find_fixed_points(networks, held, task=self.task)
             found.save(self._place(group_file("points", group)))
 
-        settings = {"held": held.tolist(), **options}
-        seconds = self._seconds(group, 0.12 * len(held) * (10.0 if options else 1.0))
+        settings = {"held": held.tolist()} | ({"speed": SPEED, "starts": STARTS, "noise": NOISE} if cdi else {})
+        seconds = self._seconds(group, 0.12 * len(held) * (5.0 if cdi else 1.0))
         return self._of_group("fixed-points", group, ["points"], work, settings, seconds)
 
     def graphs(self, group: str) -> Step:
