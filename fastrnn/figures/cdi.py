@@ -15,6 +15,7 @@ from .space import Space
 
 CONTEXTS = ("#0072b2", "#d55e00")  # of trajectories
 CONTEXT_MARKERS = ("o", "s")
+BEYOND = 0.3  # of the trajectories' extent: points farther off are not drawn, but counted
 DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)))
 
 
@@ -30,12 +31,15 @@ def slow_points(portraits: list[Portrait]) -> Figure:
     for ax, one in zip(axes, portraits, strict=False):
         trials = chosen(len(one.trajectories))
         lines, context = one.trajectories[trials], one.inputs[trials, 0, 1].astype(int)
-        space = Space.around(ax, lines, one.points)
+        seen = _in_view(one.points, one.trajectories)
+        space = Space.around(ax, lines, one.points[seen])
         space.lines(lines, [CONTEXTS[c] for c in context], width=0.35, alpha=0.4)
         for c, marker in enumerate(CONTEXT_MARKERS):
-            mine = np.flatnonzero(one.condition == c)
-            space.points(one.points[mine], shade.to_rgba(one.readout[mine, 0]), marker, 9, edge="black")
-        title(ax, one, " + ".join(str(int((one.condition == c).sum())) for c in range(len(one.held))) + " slow points")
+            mine = np.flatnonzero(seen & (one.condition == c))
+            space.points(one.points[mine], shade.to_rgba(one.readout[mine, 0]), marker, 8, edge="none")
+        counts = " + ".join(str(int((one.condition == c).sum())) for c in range(len(one.held)))
+        unseen = int((~seen).sum())
+        title(ax, one, f"{counts} slow points" + (f", {unseen} out of view" if unseen else ""))
     handles = [
         Line2D(
             [],
@@ -69,7 +73,7 @@ def spectra(study) -> Figure:
         ax.set_xlabel("eigenvalue, by magnitude")
         ax.legend(loc="upper right")
     axes[0, 0].set_ylabel("magnitude")
-    axes[0, 0].set_ylim(0, 1.35 * max(1.0, float(np.nanmax(study.spectrum_mean))))  # room for the legend
+    axes[0, 0].set_ylim(0, 1.5 * max(1.0, float(np.nanmax(study.spectrum_mean))))  # room for the legend
     return figure
 
 
@@ -92,6 +96,13 @@ def modes(study) -> Figure:
         ax.set_xlabel("slowest modes kept")
     axes[0, 0].legend(loc="lower right")
     return figure
+
+
+def _in_view(points, trajectories) -> np.ndarray:
+    """Which points are not far from where the trajectories are, bool (F,)."""
+    low, high = trajectories.min(axis=(0, 1)), trajectories.max(axis=(0, 1))
+    beyond = BEYOND * (high - low).max()
+    return ((points > low - beyond) & (points < high + beyond)).all(axis=1)
 
 
 def _by_activation(study, height: float, rows: int = 1):

@@ -22,6 +22,7 @@ from .figure import (
 )
 
 LABELLED = 12  # kinds whose names fit beside a matrix
+HEADROOM = 1.4  # above the points there is room for a legend
 DOT = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.3}
 
 
@@ -42,7 +43,7 @@ def embedding(table: pandas.DataFrame, points: np.ndarray, stress: float, distan
 
     From the left: the tanh networks by cell, the vanilla networks by activation, all kinds.
     """
-    figure, axes = new_figure(7.0, 2.75, 1, 3)
+    figure, axes = new_figure(7.0, 3.1, 1, 3)
     draw_embedding(axes[0], table, points)
     text = f"{distance}: {counted(len(table), 'network')}, metric MDS, stress {stress:.2f}"
     figure.suptitle(text, fontsize=8, x=0.01, ha="left")
@@ -109,7 +110,7 @@ def draw_embedding(axes, table, points) -> None:
     for ax in axes:
         ax.set_aspect("equal")
         ax.set_xlim(middle[0] - reach, middle[0] + reach)
-        ax.set_ylim(middle[1] - reach, middle[1] + reach)
+        ax.set_ylim(middle[1] - reach, middle[1] + HEADROOM * reach)
         ax.set_xticks([])
         ax.set_yticks([])
         ax.set_xlabel("MDS 1")
@@ -134,7 +135,8 @@ def _scatter(ax, points, labels, colours, markers) -> None:
         style = {"color": colours.get(name, OTHER), "marker": markers.get(name, "o"), "linestyle": ""} | DOT
         ax.plot(*points[mine].T, **style)
         handles.append(Line2D([], [], label=f"{CELL_NAMES.get(name, name)} ({len(mine)})", **style))
-    ax.legend(handles=handles, loc="best", handletextpad=0.1, borderpad=0.2, labelspacing=0.25)
+    close = {"handletextpad": 0.1, "borderpad": 0.2, "labelspacing": 0.25, "columnspacing": 0.8}
+    ax.legend(handles=handles, loc="upper left", ncols=2, **close)
 
 
 def _only(table, column: str, wanted: str):

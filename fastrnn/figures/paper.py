@@ -133,7 +133,10 @@ PANELS = (
         "slow-points",
         "Slow points",
         lambda kept: cdi.slow_points(_each(kept)),
-        _seen("Slow points in both contexts, in the colour of the network's output there."),
+        _seen(
+            "Slow points in both contexts, in the colour of the network's output there; those far from all "
+            "trajectories are only counted."
+        ),
         ("portraits",),
         {"cdi": "3b-slow-points"},
     ),

@@ -29,14 +29,14 @@ class Space:
     high: np.ndarray
 
     @classmethod
-    def around(cls, ax, *clouds) -> Space:
-        """With a box around clouds of places (..., 3)."""
+    def around(cls, ax, *clouds, names: bool = True) -> Space:
+        """With a box around clouds of places (..., 3), the names of its dimensions beside it."""
         places = np.concatenate([np.reshape(cloud, (-1, 3)) for cloud in clouds])
         low, high = places.min(axis=0), places.max(axis=0)
         least = 0.05 * max(float((high - low).max()), 1e-9)  # a flat box still has a depth
         grow = np.maximum(0, least - (high - low)) / 2 + 0.03 * (high - low)
         space = cls(ax, low - grow, high + grow)
-        space._box()
+        space._box(names)
         return space
 
     def project(self, places) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +79,7 @@ class Space:
             sizes = size * (0.6 + 0.8 * near[layer])
             self.ax.scatter(*paper[layer].T, s=sizes, facecolor=colours[layer], zorder=3 + level / LEVELS, **style)
 
-    def _box(self) -> None:
+    def _box(self, names: bool) -> None:
         """The edges of the box, those behind dotted; names of the dimensions at three of them."""
         ax, corners = self.ax, self.low + CORNERS * (self.high - self.low)
         paper, near = self.project(corners)
@@ -88,7 +88,7 @@ class Space:
             behind = hidden in (a, b)
             style = (0, (1, 2)) if behind else "-"
             ax.plot(*paper[[a, b]].T, color=BOX, linewidth=0.5, linestyle=style, zorder=0, solid_capstyle="round")
-        for dimension, (a, b), shift in _named_edges(paper, near):
+        for dimension, (a, b), shift in _named_edges(paper, near) if names else ():
             middle = paper[[a, b]].mean(axis=0)
             ax.annotate(
                 f"PC{dimension + 1}", middle, shift, textcoords="offset points", ha="center", va="center",

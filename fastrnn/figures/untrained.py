@@ -24,10 +24,10 @@ def trained_and_untrained(study) -> Figure:
     coloured.
     """
     classes = list(study.classes)
-    figure, _ = new_figure(7.0, 3.6)
+    figure, _ = new_figure(7.0, 3.2)
     figure.clear()
-    left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1))
-    axes = left.subplots(2, len(classes), squeeze=False, height_ratios=(1.1, 1))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.45, 1))
+    axes = left.subplots(2, len(classes), squeeze=False, height_ratios=(1, 1))
     counts = study.table["class"].value_counts()
     for i, name in enumerate(classes):
         _trajectories(axes[0, i], study, i)
@@ -40,7 +40,7 @@ def trained_and_untrained(study) -> Figure:
 
 def _trajectories(ax, study, i: int) -> None:
     lines = study.trajectories[i, :TRIALS]
-    space = Space.around(ax, lines)
+    space = Space.around(ax, lines, names=False)
     space.lines(lines, [CONTEXTS[int(c)] for c in study.context[:TRIALS]], width=0.4)
 
 
@@ -67,7 +67,7 @@ def _correlations(ax, study, classes) -> None:
         ax.plot(study.mean[a, b], place, "o", color=colour, markersize=4)
     names = [f"{classes[b]} - {classes[a]}" for a, b in pairs]
     ax.set_yticks(range(len(pairs)), names, fontsize=6.5)
-    ax.set_xlabel("average canonical correlation")
+    ax.set_xlabel("average canonical\ncorrelation")
     ax.set_ylim(-0.6, max(len(pairs), 1) - 0.4)
     ax.grid(axis="y", color="#e4e4e4", linewidth=0.5)
     ax.set_axisbelow(True)

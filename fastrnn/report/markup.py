@@ -86,7 +86,7 @@ def number(value: float) -> str:
 
 def _cell(value, raw: bool) -> str:
     if raw:
-        return f'<td class="rich">{value}</td>' if len(value) > 4 * WORDS else f"<td>{value}</td>"
+        return f'<td class="rich">{value}</td>' if "<div" in value or len(value) > 4 * WORDS else f"<td>{value}</td>"
     if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
         return f'<td class="words">{text(value)}</td>' if len(str(value)) > WORDS else f"<td>{text(value)}</td>"
     return f'<td class="number" data-v="{float(value)!r}">{number(float(value))}</td>'

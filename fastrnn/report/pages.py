@@ -153,7 +153,7 @@ def _claims_table(frame: pandas.DataFrame) -> str:
     """One row a statistic; its rule stands under the statement, its note under what the value is."""
 
     def under(above: str, below: str) -> str:
-        return f'{text(above)}<div class="soft">{text(below)}</div>' if below else text(above)
+        return f'<div>{text(above)}</div><div class="soft">{text(below)}</div>'
 
     columns = {"claim": frame.claim}
     for name in ("task", "subject"):

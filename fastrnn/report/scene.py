@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import matplotlib
 import numpy as np
-from matplotlib.colors import Normalize, to_hex
 
 from ..analysis.portrait import Portrait
-from ..figures.figure import POINT_COLOURS, SEQUENTIAL, kind_name
+from ..figures.figure import POINT_COLOURS, kind_name
 from ..figures.portraits import chosen, segment_colours
 
 REACH = 1000  # coordinates go from -REACH to REACH
@@ -43,7 +41,7 @@ def scene(one: Portrait, task: str) -> dict:
             {"at": place(one.trajectories[trial, kept]), "runs": _runs(row[kept[:-1]])}
             for trial, row in zip(trials, index, strict=True)
         ],
-        "points": _points(one, task, place),
+        "points": _points(one, place),
         "paths": [{"source": source, "at": place(path)} for source, _, path in one.each_path() if len(path) > 1],
         "held": _held(one, task),
         "held_name": HELD.get(task, "input"),
@@ -63,29 +61,23 @@ def _runs(colours) -> list[list[int]]:
     return [[int(i), int(colours[i])] for i in starts]
 
 
-def _points(one: Portrait, task: str, place) -> list[dict]:
-    shades = _shades(one) if task == "cdi" else [None] * len(one.points)
-    most, made = FEW if len(one.points) <= CROWD else MANY, []
-    for i, shade in enumerate(shades):
-        values = one.eigenvalues[i]
+def _points(one: Portrait, place) -> list[dict]:
+    most = FEW if len(one.points) <= CROWD else MANY
+    made = []
+    for i, values in enumerate(one.eigenvalues):
         shown = values[np.abs(values) > SMALL][:most]
-        point = {
-            "at": place(one.points[i]),
-            "unstable": int(one.n_unstable[i]),
-            "exact": bool(one.exact[i]),
-            "condition": int(one.condition[i]),
-            "readout": [f"{value:.3g}" for value in one.readout[i]],
-            "speed": f"{one.speed[i]:.1e}",
-            "eigenvalues": [[round(float(v.real), 4), round(float(v.imag), 4)] for v in shown],
-        }
-        made.append(point | ({} if shade is None else {"shade": shade}))
+        made.append(
+            {
+                "at": place(one.points[i]),
+                "unstable": int(one.n_unstable[i]),
+                "exact": bool(one.exact[i]),
+                "condition": int(one.condition[i]),
+                "readout": [f"{value:.3g}" for value in one.readout[i]],
+                "speed": f"{one.speed[i]:.1e}",
+                "eigenvalues": [[round(float(v.real), 4), round(float(v.imag), 4)] for v in shown],
+            }
+        )
     return made
-
-
-def _shades(one: Portrait) -> list[str]:
-    """Slow points of an integrator in the colour of the output there."""
-    most = max(float(np.abs(one.targets[..., 0]).max()), 1e-9)
-    return [to_hex(colour) for colour in matplotlib.colormaps[SEQUENTIAL](Normalize(-most, most)(one.readout[:, 0]))]
 
 
 def _held(one: Portrait, task: str) -> list[str]:

@@ -125,8 +125,8 @@
     const radius = small * (5.2 + near / 900) * (index === view.hover ? 1.5 : 1);
     pen.beginPath();
     SHAPES[kind](x, y, radius);
-    pen.fillStyle = point.shade || scene.colours[kind];
-    pen.strokeStyle = index === view.hover ? "#000" : point.shade ? "#333" : "#fff";
+    pen.fillStyle = scene.colours[kind];
+    pen.strokeStyle = index === view.hover ? "#000" : "#fff";
     pen.lineWidth = index === view.hover ? 2 : 0.8;
     pen.fill();
     pen.stroke();
