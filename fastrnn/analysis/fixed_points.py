@@ -16,9 +16,8 @@ from .maps import check_inputs, check_source, maps_of
 from .points import FixedPoints
 from .search import METHODS, NOWHERE, Search, Settings
 from .starts import TRIALS, random_states, spread_of, trajectory_inputs, trajectory_states
-from .threads import chunks, team
+from .threads import chunks, rows_for_threads, team
 
-EIGENVALUES_AT_ONCE = 4  # matrices; each takes long, so that small pieces keep all threads busy
 OUTLIER = 5.0  # spreads from the mean of the visited states
 
 
@@ -154,7 +153,7 @@ def _search_network(networks, i, inputs, starts, task, trials, spread, seed, set
     for c, x in enumerate(inputs):
         rng = np.random.default_rng([seed, key, c])
         search = Search(make(i, x), spread, settings, workers).run(states, mine, rng)
-        pieces = chunks(len(search.points), EIGENVALUES_AT_ONCE)
+        pieces = chunks(len(search.points), rows_for_threads(search.map.S))
         made = workers.each(lambda piece, s=search: eigenvalues_of(s.map.jacobian(s.points[piece])), pieces)
         eigenvalues.append(np.concatenate([np.empty((0, search.map.S), complex), *made]))
         searches.append(search)

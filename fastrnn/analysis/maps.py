@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class Map:
         cell keeps any state, its gate being 1 to rounding
     solver : what does Levenberg-Marquardt in place of ours, on a GPU: (h, rule, iterations, patience) -> h, q,
         iterations; see `engines.cuda.engine`
+    newton : what `newton.newton` does without its map, compiled; None where there is no such thing
     """
 
     S: int
@@ -39,6 +41,7 @@ class Map:
     ball: bool
     limit: np.ndarray | float = np.inf
     solver: Callable | None = None
+    newton: Callable | None = None
 
     def inside(self, h) -> np.ndarray:
         """States h (M, S), the parts beyond the limit moved onto it."""
@@ -147,6 +150,13 @@ def network_map(networks: Networks, parameters: dict, x) -> Map:
     limit = np.full(networks.S, np.inf)
     if networks.activation == "tanh":
         limit[:n] = 1.0  # h is tanh of something, a mean of such values, or less (LSTM: the cell has no such limit)
+
+    @cache
+    def compiled():
+        from ..engines.cpu.newton import Solver
+
+        return Solver(networks.cell, networks.activation, networks.gate_bias, parameters, x, limit)
+
     return Map(
         networks.S,
         lambda h: cell.step(*kind, h, x),
@@ -155,6 +165,7 @@ def network_map(networks: Networks, parameters: dict, x) -> Map:
         lambda h: h[..., :n] @ parameters["W_out"] + parameters["b_out"],
         networks.activation == "tanh",
         limit,
+        newton=lambda *arguments: compiled().solve(*arguments),
     )
 
 

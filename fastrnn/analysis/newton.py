@@ -70,6 +70,8 @@ def newton(map, h, tolerance: float, iterations: int, known=None, radius: float 
     iterations : at most so many
     known : (P, S) fixed points; a state that comes within `radius` of one has arrived there
     """
+    if map.newton is not None:
+        return Solved(*map.newton(h, tolerance, iterations, known, radius))
     h = np.array(h, np.float64)
     r = map.step(h) - h
     q = half_square(r)
@@ -132,6 +134,8 @@ def line_search(map, h, r, q, active, s) -> np.ndarray:
 
 def polish(map, h, steps: int = 3) -> np.ndarray:
     """Full Newton steps from converged states h (M, S), each kept where it lowers q: down to rounding."""
+    if map.newton is not None:
+        return map.newton(h, 0.0, steps, None, 0.0)[0]
     h = np.array(h, np.float64)
     r = map.step(h) - h
     q = half_square(r)

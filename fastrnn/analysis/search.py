@@ -8,16 +8,17 @@ import numpy as np
 
 from .completeness import DEGENERATE, PointStatus, SearchStatus, index_signs, judge
 from .levenberg_marquardt import levenberg_marquardt
-from .newton import half_square, nearest_of, newton, polish, threshold
+from .newton import Solved, half_square, nearest_of, newton, polish, threshold
 from .slow_points import descend
 from .starts import Origin, draw_means, draw_starts
-from .threads import chunk_size, chunks
+from .threads import chunk_size, chunks, rows_for_threads
 
 METHODS = ("auto", "newton", "levenberg_marquardt", "slow_points", "gradient_descent")
 STOP_WHEN_SLOW = METHODS[-2:]
 ROUNDS = 4  # at least: from few starts a search that missed points can look consistent
 DAMPING_FLOOR = 1e-4  # of Levenberg-Marquardt for slow points
 NEWTON_STEPS, LM_STEPS, DESCENT_STEPS = 50, 100, 3000
+COMPILED_AT_ONCE = 8  # starts in one piece of work of the compiled method: few, so that threads end together
 NOWHERE = -1  # the point of a candidate that did not converge
 
 
@@ -94,38 +95,43 @@ class Search:
 
     def _try(self, starts, origins) -> None:
         """Solve from starts (M, S) and sort what comes out into the points."""
-        on_device = self.map.solver is not None
-        pieces = chunks(len(starts), len(starts) if on_device else chunk_size(self.map.S))
-        solved = self.team.each(lambda piece: self._solve(starts[piece]), pieces)
-        h, q, iterations, status = (np.concatenate(parts) for parts in zip(*solved, strict=True))
+        h, q, iterations = self._solve(self.map.inside(starts))
+        status = np.full(len(h), NOWHERE, np.int8)
+        status[q <= 0.5 * (self.settings.speed * self.spread) ** 2] = PointStatus.SLOW
+        status[q <= threshold(h, self.settings.tolerance)] = PointStatus.EXACT
         point = self._merge(h, q, status)
         independent = point[(origins != Origin.MEAN) & (point != NOWHERE)]
         np.add.at(self.hits, independent, 1)
         self.candidates.append((point, origins, iterations, q))
         self.unconverged.append(h[point == NOWHERE])
 
-    def _solve(self, starts):
-        """States, q, iterations, and what they are (`PointStatus`; NOWHERE for not converged)."""
-        s, starts = self.settings, self.map.inside(starts)
+    def _solve(self, starts) -> Solved:
+        """Where the method leads from starts (M, S)."""
+        s, tolerance = self.settings, self.settings.tolerance
         slow = s.speed * self.spread
         if s.method == "gradient_descent":
-            solved = descend(self.map, starts, slow, DESCENT_STEPS)
-        elif s.method == "slow_points":
-            solved = levenberg_marquardt(self.map, starts, s.tolerance, LM_STEPS, DAMPING_FLOOR, slow)
-        elif s.method == "levenberg_marquardt" or (s.method == "auto" and self.map.solver is not None):
-            solved = levenberg_marquardt(self.map, starts, s.tolerance, LM_STEPS)
-        else:
-            known = self.points[self.status == PointStatus.EXACT]
-            solved = newton(self.map, starts, s.tolerance, NEWTON_STEPS, known, s.unique * self.spread)
-        left = np.flatnonzero(~(solved.q <= threshold(solved.h, s.tolerance)))
-        if s.method == "auto" and self.map.solver is None and len(left):
-            again = levenberg_marquardt(self.map, solved.h[left], s.tolerance, LM_STEPS)
+            return self._each(lambda h: descend(self.map, h, slow, DESCENT_STEPS), starts)
+        if s.method == "slow_points":
+            floor = DAMPING_FLOOR
+            return self._each(lambda h: levenberg_marquardt(self.map, h, tolerance, LM_STEPS, floor, slow), starts)
+        if s.method == "levenberg_marquardt" or (s.method == "auto" and self.map.solver):
+            return self._each(lambda h: levenberg_marquardt(self.map, h, tolerance, LM_STEPS), starts)
+        known, radius = self.points[self.status == PointStatus.EXACT], s.unique * self.spread
+        size = COMPILED_AT_ONCE if self.map.newton else None
+        solved = self._each(lambda h: newton(self.map, h, tolerance, NEWTON_STEPS, known, radius), starts, size)
+        left = np.flatnonzero(~(solved.q <= threshold(solved.h, tolerance)))
+        if s.method == "auto" and len(left):
+            again = self._each(lambda h: levenberg_marquardt(self.map, h, tolerance, LM_STEPS), solved.h[left])
             solved.h[left], solved.q[left] = again.h, again.q
             solved.iterations[left] += again.iterations
-        status = np.full(len(starts), NOWHERE, np.int8)
-        status[solved.q <= 0.5 * slow * slow] = PointStatus.SLOW
-        status[solved.q <= threshold(solved.h, s.tolerance)] = PointStatus.EXACT
-        return (*solved, status)
+        return solved
+
+    def _each(self, solve, starts, size: int | None = None) -> Solved:
+        """`solve(some starts)` for all of them, `size` at a time; default all on a GPU, or what a core's cache holds."""
+        size = size or (len(starts) if self.map.solver else chunk_size(self.map.S))
+        pieces = chunks(len(starts), size)
+        solved = self.team.each(lambda piece: solve(starts[piece]), pieces)
+        return Solved(*(np.concatenate(parts) for parts in zip(*solved, strict=True)))
 
     def _merge(self, h, q, status) -> np.ndarray:
         """The point of each end h (M, S), best first: one known, or a new one; NOWHERE for not converged."""
@@ -164,10 +170,10 @@ class Search:
         h, status = h.copy(), status.copy()
         exact = np.flatnonzero(status == PointStatus.EXACT)
         if self.settings.method not in STOP_WHEN_SLOW:  # Newton's method would run along a line of slow points
-            pieces = [exact[piece] for piece in chunks(len(exact), chunk_size(self.map.S))]
+            pieces = [exact[piece] for piece in chunks(len(exact), rows_for_threads(self.map.S))]
             for rows, fine in zip(pieces, self.team.each(lambda rows: polish(self.map, h[rows]), pieces), strict=True):
                 h[rows] = fine
-        pieces = chunks(len(h), chunk_size(self.map.S))
+        pieces = chunks(len(h), rows_for_threads(self.map.S))
         checked = self.team.each(lambda piece: index_signs(self.map.jacobian(h[piece])), pieces)
         signs, conditioning = (np.concatenate(parts) for parts in zip(*checked, strict=True))
         status[exact[conditioning[exact] > DEGENERATE]] = PointStatus.DEGENERATE

@@ -61,6 +61,15 @@ def chunk_size(S: int, numbers: int = 1 << 17) -> int:
     return int(np.clip(numbers // (S * S), 4, 256))
 
 
+def rows_for_threads(S: int) -> int:
+    """Fewest (S, S) matrices for which NumPy's linear algebra lets other threads run: it does from 500 rows on.
+
+    >>> rows_for_threads(64), rows_for_threads(1024)
+    (8, 1)
+    """
+    return 500 // S + 1
+
+
 def _blas():
     global _controller
     if _controller is None:

@@ -1,0 +1,156 @@
+"""The compiled Newton's method: its parts against NumPy and the cells, its ends against those of the general method."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from samples import KINDS, oracle_parameters, random_networks, relative_error
+from tolerances import EXACT_FORMULA
+
+from fastrnn.analysis.maps import network_map
+from fastrnn.analysis.newton import newton
+from fastrnn.cells import get_cell
+from fastrnn.compiled import compiled
+from fastrnn.engines.cpu.elimination import padded, scratch, solve_in_place
+from fastrnn.engines.cpu.newton import Solver
+from fastrnn.engines.cpu.pointwise import BACK, FIRST, SECOND, call_pointwise, pointwise_function, rows_of
+
+X = np.array([0.3, -0.2])
+
+
+@compiled(keep=False)
+def eliminate(table, multipliers, solution):
+    solve_in_place(table, multipliers, solution)
+
+
+def solution_of(A, r):
+    """A s = r by the compiled elimination."""
+    S = len(A)
+    table, multipliers = scratch(S)
+    table[:, :S], table[:, S] = A, r
+    s = np.full(S, np.nan)
+    eliminate(table, multipliers, s)
+    return s
+
+
+@pytest.mark.parametrize("S", [1, 2, 3, 4, 5, 7, 8, 9, 16, 21, 64])
+def test_equations(S):
+    rng = np.random.default_rng(S)
+    A, r = rng.normal(size=(S, S)), rng.normal(size=S)
+    np.testing.assert_allclose(A @ solution_of(A, r), r, atol=1e-11)
+
+
+def test_equations_that_need_pivots():
+    A = np.array([[0.0, 2, 0, 0, 1], [1e-20, 0, 3, 0, 0], [0, 1, 0, 0, 0], [5, 0, 0, 0, 0], [0, 0, 0, 7, 0]])
+    r = np.arange(1.0, 6)
+    np.testing.assert_allclose(solution_of(A, r), np.linalg.solve(A, r), rtol=1e-14)
+
+
+def test_a_singular_system_gets_one_of_its_solutions():
+    A = np.diag([2.0, 0.0, 4.0, 0.0])
+    assert solution_of(A, np.array([2.0, 0, 2, 0])).tolist() == [1.0, 0.0, 0.5, 0.0]
+
+
+def derivatives(cell, activation, values):
+    """The kind's table after both forward stages and the derivatives, from rows of `values` (height, n)."""
+
+    @compiled(keep=False)
+    def run(address, which, k, n, values):
+        call_pointwise(address, which, k, n, values.ctypes.data)
+
+    address, _ = pointwise_function(cell, activation)
+    for which in (FIRST, SECOND, BACK):
+        run(address, which, 0.7, values.shape[1], values)
+    return values
+
+
+@pytest.mark.parametrize(("cell", "activation"), KINDS)
+def test_pointwise_derivatives_against_central_differences(cell, activation):
+    """Each stage's derivatives as the table holds them, by moving one row at a time."""
+    rows, (_, height) = rows_of(get_cell(cell)), pointwise_function(cell, activation)
+    start = np.zeros((height, 5))
+    start[: rows.rh] = np.random.default_rng(0).normal(size=(rows.rh, 5))
+    made, e = derivatives(cell, activation, start.copy()), 1e-6
+    by_row = {}
+    for row in range(rows.rh):
+        up, down = start.copy(), start.copy()
+        up[row] += e
+        down[row] -= e
+        by_row[row] = (derivatives(cell, activation, up) - derivatives(cell, activation, down)) / (2 * e)
+    for o in range(rows.H):
+        for g in range(rows.G):
+            np.testing.assert_allclose(made[rows.by_a + o * rows.G + g], by_row[rows.a + g][rows.next + o], atol=1e-8)
+        for half in range(rows.H):
+            np.testing.assert_allclose(made[rows.direct + o * rows.H + half], by_row[half][rows.next + o], atol=1e-8)
+    if rows.first < rows.G:
+        for g in range(rows.first):
+            np.testing.assert_allclose(made[rows.rh_by_a + g], by_row[rows.a + g][rows.rh], atol=1e-8)
+        np.testing.assert_allclose(made[rows.rh_by_h], by_row[0][rows.rh], atol=1e-8)
+
+
+def solvers(cell, activation, n, limit=np.inf):
+    """The compiled method and the map for the general one, of one network."""
+    networks = random_networks(cell, activation, n=n, D=2, K=1, N=1, seed=3, gate_bias=0.5)
+    p = oracle_parameters(networks, 0)
+    plain = dataclasses.replace(network_map(networks, p, X), limit=limit, newton=None)
+    return Solver(cell, activation, 0.5, p, X, np.full(networks.S, limit)), plain
+
+
+@pytest.mark.parametrize("n", [3, 8, 13])
+@pytest.mark.parametrize(("cell", "activation"), KINDS)
+def test_one_step_is_that_of_the_general_method(cell, activation, n):
+    compiled_method, plain = solvers(cell, activation, n)
+    starts = np.random.default_rng(1).normal(size=(5, plain.S))
+    h, q, taken = compiled_method.solve(starts, 1e-26, 1, None, 0.0)
+    expected = newton(plain, starts, 1e-26, 1)
+    assert relative_error(h, expected.h) < 100 * EXACT_FORMULA  # the condition number of I - J
+    assert relative_error(q, expected.q) < 100 * EXACT_FORMULA
+    assert taken.tolist() == expected.iterations.tolist() == [1] * 5
+
+
+@pytest.mark.parametrize(("cell", "activation"), [("vanilla", "tanh"), ("gru", "tanh"), ("lstm", "tanh")])
+def test_the_whole_way_is_that_of_the_general_method(cell, activation):
+    compiled_method, plain = solvers(cell, activation, 6)
+    starts = np.random.default_rng(1).normal(size=(20, plain.S))
+    h, q, _ = compiled_method.solve(starts, 1e-26, 50, None, 0.0)
+    expected = newton(plain, starts, 1e-26, 50)
+    there = expected.q < 1e-25
+    assert there.sum() >= 10
+    np.testing.assert_allclose(h[there], expected.h[there], atol=1e-11)
+    assert (q[there] < 1e-25).all()
+
+
+def test_steps_end_at_the_limit():
+    compiled_method, plain = solvers("vanilla", "relu", 6, limit=0.1)
+    starts = np.random.default_rng(1).uniform(-0.1, 0.1, size=(5, 6))
+    h, q, _ = compiled_method.solve(starts, 1e-26, 3, None, 0.0)
+    assert np.abs(h).max() == 0.1
+    expected = newton(plain, starts, 1e-26, 3)
+    np.testing.assert_allclose(h, expected.h, atol=1e-12)
+    np.testing.assert_allclose(q, expected.q, atol=1e-12)
+
+
+def test_a_state_near_a_known_point_has_arrived():
+    compiled_method, _ = solvers("vanilla", "tanh", 6)
+    (point,), _, _ = compiled_method.solve(np.zeros((1, 6)), 1e-28, 50, None, 0.0)
+    known = np.stack([point + 5.0, point + 1e-3])
+    for radius, there in ((1e-2, True), (1e-4, False)):
+        h, q, taken = compiled_method.solve(np.zeros((1, 6)), 1e-28, 50, known, radius)
+        assert np.array_equal(h[0], known[1]) == there
+        assert (q[0] == 0.0) == there
+    assert taken[0] > 1
+
+
+def test_starts_that_are_not_finite_on_the_way_stay_where_they_are():
+    networks = random_networks("vanilla", "relu", n=4, D=2, K=1, N=1)
+    networks.W_rec[:] = 1e30
+    solver = Solver("vanilla", "relu", 1.0, oracle_parameters(networks, 0), X, np.full(4, np.inf))
+    starts = np.stack([np.full(4, 1e300), np.zeros(4)])
+    h, q, _ = solver.solve(starts, 1e-26, 5, None, 0.0)
+    np.testing.assert_array_equal(h[0], starts[0])
+    assert q[0] == np.inf
+    assert np.isfinite(h).all()
+
+
+def test_padding():
+    assert [padded(size) for size in (1, 8, 9)] == [8, 8, 16]
