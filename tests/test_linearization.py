@@ -83,6 +83,21 @@ def test_a_defective_jacobian_is_marked():
     assert made.conditioning[0] > 1e10
 
 
+def test_a_jacobian_that_is_not_finite_spoils_no_other():
+    broken = UpdateFunction(
+        lambda h, x: h / 2,
+        lambda h, x: np.stack([np.eye(2) / 2 if a[0] < 1 else np.full((2, 2), np.nan) for a in h]),
+        S=2,
+    )
+    made = linearize(broken, np.array([[0.0, 0], [2, 0], [0.5, 0]]), np.zeros(0))
+    assert made.eigenvalues[[0, 2]].tolist() == [[0.5, 0.5]] * 2
+    assert np.isnan(made.left[1]).all()
+    assert made.defective.tolist() == [False, True, False]
+    assert made.n_unstable.tolist() == [0, 0, 0]
+    alone = linearize(broken, np.array([[2.0, 0]]), np.zeros(0))
+    assert np.isnan(alone.eigenvalues).all()
+
+
 def test_margin_decides_what_is_marginal():
     A = np.diag([1.001, 0.5])
     for margin, marginal in ((1e-6, False), (1e-2, True)):

@@ -15,7 +15,7 @@ from .eigen import count_unstable, eigenvalues_of
 from .maps import check_inputs, check_source, maps_of
 from .points import FixedPoints
 from .search import METHODS, NOWHERE, Search, Settings
-from .starts import TRIALS, random_states, spread_of, trajectory_inputs, trajectory_states
+from .starts import NOISE, TRIALS, random_states, spread_of, trajectory_inputs, trajectory_states
 from .threads import chunks, rows_for_threads, team
 
 OUTLIER = 5.0  # spreads from the mean of the visited states
@@ -31,7 +31,7 @@ def find_fixed_points(
     tolerance: float = 1e-26,
     speed: float = 1e-4,
     unique: float = 1e-3,
-    noise: float = 0.3,
+    noise: float = NOISE,
     batch: int = 64,
     budget: int = 4096,
     trials: int = TRIALS,

@@ -154,7 +154,18 @@ def linearize(networks, points, inputs=None, *, network=0, at=None, margin=1e-6,
 
 
 def modes_of(J) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Eigenvalues (F, S), R (F, S, S), L (F, S, S) and condition number of R (F,) of Jacobians (F, S, S)."""
+    """Eigenvalues (F, S), R (F, S, S), L (F, S, S) and condition number of R (F,) of Jacobians (F, S, S).
+
+    NaN where J is not finite: one such network of a stack leaves the others alone.
+    """
+    finite = np.isfinite(J).all(axis=(1, 2))
+    if not finite.all():
+        parts = modes_of(J[finite]) if finite.any() else ()
+        shapes = (J.shape[:2], J.shape, J.shape, J.shape[:1])
+        whole = [np.full(shape, np.nan, kind) for shape, kind in zip(shapes, (complex,) * 3 + (float,), strict=True)]
+        for array, part in zip(whole, parts, strict=False):
+            array[finite] = part
+        return tuple(whole)
     values, right = (part.astype(complex) for part in np.linalg.eig(J))
     order = magnitude_order(values)
     values = np.take_along_axis(values, order, axis=1)

@@ -9,6 +9,7 @@ import numpy as np
 from ..networks import Networks
 
 TRIALS, STEPS, PULSE = 64, 100, 0.05  # of the trajectories of a network without a task
+NOISE = 0.3  # on starts, in spreads
 ESCAPED = 1e6  # states beyond this length are no sample of what a network does
 
 
