@@ -127,7 +127,7 @@ class Search:
         return solved
 
     def _each(self, solve, starts, size: int | None = None) -> Solved:
-        """`solve(some starts)` for all of them, `size` at a time; default all on a GPU, or what a core's cache holds."""
+        """`solve(some starts)` `size` at a time; default: all on a GPU, else what a core holds in its cache."""
         size = size or (len(starts) if self.map.solver else chunk_size(self.map.S))
         pieces = chunks(len(starts), size)
         solved = self.team.each(lambda piece: solve(starts[piece]), pieces)
