@@ -179,6 +179,10 @@ def test_eigenvalues_of_sine_networks_lie_where_they_are(kept):
     values = one.eigenvalues[:, : sine.MODES].ravel()
     np.testing.assert_allclose(dots.get_offsets(), np.stack([values.real, values.imag], axis=1))
     np.testing.assert_allclose(dots.get_array(), np.repeat(one.held[:, 0], 4))
+    one.eigenvalues[0, 0] = -3 + 2j
+    (low, _), (down, up) = dots.axes.get_xlim(), dots.axes.get_ylim()
+    ax = sine.eigenvalues([one]).axes[0]
+    assert low > -1 and ax.get_xlim()[0] < -3 < 1 < ax.get_xlim()[1] and down < -0.6 and ax.get_ylim()[1] > 2 > up
 
 
 def test_spectra_and_modes_are_means_with_bands(kept):

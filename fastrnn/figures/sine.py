@@ -12,7 +12,7 @@ from .figure import CELL_COLOURS, OTHER, SEQUENTIAL, cell_name, counted, in_hous
 
 COLUMNS = 4
 MODES = 8  # eigenvalues drawn of each point
-NEAR, MIDDLE, HALF = 1.12, 0.2, 0.63  # reach of the plane that is shown at least: right, left, up and down
+SHOWN = (1.12, -0.2 - 0.63j)  # corners of the plane that are always seen
 
 
 @in_house_style
@@ -24,8 +24,8 @@ def eigenvalues(portraits: list[Portrait]) -> Figure:
     columns = min(COLUMNS, max(1, len(portraits)))
     rows = max(1, -(-len(portraits) // columns))
     figure, axes = new_figure(1.75 * columns, 0.6 + 1.75 * rows, rows, columns, sharex=True, sharey=True)
-    drawn = [one.eigenvalues[one.exact, :MODES].ravel() for one in portraits]
-    every = np.concatenate([*drawn, [NEAR + 0j, -MIDDLE - 1j * HALF]])
+    every = np.concatenate([SHOWN, *(one.eigenvalues[one.exact, :MODES].ravel() for one in portraits)])
+    up = 1.05 * np.abs(every.imag).max()
     circle = np.exp(1j * np.linspace(0, 2 * np.pi, 181))
     for ax, one in zip(axes.flat, portraits, strict=False):
         ax.plot(circle.real, circle.imag, color="#888888", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
@@ -37,7 +37,7 @@ def eigenvalues(portraits: list[Portrait]) -> Figure:
         ax.set_title(kind_name(one.cell, one.activation), loc="left", fontsize=8)
         ax.set_aspect("equal")
         ax.set_xlim(1.05 * every.real.min(), 1.02 * every.real.max())
-        ax.set_ylim(*(1.05 * np.abs(every.imag).max() * np.array([-1, 1])))
+        ax.set_ylim(-up, up)
     for ax in axes.flat[len(portraits) :]:
         ax.set_axis_off()
     for ax in axes[-1]:
