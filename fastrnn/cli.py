@@ -410,7 +410,9 @@ def _print_report(run, report: dict) -> None:
     else:
         summary["share"] = summary.share.map("{:.0%}".format)
     empty = [name for name in ("untrained", "training", "diverged", "dropped") if not summary[name].any()]
-    print(summary.drop(columns=empty).to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.3g}"))
+    summary = summary.drop(columns=[*empty, "median_training_loss"])
+    summary = summary.rename(columns=lambda name: name.replace("validation_", ""))
+    print(summary.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.3g}"))
     for failure in report["failures"][:FAILURES_SHOWN]:
         print(f"failed: {failure['id']}: {failure['reason']}")
     if (more := len(report["failures"]) - FAILURES_SHOWN) > 0:

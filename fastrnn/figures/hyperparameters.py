@@ -13,7 +13,7 @@ from .figure import ACTIVATION_COLOURS, cell_name, in_house_style, new_figure
 PANELS = {"learning_rate": "learning rate", "momentum": "momentum", "decay": "decay", "clip": "clip"}
 LOGARITHMIC = ("learning_rate", "clip")
 CHOSEN_SIZE, DRAW_SIZE = 70, 16  # points squared
-HEADROOM, FOOTROOM = 3.0, 0.6  # factors beyond the loss of early training and below the smallest one
+HEADROOM, FOOTROOM = 4.0, 0.6  # factors beyond the upper quartile of the losses, and below the smallest one
 
 
 @in_house_style
@@ -71,15 +71,11 @@ def _draw_panel(ax, draws: pandas.DataFrame, chosen: pandas.DataFrame, name: str
 
 
 def _limits(draws: pandas.DataFrame, chosen: pandas.DataFrame, threshold: float | None) -> tuple[float, float]:
-    """Range of the losses, up to a little above that of the median draw early in its training."""
-    sound = draws[draws.fate != Status.DIVERGED.label]
-    early = sound.filter(like="loss_at_").iloc[:, :1].median().to_list()  # at the first of the key points
-    losses = [*sound.validation_loss, *chosen.validation_loss, *early, *([threshold] if threshold else [])]
-    losses = [loss for loss in losses if np.isfinite(loss) and loss > 0]
-    if not losses:
-        return 0.1, 1.0
-    top = max([loss for loss in early if np.isfinite(loss)], default=max(losses))
-    return FOOTROOM * min(losses), HEADROOM * max(top, min(losses))
+    """Range of the losses, but for those of draws that blew up."""
+    sound = draws.validation_loss[(draws.fate != Status.DIVERGED.label) & np.isfinite(draws.validation_loss)]
+    losses = [*sound, *chosen.validation_loss, *([threshold] if threshold else [])]
+    lowest = min((loss for loss in losses if loss > 0), default=1.0)
+    return FOOTROOM * lowest, HEADROOM * float(np.quantile(sound, 0.75) if len(sound) else lowest)
 
 
 def _legend(draws: pandas.DataFrame, chosen: pandas.DataFrame) -> list[Line2D]:
