@@ -26,6 +26,13 @@ def check_shape(name: str, array, letters: tuple[str, ...], **sizes: int) -> np.
     return array
 
 
+def check_positive(**values: float) -> None:
+    """`UsageError` unless every value is a finite number above 0."""
+    for name, value in values.items():
+        if not (np.isreal(value) and 0 < value < np.inf):
+            raise UsageError(f"{name} must be a positive number; it is {value!r}")
+
+
 def check_finite(name: str, array: np.ndarray) -> np.ndarray:
     """`array` if all its values are finite; `UsageError` naming the first that is not otherwise."""
     bad = ~np.isfinite(array)

@@ -134,6 +134,7 @@ def test_pieces():
         (dict(count=0), "count must be a positive whole number"),
         (dict(longest=600), "longest must be at most half the window, 500; it is 600"),
         (dict(tolerance=0.0), "tolerance must be a positive number"),
+        (dict(spread=-1.0), "spread must be a positive number; it is -1.0"),
         (dict(starts=None), "an UpdateFunction needs starts"),
     ],
 )

@@ -126,6 +126,15 @@ def test_relu_gets_no_statement_from_the_index():
     assert points.search_status.tolist() == [[SearchStatus.NOT_APPLICABLE]]
 
 
+def test_without_an_index_a_search_takes_twice_the_rounds():
+    tanh, relu = (
+        find_fixed_points(vanilla([0.2 * plain.rolled(4)], kind), [1.0], batch=10) for kind in ("tanh", "relu")
+    )
+    assert (len(tanh), len(relu)) == (1, 1)
+    assert tanh.starts.tolist() == [[40]]
+    assert relu.starts[0, 0] >= 80
+
+
 def test_index_signs_are_the_parity_of_real_eigenvalues_above_one():
     rng = np.random.default_rng(0)
     J = rng.normal(size=(50, 5, 5))

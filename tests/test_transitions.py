@@ -244,5 +244,9 @@ def test_mistakes_are_refused(found):
         graph_distance(THREE, random_graph(np.random.default_rng(0), 3), "slots")
     with pytest.raises(UsageError, match="starts must be a positive whole number"):
         transition_graph(networks, points, starts=0)
+    for name in ("radius", "settled"):
+        for function in (transition_graph, heteroclinic_paths):
+            with pytest.raises(UsageError, match=f"{name} must be a positive number; it is 0"):
+                function(networks, points, **{name: 0.0})
     with pytest.raises(UsageError, match="points must be those of these networks: they are of 1 networks"):
         transition_graphs(vanilla([plain.rolled(2)] * 2), points)

@@ -12,6 +12,9 @@ from enum import IntEnum
 import numpy as np
 
 from ..errors import UsageError
+from ..networks import check_sizes
+from ..shapes import check_positive
+from .eigen import magnitude_order
 from .fixed_points import check_starts, check_task, sample_states
 from .maps import check_inputs, check_source, maps_of
 from .newton import distances, half_square
@@ -134,14 +137,10 @@ def find_cycles(
     inputs = check_inputs(networks, inputs)
     starts = check_starts(networks, starts)
     task = check_task(networks, task)
-    whole = {"count": count, "transient": transient, "window": window, "longest": longest, "exponents": exponents}
-    for name, value in whole.items():
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise UsageError(f"{name} must be a positive whole number; it is {value!r}")
+    check_sizes(count=count, transient=transient, window=window, longest=longest, exponents=exponents)
     if longest > window // 2:
         raise UsageError(f"longest must be at most half the window, {window // 2}; it is {longest}")
-    if not tolerance > 0:
-        raise UsageError(f"tolerance must be a positive number; it is {tolerance!r}")
+    check_positive(tolerance=tolerance, spread=1.0 if spread is None else spread)
     settings = (transient, window, longest, min(exponents, networks.S), tolerance)
 
     def work(i):
@@ -161,17 +160,7 @@ def find_cycles(
     sizes = {"lyapunov": (settings[3],), "multipliers": (networks.S,), "state": (networks.S,), "center": (networks.S,)}
     kinds = {"kind": np.int8, "period": np.int64, "hits": np.int64, "multipliers": complex}
     columns = {}
-    for name in (
-        "kind",
-        "period",
-        "amplitude",
-        "rotation_number",
-        "lyapunov",
-        "multipliers",
-        "state",
-        "center",
-        "hits",
-    ):
+    for name in MEASURED:
         values = [row[name] for _, _, row in rows]
         columns[name] = np.array(values, kinds.get(name, float)).reshape(len(rows), *sizes.get(name, ()))
     return Cycles(
@@ -264,7 +253,7 @@ def _measure(map, orbit, spread, longest, exponents, tolerance) -> dict | None:
         state = polish_cycle(map, state, period)
         orbit = _record(map, np.tile(state, (1, 1)), len(orbit) - 1)[:, 0]
         values = np.linalg.eigvals(cycle_jacobian(map, orbit[:period]))
-        multipliers = values[np.argsort(-np.abs(values), kind="stable")]
+        multipliers = values[magnitude_order(values[None])[0]]
         center, amplitude = orbit[:period].mean(axis=0), spread_of(orbit[:period])
         lyapunov = (np.log(np.maximum(np.abs(multipliers), 1e-300)) / period)[:exponents]
         kind = CycleKind.PERIODIC

@@ -7,8 +7,8 @@ import numpy as np
 from .. import engines
 from ..cells import get_cell
 from ..errors import UsageError
-from ..networks import Networks
-from ..shapes import check_finite, check_shape
+from ..networks import Networks, check_sizes
+from ..shapes import check_finite, check_positive, check_shape
 from ..tasks import get_task
 from .completeness import PointStatus, unseen_mass
 from .eigen import count_unstable, eigenvalues_of
@@ -98,7 +98,7 @@ def find_fixed_points(
     starts = check_starts(networks, starts)
     task = check_task(networks, task)
     _check_settings(method, seed, batch=batch, budget=budget, trials=trials)
-    _check_positive(tolerance=tolerance, speed=speed, unique=unique, spread=1.0 if spread is None else spread)
+    check_positive(tolerance=tolerance, speed=speed, unique=unique, spread=1.0 if spread is None else spread)
     if not noise >= 0 or not np.isfinite(noise):
         raise UsageError(f"noise must be 0 or more; it is {noise!r}")
     engine = _gpu(networks, device)
@@ -240,14 +240,6 @@ def check_task(networks, task):
 def _check_settings(method, seed, **whole) -> None:
     if method not in METHODS:
         raise UsageError(f"unknown method {method!r}; the methods are {', '.join(METHODS)}")
-    for name, value in whole.items():
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise UsageError(f"{name} must be a positive whole number; it is {value!r}")
+    check_sizes(**whole)
     if not isinstance(seed, (int, np.integer)) or seed < 0:
         raise UsageError(f"seed must be a whole number, 0 or more; it is {seed!r}")
-
-
-def _check_positive(**values) -> None:
-    for name, value in values.items():
-        if not value > 0 or not np.isfinite(value):
-            raise UsageError(f"{name} must be a positive number; it is {value!r}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UsageError
+from ..networks import check_sizes
 from ..shapes import check_shape
 from .eigen import paired
 from .linearization import Linearization
@@ -79,7 +80,7 @@ def line_attractor(points: FixedPoints, network: int = 0, condition: int = 0, *,
     points : of which those of `network` under input `condition` are taken
     neighbors : each point's edges in the neighbour graph
     """
-    _check_neighbors(neighbors)
+    check_sizes(neighbors=neighbors)
     at = _candidates(points, network, condition)
     if len(at) < 2:
         raise UsageError(
@@ -91,15 +92,10 @@ def line_attractor(points: FixedPoints, network: int = 0, condition: int = 0, *,
 
 def line_attractors(points: FixedPoints, *, neighbors: int = 2) -> list[LineAttractor]:
     """`line_attractor` of every network under every input where there are two points or more, network by network."""
-    _check_neighbors(neighbors)
+    check_sizes(neighbors=neighbors)
     pairs = np.ndindex(points.search_status.shape)
     found = ((network, condition, _candidates(points, network, condition)) for network, condition in pairs)
     return [_line(points, *place, neighbors) for place in found if len(place[-1]) > 1]
-
-
-def _check_neighbors(neighbors) -> None:
-    if not isinstance(neighbors, (int, np.integer)) or neighbors < 1:
-        raise UsageError(f"neighbors must be a positive whole number; it is {neighbors!r}")
 
 
 def _candidates(points, network, condition) -> np.ndarray:
@@ -181,8 +177,7 @@ def linear_integral(linearization: Linearization, W_out, u, steps: int) -> tuple
     full : (F, K), all modes together, by powers of J
     kept : (F, S, K), kept[f, m] with the m + 1 slowest modes; both of a complex pair count from the first one on
     """
-    if not isinstance(steps, (int, np.integer)) or steps < 1:
-        raise UsageError(f"steps must be a positive whole number; it is {steps!r}")
+    check_sizes(steps=steps)
     F, S, D = linearization.input_jacobian.shape
     W_out, u = np.asarray(W_out, np.float64), np.asarray(u, np.float64)
     W_out = np.broadcast_to(W_out, (F, *W_out.shape)) if W_out.ndim == 2 else W_out[linearization.network]

@@ -15,7 +15,8 @@ from .threads import chunk_size, chunks, rows_for_threads
 
 METHODS = ("auto", "newton", "levenberg_marquardt", "slow_points", "gradient_descent")
 STOP_WHEN_SLOW = METHODS[-2:]
-ROUNDS = 4  # at least: from few starts a search that missed points can look consistent
+# rounds at least: from few starts a search that missed points can look complete, the more so without an index
+ROUNDS = {SearchStatus.CONSISTENT: 4, SearchStatus.NOT_APPLICABLE: 8}
 DAMPING_FLOOR = 1e-4  # of Levenberg-Marquardt for slow points
 NEWTON_STEPS, LM_STEPS, DESCENT_STEPS = 50, 100, 3000
 COMPILED_AT_ONCE = 8  # starts in one piece of work of the compiled method: few, so that threads end together
@@ -84,8 +85,7 @@ class Search:
                     self._try(means, np.full(len(means), Origin.MEAN))
             ball = self.map.ball and self.settings.method not in STOP_WHEN_SLOW
             self.verdict = judge(self.status, self.signs, self.hits, ball, 2 * last_new > self.spent)
-            enough = self.spent >= ROUNDS * self.settings.batch
-            if given is None and enough and self.verdict in (SearchStatus.CONSISTENT, SearchStatus.NOT_APPLICABLE):
+            if given is None and self.spent >= ROUNDS.get(self.verdict, np.inf) * self.settings.batch:
                 break
         return self
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UsageError
-from ..networks import Networks
+from ..networks import Networks, check_sizes
+from ..shapes import check_positive
 from .completeness import PointStatus
 from .eigen import magnitude_order
 from .maps import check_source, maps_of
@@ -118,6 +119,7 @@ def transition_graph(
     (array([0, 1, 0]), array([0.5, 0. , 0.5]))
     """
     _check(networks, points, starts=starts, steps=steps)
+    check_positive(radius=radius, settled=settled)
     settings = (starts, radius, settled, steps, seed)
     return _graph(networks, maps_of(networks), points, network, condition, *settings)
 
@@ -200,6 +202,7 @@ def heteroclinic_paths(
         it comes within `settled` of
     """
     _check(networks, points, steps=steps)
+    check_positive(radius=radius, settled=settled)
     held = maps_of(networks)(network, points.inputs[condition])
     nodes, spread = node_order(points, network, condition), points.spread[network]
     paths = []
@@ -249,6 +252,4 @@ def _check(networks, points, **whole) -> None:
             f"points must be those of these networks: they are of {N} networks with S = {points.xstar.shape[1]}, "
             f"the stack holds {len(networks)} with S = {networks.S}"
         )
-    for name, value in whole.items():
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise UsageError(f"{name} must be a positive whole number; it is {value!r}")
+    check_sizes(**whole)
