@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from fastrnn.figures import cdi, distances, flipflop, losses, portraits, sine, tasks
-from fastrnn.figures.figure import CELL_COLOURS, POINT_COLOURS
+from fastrnn.figures.figure import CELL_COLOURS, POINT_COLOURS, render
 from fastrnn.figures.paper import draw_all, panels
 from fastrnn.figures.space import Space
 from fastrnn.figures.untrained import trained_and_untrained
@@ -248,3 +248,21 @@ def test_losses_are_counted(kept):
     figure = losses.final_losses(kept["cdi"].run)
     assert [t.get_text() for t in figure.axes[0].get_legend().texts] == ["tanh: 2", "relu: 2"]
     assert len(figure.axes) == 4 and figure.axes[0].get_xscale() == "log"
+
+
+@pytest.mark.parametrize("task", NAMES)
+def test_a_run_of_one_network_is_drawn_too(tmp_path, task):
+    alone = results(tmp_path / "run", task, cells=("vanilla",), activations=("relu",), seeds=1)
+    alone.svcca.distances[:] = alone.cka.distances[:] = 0
+    drawn = dict(draw_all(alone))
+    assert set(drawn) == COMMON | {f"figure-{name}" for name in NAMES[task]}
+    assert [set(render(drawn[f"figure-{name}"])) for name in NAMES[task] & {"1c", "1d", "2f", "3e"}]
+    assert all("1 network" in p.caption(alone) for p in panels(alone) if p.name in ("svcca-embedding", "frequencies"))
+
+
+def test_a_task_of_ones_own_gets_what_there_is_for_any(kept, monkeypatch):
+    own = kept["cdi"]
+    monkeypatch.setitem(own.run.settings["record"], "task", "mine")
+    names = {panel.file("mine"): panel.heading for panel in panels(own)}
+    assert names.keys() == COMMON | {"task", "trajectories", "fixed-points", "svcca-embedding"}
+    assert len(dict(draw_all(own))) == len(names)

@@ -73,7 +73,7 @@ def spectra(study) -> Figure:
         ax.set_xlabel("eigenvalue, by magnitude")
         ax.legend(loc="upper right")
     axes[0, 0].set_ylabel("magnitude")
-    axes[0, 0].set_ylim(0, 1.5 * max(1.0, float(np.nanmax(study.spectrum_mean))))  # room for the legend
+    axes[0, 0].set_ylim(0, 1.5 * max(1.0, float(np.nan_to_num(study.spectrum_mean).max())))  # room for the legend
     return figure
 
 

@@ -51,7 +51,7 @@ def graph(study) -> Figure:
     study : `FlipflopStudy`. Slots are the outputs at the points, each rounded to -1, 0 or 1.
     """
     figure, axes = new_figure(4.8, 4.3)
-    ax, mean = axes[0, 0], np.nanmean(study.connectivity, axis=0)
+    ax, mean = axes[0, 0], study.connectivity.mean(axis=0)
     image = ax.imshow(mean, cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
     names = ["".join("-0+"[v + 1] for v in slot) for slot in study.slots.tolist()]
     ax.set_yticks(range(len(names)), names, fontsize=5, family="monospace")

@@ -30,7 +30,7 @@ class Panel:
     caption : of the results, in sentences, with counts
     needs : attributes of `Kept` that must be there
     paper : by task, where it stands in the paper
-    everywhere : also drawn for tasks that are not in `paper`
+    everywhere : also drawn for tasks that are not in `paper`, those in `but` aside
     """
 
     name: str
@@ -40,6 +40,7 @@ class Panel:
     needs: tuple[str, ...] = ()
     paper: dict[str, str] = field(default_factory=dict)
     everywhere: bool = False
+    but: tuple[str, ...] = ()
 
     def file(self, task: str) -> str:
         """Name of its files, without ending: figure-1d where it is in the paper."""
@@ -51,7 +52,8 @@ class Panel:
             value = getattr(kept, name)
             if value is None or not len(getattr(value, "table", value)):
                 return False
-        return self.everywhere or kept.run.task_name in self.paper
+        task = kept.run.task_name
+        return task in self.paper or (self.everywhere and task not in self.but)
 
 
 def panels(kept: Kept) -> list[Panel]:
@@ -150,6 +152,8 @@ PANELS = (
         ),
         ("portraits",),
         {"flipflop": "1e", "sine": "2d"},
+        everywhere=True,
+        but=("cdi",),  # slow points are drawn there
     ),
     Panel(
         "eigenvalues",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib
 import numpy as np
+import pandas
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -70,7 +71,7 @@ def frequencies(study) -> Figure:
             frequency = frequency[np.isfinite(frequency).any(axis=1)]
             if not len(frequency):
                 continue
-            colour, middle = CELL_COLOURS.get(cell, OTHER), np.nanmedian(frequency, axis=0)
+            colour, middle = CELL_COLOURS.get(cell, OTHER), pandas.DataFrame(frequency).median().to_numpy()
             for ax, lines, thick in ((above, frequency, middle), (below, frequency - commanded, middle - commanded)):
                 ax.plot(commanded, lines.T, color=colour, linewidth=0.5, alpha=0.35, rasterized=len(lines) > 20)
                 label = f"{cell_name(cell)} ({len(frequency)})"

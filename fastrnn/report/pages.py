@@ -8,6 +8,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import pandas
 
 from ..errors import FastrnnError
@@ -106,6 +107,7 @@ def _portraits(kept: Kept) -> list:
 def _head(kept: Kept) -> str:
     report = kept.run.report()
     losses = kept.run.table.validation_loss
+    losses = losses[np.isfinite(losses)]
     cards = [(number(report["networks"]), "networks")]
     if report["threshold"] is not None:
         cards.append((number(report["learnt"]), f"learnt the task (loss below {report['threshold']:g})"))
