@@ -29,7 +29,7 @@ PRESETS = {
 # planned iterations by preset and task; "" for any other task
 ITERATIONS = {
     "quick": {"flipflop": 2_500, "cdi": 6_000, "sine": 5_000, "": 3_000},
-    "tiny": {"flipflop": 2_500, "cdi": 5_000, "sine": 1_000, "": 500},
+    "tiny": {"flipflop": 2_500, "cdi": 5_000, "sine": 2_500, "": 500},
     "paper": {"": 20_000},
 }
 MOST_NETWORKS = 1_000_000  # each has a row in memory and in networks.csv
