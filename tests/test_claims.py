@@ -1,0 +1,214 @@
+"""Each claim is measured as its rule says, and its verdict follows from the numbers."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pandas
+import pytest
+
+from fastrnn.analysis.statistics import permanova, statistics
+from fastrnn.errors import Status
+from fastrnn.studies import claims
+from fastrnn.studies.claims import FAILS, HOLDS, UNDECIDED, Claims, measure_claims
+from fastrnn.studies.kept import Kept
+from fastrnn.studies.topology import make_topology
+
+NONE_LEFT_OUT = pandas.DataFrame({"id": [], "reason": []})
+
+
+def table(per_kind=5, cells=("vanilla", "gru"), activations=("tanh", "relu"), loss=0.001):
+    kinds = [kind for kind in itertools.product(cells, activations) for _ in range(per_kind)]
+    made = pandas.DataFrame(kinds, columns=["cell", "activation"])
+    made["id"] = [f"{i}" for i in range(len(made))]
+    return made.assign(n=64, l2=1e-5, seed=range(len(made)), validation_loss=loss, status=Status.TRAINED.label)
+
+
+def run_of(rows, task="flipflop", threshold=0.01):
+    return SimpleNamespace(
+        task_name=task, threshold=threshold, table=rows, learnt=lambda part: part.validation_loss < threshold
+    )
+
+
+def comparison(rows, metric, cell=5.0, activation=0.0, seed=0):
+    """Networks as points, apart by cell and by activation as far as given, with unit noise."""
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(len(rows), 3))
+    points[:, 0] += cell * (rows.cell == "gru")
+    points[:, 1] += activation * (rows.activation == "relu")
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    found = statistics(distances, rows[["cell", "activation"]], permutations=499, resamples=100)
+    return SimpleNamespace(metric=metric, table=rows, distances=distances, statistics=found)
+
+
+def measured(rows=None, task="flipflop", **parts):
+    rows = table() if rows is None else rows
+    return measure_claims(Kept(run_of(rows, task), **parts)).table
+
+
+def row_of(made, statement, subject="all", at=0):
+    return made[made.statement.str.contains(statement) & (made.subject == subject)].iloc[at]
+
+
+def test_low_error_counts_networks_by_kind():
+    rows = table(per_kind=2)
+    rows.loc[7, "validation_loss"] = 0.3
+    rows.loc[0, ["l2", "validation_loss"]] = [1e-3, 0.5]  # a large L2 keeps some error: not asked
+    rows.loc[1, "status"] = Status.TRAINING.label
+    made = measured(rows)
+    assert set(made.claim) == {1} and set(made.task) == {"flipflop"}
+    everyone = row_of(made, "low error")
+    assert (everyone.value, everyone.networks, everyone.verdict, everyone.note) == (5 / 6, 6, FAILS, "worst 0.3")
+    assert everyone.low < everyone.value < everyone.high
+    assert row_of(made, "low error", "gru tanh").verdict == HOLDS
+    assert row_of(made, "low error", "gru relu").verdict == FAILS
+    assert "vanilla tanh" not in set(made.subject)
+    none = measured(table(per_kind=1).assign(l2=1e-2))
+    assert none.verdict.tolist() == [UNDECIDED] and none.networks.tolist() == [0]
+
+
+def test_clustering_is_decided_by_the_rules_that_were_fixed():
+    rows = table()
+    svcca, cka = comparison(rows, "svcca"), comparison(rows, "cka", seed=1)
+    made = measured(rows, svcca=svcca, cka=cka)
+    share = row_of(made, "SVCCA distances cluster by cell")
+    expected = permanova(svcca.distances, rows[["cell", "activation"]], permutations=9)
+    assert share.value == pytest.approx(expected.share["cell"]) and share.low < share.value < share.high
+    assert share.verdict == HOLDS and share.note.startswith("p = 0.00")
+    accuracy = row_of(made, "SVCCA distances cluster by cell", at=1)
+    assert accuracy.value > 0.9 and "chance 0.47" in accuracy.note and accuracy.verdict == HOLDS
+    assert row_of(made, "SVCCA distances cluster by activation").verdict == FAILS
+    agreement = row_of(made, "CKA agrees")
+    assert agreement.verdict == HOLDS and 0 < agreement.low < agreement.value < agreement.high < 1
+
+
+def test_metrics_that_differ_in_a_verdict_do_not_agree():
+    rows = table()
+    made = measured(rows, svcca=comparison(rows, "svcca"), cka=comparison(rows, "cka", cell=0, activation=5))
+    assert row_of(made, "CKA agrees").verdict == FAILS
+    alone = measured(rows, cka=comparison(rows, "cka"))
+    assert not alone.statement.str.contains("agrees").any()
+
+
+@pytest.mark.parametrize(
+    ("task", "cell", "activation", "verdicts"),
+    [
+        ("flipflop", 0.0, 5.0, {"hardly separate cells": HOLDS}),
+        ("sine", 5.0, 0.0, {"hardly separate cells": FAILS}),
+        ("cdi", 0.0, 5.0, {"not cluster strongly by cell": HOLDS, "cluster by activation": HOLDS}),
+        ("cdi", 5.0, 0.0, {"not cluster strongly by cell": FAILS, "cluster by activation": FAILS}),
+    ],
+)
+def test_graphs_that_separate_cells_or_activations(task, cell, activation, verdicts):
+    rows = table()
+    points = comparison(rows, "svcca", cell, activation)
+    topology = make_topology("planted", rows, points.distances, NONE_LEFT_OUT, permutations=499, resamples=100)
+    made = measured(rows, task, topology=topology)
+    for statement, verdict in verdicts.items():
+        assert row_of(made, statement).verdict == verdict
+    assert len(made[made.claim == 4]) == 2 * len(verdicts)
+
+
+def test_fixed_points_are_counted_over_networks():
+    rows = table(per_kind=10)[["id", "cell", "activation", "n", "l2", "seed", "validation_loss"]]
+    counts = rows.assign(points=27, unstable_0=8, unstable_1=12, unstable_2=6, unstable_3=1, corners=8)
+    counts.loc[counts.cell == "gru", ["points", "unstable_0", "unstable_3"]] = [26, 7, 0]
+    share = {"kind": "all", "modal_count": 27, "networks": 40, "share": 0.5, "low": 0.35, "high": 0.65}
+    study = SimpleNamespace(table=counts, counts=pandas.DataFrame([share]), slots=np.zeros((27, 3)))
+    made = measured(flipflop=study)
+    assert row_of(made, "8 stable fixed points").value == 0.5
+    assert row_of(made, "8 stable fixed points").verdict == FAILS
+    assert row_of(made, "8 stable fixed points", "vanilla tanh").verdict == UNDECIDED  # 10 of 10: at least 72%
+    assert row_of(made, "saddles", "gru tanh").value == 0
+    assert row_of(made, "modal number").verdict == FAILS and row_of(made, "modal number").note == "modal count 27"
+
+
+def sine_of(noise=0.0, apart=0.0, count=12):
+    rows = table(per_kind=count // 4)
+    commanded = np.linspace(0.01, 0.05, 21)
+    shift = np.where(rows.cell == "gru", apart, 0.0)[:, None]
+    rng = np.random.default_rng(0)
+    frequency = commanded + shift + noise * rng.normal(size=(len(rows), 21))
+    error = np.abs(frequency - commanded).mean(axis=1)
+    columns = {"one_point": 1.0, "unstable_pair": 0.5, "correlation": 0.99, "magnitude": 1.05, "absolute_error": error}
+    return SimpleNamespace(table=rows.assign(**columns), commanded=commanded, frequency=frequency)
+
+
+def test_frequencies_differ_systematically_and_by_little():
+    made = measured(task="sine", sine=sine_of(noise=1e-4, apart=1e-3))
+    assert row_of(made, "one fixed point").verdict == HOLDS
+    assert row_of(made, "one unstable complex pair").verdict == FAILS
+    assert row_of(made, "mildly unstable").verdict == HOLDS
+    assert row_of(made, "differ between cells").verdict == HOLDS
+    assert row_of(made, "near the commanded").verdict == HOLDS
+    large = measured(task="sine", sine=sine_of(noise=1e-4, apart=2e-2))
+    assert row_of(large, "differ between cells").verdict == row_of(large, "near the commanded").verdict == FAILS
+    chance = measured(task="sine", sine=sine_of(noise=1e-3))
+    assert row_of(chance, "differ between cells").verdict == FAILS
+
+
+def cdi_of(vanilla=1.0, gated=10.0, integral=1.0):
+    rows = table(per_kind=6)
+    modes = np.where(rows.cell == "vanilla", vanilla, gated)
+    both = {"dimension": 1.2, "near_one": modes, "relevant": integral, "irrelevant": 0.01, "modes": modes}
+    columns = {f"{name}_{c}": value for name, value in both.items() for c in (0, 1)}
+    return SimpleNamespace(table=rows.assign(**columns), near=0.95)
+
+
+def test_one_mode_or_many():
+    made = measured(task="cdi", cdi=cdi_of())
+    assert set(made[made.claim == 6].verdict) == {HOLDS, UNDECIDED}
+    undecided = made[(made.claim == 6) & (made.verdict == UNDECIDED)]
+    assert set(undecided.statement) == {"slow points in each context"}  # 24 of 24: at least 86%
+    other = measured(task="cdi", cdi=cdi_of(vanilla=8, gated=1, integral=0.5))
+    for statement, subject in (
+        ("vanilla integrates with one mode", "vanilla"),
+        ("gated cells have many", "gru"),
+        ("more eigenvalues near 1", "all"),
+        ("unit input is near 1", "all"),
+        ("vanilla needs one mode", "vanilla"),
+        ("gated cells need several", "gru"),
+    ):
+        assert row_of(other, statement, subject).verdict == FAILS
+
+
+def test_a_network_without_a_line_in_one_context_counts_as_that():
+    study = cdi_of()
+    study.table.loc[:5, "dimension_1"] = np.nan
+    row = row_of(measured(task="cdi", cdi=study), "slow points in each context")
+    assert row.value == 18 / 24 and row.verdict == FAILS  # at most 88%
+
+
+def test_untrained_networks_may_be_as_close():
+    names = {"classes": list(("trained tanh", "trained relu", "untrained relu")), "losses": [0.1, 0.2, 90.0]}
+    names |= {"components": 20, "table": table(), "left_out": NONE_LEFT_OUT}
+    for low, high, verdict in ((0.1, 0.3, HOLDS), (-0.1, 0.3, UNDECIDED), (-0.3, -0.1, FAILS)):
+        study = SimpleNamespace(difference=(low + high) / 2, difference_low=low, difference_high=high, **names)
+        row = row_of(measured(task="cdi", untrained=study), "trained and untrained", "vanilla")
+        assert (row.claim, row.verdict, row.networks) == (7, verdict, 20) and "0.2 trained, 90 untrained" in row.note
+    study = SimpleNamespace(difference=np.nan, **names)
+    assert set(measured(task="cdi", untrained=study).claim) == {1}
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "verdict"),
+    [((1, 0.95, 1), 0.9, HOLDS), ((1, 0.7, 1), 0.9, UNDECIDED), ((0.5, 0.3, 0.8), 0.9, FAILS)],
+)
+def test_more_than_means_with_the_interval(value, bound, verdict):
+    assert claims._above(value, bound) == verdict
+    assert claims._below([-number for number in (value[0], value[2], value[1])], -bound) == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.9, 1.1, HOLDS), (0.7, 1.1, UNDECIDED), (0.1, 0.7, FAILS), (1.3, 2, FAILS), (np.nan, np.nan, UNDECIDED)],
+)
+def test_near_means_within_with_the_interval(low, high, verdict):
+    assert claims._within((1.0, low, high), 0.8, 1.2) == verdict
+
+
+def test_the_table_is_a_file(tmp_path):
+    made = Claims(measured())
+    made.save(tmp_path / "claims.safetensors")
+    people = pandas.read_csv(tmp_path / "claims.csv")
+    assert people.columns.tolist() == list(claims.COLUMNS) and len(people) == len(made.table) == 5
