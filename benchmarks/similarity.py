@@ -3,7 +3,7 @@
 One case by itself, here the whole population of the paper, is
 
     python -m benchmarks.similarity '{"metric": "svcca", "components": 20, "sizes": [64, 128, 256],
-                                      "samples": 4096, "networks": 2880, "threads": 2}'
+                                      "samples": 4096, "precision": "double", "networks": 2880, "threads": 2}'
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ SIGNALS = 32  # shared by all networks, of falling strength
 NOISE = 0.03  # beside them, so that responses have full rank
 POPULATION = 2880  # networks of the paper, which the growth is carried on to
 CASES = (
-    {"metric": "svcca", "components": 20, "sizes": [64, 128, 256], "samples": 4096},
-    {"metric": "svcca", "components": 20, "sizes": [64], "samples": 6400},
-    {"metric": "cka", "components": None, "sizes": [64, 128, 256], "samples": 4096},
+    {"metric": "svcca", "components": 20, "sizes": [64, 128, 256], "samples": 4096, "precision": "double"},
+    {"metric": "svcca", "components": 20, "sizes": [64], "samples": 6400, "precision": "double"},
+    {"metric": "cka", "components": None, "sizes": [64, 128, 256], "samples": 4096, "precision": "double"},
+    {"metric": "cka", "components": None, "sizes": [64, 128, 256], "samples": 4096, "precision": "single"},
 )
 
 
@@ -49,16 +50,17 @@ def responses(networks: int, sizes, samples: int) -> list[np.ndarray]:
 def compared(case: dict) -> dict:
     """Seconds and memory of one call of `pairwise_distances`.
 
-    case : metric, components, networks, sizes, samples, threads
+    case : metric, components, precision, networks, sizes, samples, threads
     """
     states = responses(case["networks"], case["sizes"], case["samples"])
-    pairwise_distances(states[:4], case["metric"], case["components"], threads=case["threads"])  # everything is loaded
+    options = {name: case[name] for name in ("metric", "components", "precision", "threads")}
+    pairwise_distances(states[:4], **options)  # everything is loaded
     told = STATUS.exists()
     if told:
         before = resident("VmRSS")
         (STATUS.parent / "clear_refs").write_text("5")  # the peak starts anew
     start = time.perf_counter()
-    found = pairwise_distances(states, case["metric"], case["components"], threads=case["threads"], details=True)
+    found = pairwise_distances(states, **options, details=True)
     seconds = time.perf_counter() - start
     kept = [int(found.components.min()), int(found.components.max())]
     return {"seconds": seconds, "bytes": resident("VmHWM") - before if told else None, "kept": kept}
@@ -67,10 +69,14 @@ def compared(case: dict) -> dict:
 def steps(bench: Bench) -> list[Step]:
     """One process a case and number of networks."""
     return [
-        Step(f"similarity, {case['metric']} of {N} networks", 2 + N / 20, _measure(bench, case, N))
+        Step(f"similarity, {_name(case)} of {N} networks", 2 + N / 20, _measure(bench, case, N))
         for case in CASES
         for N in bench.settings.compared
     ]
+
+
+def _name(case: dict) -> str:
+    return case["metric"] + (" in single precision" if case["precision"] == "single" else "")
 
 
 def _measure(bench: Bench, case: dict, networks: int):
@@ -115,7 +121,7 @@ def lines(result: dict) -> list[str]:
     for case in result["cases"]:
         sizes, kept = case["sizes"], case["points"][-1]["kept"]
         units = f"n = {sizes[0]}" if len(sizes) == 1 else f"n {sizes[0]} to {sizes[-1]}"
-        text += ["", f"{case['metric']}, {units}, {case['samples']:,} samples, {kept[0]} to {kept[1]} components kept"]
+        text += ["", f"{_name(case)}, {units}, {case['samples']:,} samples, {kept[0]} to {kept[1]} components kept"]
         for point in case["points"]:
             N, memory = point["networks"], point["bytes"]
             each = 1e3 * point["seconds"] / (N * (N - 1) / 2)

@@ -22,7 +22,14 @@ from numba.core import ccallback, sigutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
 PACKAGE = Path(__file__).resolve().parent
-COMPILED_SOURCES = ("compiled.py", "counters.py", "cells/**/*.py", "tasks/**/*.py", "engines/cpu/**/*.py")
+COMPILED_SOURCES = (
+    "compiled.py",
+    "counters.py",
+    "cells/**/*.py",
+    "tasks/**/*.py",
+    "engines/cpu/**/*.py",
+    "analysis/similarity/nuclear.py",
+)
 
 # a*b+c may be fused and the sign of zero is free. Not "nnan" or "ninf": a diverged network must be seen. Not "reassoc":
 # sums keep the order in which they are written.

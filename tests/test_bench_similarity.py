@@ -19,7 +19,7 @@ class Bench:
         self.settings = quick(**changes)
 
 
-CASE = {"metric": "svcca", "components": 5, "sizes": [8, 12], "samples": 50}
+CASE = {"metric": "svcca", "components": 5, "sizes": [8, 12], "samples": 50, "precision": "double"}
 
 
 def test_responses_are_of_full_rank_and_differ():

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 TILE_SHARE = 0.8  # of the memory budget that the rows of one tile may take
 LARGEST_TILE = 256  # samples; larger ones gain nothing
+DEPTH = 8192  # numbers multiplied in their own precision before the sum goes on in float64
 
 
 def features_cost(sizes, samples: int) -> float:
@@ -34,25 +35,25 @@ def gram_is_cheaper(sizes, samples: int) -> bool:
     return gram_cost(sizes, samples) < features_cost(sizes, samples)
 
 
-def tiles_of(N: int, samples: int, memory: float, threads: int) -> list[tuple[slice, slice]]:
+def tiles_of(N: int, samples: int, memory: float, threads: int, itemsize: int) -> list[tuple[slice, slice]]:
     """Tiles on and below the diagonal of a (samples, samples) matrix; `threads` of them fit in memory."""
-    side = int(max(8, min(LARGEST_TILE, samples, np.sqrt(memory * TILE_SHARE / (8 * N * threads)))))
+    side = int(max(8, min(LARGEST_TILE, samples, np.sqrt(memory * TILE_SHARE / (itemsize * N * threads)))))
     edges = [slice(start, min(start + side, samples)) for start in range(0, samples, side)]
     return [(one, two) for i, one in enumerate(edges) for two in edges[: i + 1]]
 
 
-def gram_products(N: int, part, tiles, threads: int, start: int, products: np.ndarray, moved) -> None:
+def gram_products(N: int, part, dtype, tiles, threads: int, start: int, products: np.ndarray, moved) -> None:
     """Add `<X_i X_i^T, X_j X_j^T>` to `products` (N, N), in place, from tile number `start` on.
 
     A thread takes a tile; they are added in order, so that threads change no bit.
 
     Parameters
     ----------
-    part : function of (i, slice of samples) to the centred rows (len, n_i) of response i, float64 NumPy
+    part : function of (i, slice of samples) to the centred rows (len, n_i) of response i, NumPy, of `dtype`
     moved : called as moved(done) after each tile; `products` then holds the first `done` tiles
     """
     largest = N * (tiles[0][0].stop - tiles[0][0].start) ** 2
-    buffers = [np.empty(largest) for _ in range(threads)]
+    buffers = [np.empty(largest, dtype) for _ in range(threads)]
 
     def product(one, two):
         size = (one.stop - one.start, two.stop - two.start)
@@ -61,8 +62,10 @@ def gram_products(N: int, part, tiles, threads: int, start: int, products: np.nd
         for i in range(N):
             ours = part(i, one)
             np.matmul(ours, (ours if one == two else part(i, two)).T, out=rows[i])
-        flat = rows.reshape(N, -1)
-        result = flat @ flat.T
+        flat, result = rows.reshape(N, -1), np.zeros((N, N))
+        for first in range(0, flat.shape[1], DEPTH):
+            columns = flat[:, first : first + DEPTH]
+            result += columns @ columns.T
         buffers.append(buffer)
         return result
 

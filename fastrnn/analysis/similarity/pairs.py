@@ -9,8 +9,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .namespace import singular_values, swap_middle, to_numpy, transposed
-from .store import BYTES, ReducedResponses
+from .store import ReducedResponses
 
+LARGEST = 48  # smaller side up to which `nuclear` is faster than a library
 COLUMNS = 1024  # components in one block: products this large run at the processor's rate, and stay small in memory
 
 
@@ -21,8 +22,8 @@ class Block:
     members: np.ndarray
     k: int
 
-    def bytes(self, samples: int) -> int:
-        return len(self.members) * self.k * samples * BYTES
+    def bytes(self, row: int) -> int:
+        return len(self.members) * self.k * row
 
 
 def make_blocks(sizes, columns: int = COLUMNS) -> list[Block]:
@@ -45,7 +46,7 @@ def all_pairs(store: ReducedResponses, metric: str, coefficients: str, similarit
     blocks = make_blocks(store.sizes, COLUMNS if metric != "pwcca" else COLUMNS // 2)
     parts, filled = [[]], 0
     for block in blocks:
-        size = block.bytes(store.samples)
+        size = block.bytes(store.row_bytes)
         if parts[-1] and filled + size > memory / 2:
             parts, filled = [*parts, []], 0
         parts[-1].append(block)
@@ -89,7 +90,12 @@ def _compare(store, metric, block: Block, rows, other: Block, other_rows) -> np.
     """Similarities (a, b) of the responses of two blocks."""
     xp = store.xp
     a, b = len(block.members), len(other.members)
-    cross = xp.reshape(rows @ other_rows.T, (a, block.k, b, other.k))
+    product = xp.asarray(rows @ other_rows.T, dtype=xp.float64)
+    if metric == "svcca" and xp is np and min(block.k, other.k) <= LARGEST:
+        from .nuclear import sums_of_singular_values  # numba is loaded where it is needed
+
+        return sums_of_singular_values(product, block.k, other.k) / min(block.k, other.k)
+    cross = xp.reshape(product, (a, block.k, b, other.k))
     if metric == "cka":
         return to_numpy(xp.sum(cross * cross, axis=(1, 3)))
     cross = swap_middle(xp, cross)  # (a, b, k, l)

@@ -11,6 +11,7 @@ from ...errors import UsageError
 from .reduction import ResponseMark, check_components
 
 METRICS = ("svcca", "pwcca", "cka", "procrustes")
+PRECISIONS = {"double": np.float64, "single": np.float32}
 DEFAULT_COMPONENTS = {"svcca": 0.95, "pwcca": 0.95, "cka": 1.0, "procrustes": 1.0}
 
 
@@ -28,6 +29,7 @@ class Settings:
     debiased: bool
     tolerance: float
     rank_tolerance: float | None
+    precision: str = "double"
 
     def __post_init__(self):
         if self.metric not in METRICS:
@@ -43,6 +45,13 @@ class Settings:
             raise UsageError(f"tolerance must be at least 0 and below 1; it is {self.tolerance!r}")
         if self.rank_tolerance is not None and not 0 <= self.rank_tolerance < 1:
             raise UsageError(f"rank_tolerance must be None, or at least 0 and below 1; it is {self.rank_tolerance!r}")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision must be 'double' or 'single'; it is {self.precision!r}")
+
+    @property
+    def dtype(self):
+        """Of what is multiplied."""
+        return PRECISIONS[self.precision]
 
 
 @dataclass(frozen=True)

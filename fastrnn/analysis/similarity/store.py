@@ -10,19 +10,19 @@ from ...errors import RunError
 from .namespace import join, to_numpy
 from .reduction import Reduced
 
-BYTES = 8  # of a float64
-
 
 class ReducedResponses:
     """The reduced responses of a population, in order.
 
     Parameters
     ----------
+    dtype : of the rows, np.float64 or np.float32
     budget : bytes of rows to hold in memory; the rest goes to a scratch file that is gone afterwards
     scratch : folder of that file, default the system's
     """
 
-    def __init__(self, budget: float, scratch=None):
+    def __init__(self, dtype, budget: float, scratch=None):
+        self.dtype = np.dtype(dtype)
         self._budget, self._scratch = budget, scratch
         self._file, self._end = None, 0
         self._rows, self._where = [], []  # rows in memory or None; offset in the file
@@ -40,6 +40,11 @@ class ReducedResponses:
         return len(self.sizes)
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.samples * self.dtype.itemsize
+
+    @property
     def spilled(self) -> int:
         """Bytes on disk."""
         return self._end
@@ -48,10 +53,11 @@ class ReducedResponses:
         """Keep one more."""
         k, samples = reduced.rows.shape
         self.samples = samples
-        self._budget -= k * samples * BYTES
+        self._budget -= k * self.row_bytes
         held = self._budget >= 0
-        self._rows.append(reduced.rows if held else None)
-        self._where.append(None if held else self._spill(to_numpy(reduced.rows)))
+        rows = self.xp.asarray(reduced.rows, dtype=getattr(self.xp, self.dtype.name))
+        self._rows.append(rows if held else None)
+        self._where.append(None if held else self._spill(to_numpy(rows)))
         self.loadings.append(reduced.loadings)
         self.marks.append(reduced.mark)
         self.signatures.append(reduced.signature)
@@ -62,7 +68,7 @@ class ReducedResponses:
         if self._rows[i] is not None:
             return self._rows[i]
         shape = (self.sizes[i], self.samples)
-        return np.memmap(self._file, np.float64, "r", self._where[i], shape)
+        return np.memmap(self._file, self.dtype, "r", self._where[i], shape)
 
     def stacked(self, members):
         """The rows of several responses of one size, (len(members) k, m)."""
