@@ -184,6 +184,12 @@ def test_more_components_than_rank(dtype):
     assert len(canonical_correlations(low, x)) == 2
 
 
+@pytest.mark.parametrize(("dtype", "kept"), [(np.float64, 3), (np.float32, 3), (np.float16, 2)])
+def test_rounding_of_a_narrow_type_is_no_component(dtype, kept):
+    x = np.random.default_rng(0).normal(size=(60, 3)) * np.array([1, 1, 1e-3])
+    assert len(canonical_correlations(x.astype(dtype), x)) == kept
+
+
 def test_rank_tolerance_decides_what_is_noise():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 3)) * np.array([1, 1, 1e-6])
@@ -218,6 +224,10 @@ def test_a_single_network(metric):
         ([np.ones((5, 2)), np.ones((6, 2))], r"responses\[1\] has 6 samples and responses\[0\] has 5"),
         ([np.ones((1, 2))], r"responses\[0\] has one sample"),
         ([np.ones((0, 2))], r"responses\[0\] must have shape \(samples, n\), both at least 1"),
+        ([np.ones((5, 2)), None], r"responses\[1\] must have shape \(samples, n\), both at least 1; it has shape \(\)"),
+        ([np.full((5, 2), 1e80)], r"responses\[0\] must have its largest value between 1e-70 and 1e\+70.*it is 1e\+80"),
+        ([np.full((5, 2), 1e-80)], r"responses\[0\] must have its largest value between 1e-70 and 1e\+70.*it is 1e-80"),
+        (None, "states must hold responses .*it is None"),
         (np.ones((5, 2)), r"responses\[0\] must have shape \(samples, n\).*\(2,\)"),
         ([np.array([["a"], ["b"]])], r"responses\[0\] must be real numbers"),
         ([np.ones((5, 2), complex)], r"responses\[0\] must be real numbers"),
@@ -250,8 +260,15 @@ def test_values_that_are_not_finite_are_refused(metric, bad):
         ({"debiased": True}, "debiased=True is for metric 'cka'"),
         ({"tolerance": 1.0}, "tolerance must be at least 0 and below 1"),
         ({"rank_tolerance": -1}, "rank_tolerance must be None"),
+        ({"precision": "half"}, "precision must be 'double' or 'single'; it is 'half'"),
         ({"memory": 0}, "memory must be a positive number"),
         ({"threads": 0}, "threads must be a positive whole number"),
+        ({"threads": "two"}, "threads must be a positive whole number; it is 'two'"),
+        ({"memory": "4 GB"}, "memory must be a positive number of bytes; it is '4 GB'"),
+        ({"tolerance": "small"}, "tolerance must be at least 0 and below 1; it is 'small'"),
+        ({"tolerance": np.nan}, "tolerance must be at least 0 and below 1; it is nan"),
+        ({"rank_tolerance": "small"}, "rank_tolerance must be None, or at least 0 and below 1; it is 'small'"),
+        ({"metric": ["svcca"]}, "unknown metric \\['svcca'\\]"),
     ],
 )
 def test_options_that_are_refused(options, match):

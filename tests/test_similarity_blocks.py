@@ -9,6 +9,7 @@ from fastrnn.analysis.similarity import (
     ResponseWarning,
     checkpoint,
     distances,
+    gram,
     pairs,
     pairwise_distances,
     reduction,
@@ -131,11 +132,48 @@ def test_what_a_tolerance_drops_is_bounded(metric, tolerance):
     assert 0 < error <= 2 * tolerance
 
 
-@pytest.mark.parametrize("gram", [False, True])
-def test_interrupted_work_goes_on(gram, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("metric", "options"),
+    [("svcca", {}), ("pwcca", {}), ("cka", {}), ("cka", {"debiased": True}), ("procrustes", {})],
+)
+@pytest.mark.parametrize("memory", [4e9, 12_000])
+def test_single_precision_changes_little(metric, options, memory, monkeypatch):
+    spilled = []
+    monkeypatch.setattr(store.ReducedResponses, "__exit__", _noting(store.ReducedResponses.__exit__, spilled))
+    states = population(SIZES, samples=200)
+    double, single = (
+        pairwise_distances(states, metric, precision=precision, memory=memory, **options)
+        for precision in ("double", "single")
+    )
+    assert single.dtype == np.float64
+    similarity = np.cos if metric == "procrustes" else lambda distance: 1 - distance
+    change = np.abs(similarity(single) - similarity(double)).max()
+    assert 0 < change < (1e-5 if metric == "pwcca" else 1e-6)
+    assert spilled[1] < spilled[0] if memory < 1e9 else spilled == [0, 0]
+
+
+@pytest.mark.parametrize("readable", [False, True])
+def test_single_precision_of_gram_matrices_sums_in_double(readable, monkeypatch):
+    rng = np.random.default_rng(0)
+    states = [rng.normal(size=(300, 30)) @ rng.normal(size=(30, 30)) for _ in range(8)]
+    double = pairwise_distances(states, "cka")
+    monkeypatch.setattr(distances, "gram_is_cheaper", lambda sizes, samples: True)
+    dtypes = []
+    monkeypatch.setattr(distances, "gram_products", _noting_calls(distances.gram_products, dtypes))
+    errors = {}
+    for depth in (64, 10**6):
+        monkeypatch.setattr(gram, "DEPTH", depth)
+        single = pairwise_distances(states if readable else iter(states), "cka", precision="single")
+        errors[depth] = np.abs(single - double).max()
+    assert all(call[2] == np.float32 for call in dtypes) and len(dtypes) == 2
+    assert 0 < errors[64] < errors[10**6] < 1e-6
+
+
+@pytest.mark.parametrize("by_gram", [False, True])
+def test_interrupted_work_goes_on(by_gram, monkeypatch, tmp_path):
     monkeypatch.setattr(pairs, "COLUMNS", 16)
-    monkeypatch.setattr(distances, "gram_is_cheaper", lambda sizes, samples: gram)
-    states, metric = population(SIZES), "cka" if gram else "svcca"
+    monkeypatch.setattr(distances, "gram_is_cheaper", lambda sizes, samples: by_gram)
+    states, metric = population(SIZES), "cka" if by_gram else "svcca"
     options = {"metric": metric, "checkpoint": tmp_path / "pairs", "memory": 20_000}
     whole = pairwise_distances(states, metric, memory=20_000)
     assert not (tmp_path / "pairs").exists()
@@ -144,8 +182,13 @@ def test_interrupted_work_goes_on(gram, monkeypatch, tmp_path):
         pairwise_distances(states, **options)
     monkeypatch.undo()
     monkeypatch.setattr(pairs, "COLUMNS", 16)
-    monkeypatch.setattr(distances, "gram_is_cheaper", lambda sizes, samples: gram)
-    for change in ({"tolerance": 1e-3}, {"states": states[1:]}, {"states": [2 * x for x in states]}):
+    monkeypatch.setattr(distances, "gram_is_cheaper", lambda sizes, samples: by_gram)
+    for change in (
+        {"tolerance": 1e-3},
+        {"precision": "single"},
+        {"states": states[1:]},
+        {"states": [2 * x for x in states]},
+    ):
         with pytest.raises(UsageError, match="holds pairs of other responses or settings"):
             pairwise_distances(**({"states": states} | options | change))
     steps = _interrupt_after(monkeypatch, steps=10_000)
@@ -207,6 +250,9 @@ def test_arrays_of_the_array_api_standard(metric):
     result = pairwise_distances(given, metric)
     assert isinstance(result, np.ndarray)
     np.testing.assert_allclose(result, pairwise_distances(states, metric), atol=1e-10)
+    single = pairwise_distances(given, metric, precision="single")
+    np.testing.assert_allclose(single, result, atol=1e-3 if metric == "procrustes" else 1e-5)
+    assert np.any(single != result)
 
 
 def test_libraries_are_not_mixed():

@@ -1,6 +1,7 @@
 """Statistics of distances against the textbook; what they find is what was planted."""
 
 import numpy as np
+import pandas
 import pytest
 import similarity_oracle as oracle
 
@@ -236,8 +237,6 @@ def test_options_reach_every_part():
 
 
 def test_a_data_frame_of_factors():
-    import pandas
-
     frame = pandas.DataFrame({"cell": CELLS, "n": SIZES})
     assert list(statistics(planted(), frame, permutations=9, resamples=9).table.index) == ["cell", "n"]
 
@@ -248,6 +247,7 @@ def test_a_data_frame_of_factors():
         ({"cell": CELLS[:-1]}, {}, "factor 'cell' must have a label for each of 18 networks; it has 17"),
         ({"cell": ["gru"] * 18}, {}, "factor 'cell' has one level only, 'gru'"),
         ({"cell": [None, *CELLS[1:]]}, {}, "factor 'cell' has missing labels"),
+        ({"cell": [pandas.NA, *CELLS[1:]]}, {}, "factor 'cell' has missing labels"),
         ({"n": [float("nan")] * 18}, {}, "factor 'n' has missing labels"),
         ({"cell": CELLS, "again": CELLS}, {}, "term 'cell' adds nothing: the other factors determine it"),
         ({"id": list(range(18))}, {}, "term 'id': 18 networks leave no degrees of freedom"),

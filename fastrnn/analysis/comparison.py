@@ -11,6 +11,7 @@ import pandas
 from .. import storage
 from ..errors import Status, UsageError
 from ..folder import SUFFIX
+from ..networks import check_sizes
 from ..runs import Run, load_run
 from .embedding import Embedding, embed
 from .similarity import METRICS, pairwise_distances
@@ -75,11 +76,10 @@ def probe_inputs(task, trials: int | None = None) -> np.ndarray:
     """
     if trials is None:
         trials = PROBE_TRIALS[task.name] if task.built_in else OTHER_PROBE_TRIALS
-    if trials != int(trials) or trials < 1:
-        raise UsageError(f"trials must be a positive whole number; it is {trials!r}")
+    check_sizes(trials=trials)
     if task.built_in and task.name == "sine":
-        return np.repeat(np.linspace(0, 1, int(trials), dtype=np.float32), task.T).reshape(int(trials), task.T, 1)
-    return task.probe(int(trials))[0]
+        return np.repeat(np.linspace(0, 1, trials, dtype=np.float32), task.T).reshape(trials, task.T, 1)
+    return task.probe(trials)[0]
 
 
 def probe_states(run: Run, trials: int | None = None, device: str = "cpu", left_out: list | None = None, only=None):
@@ -180,7 +180,7 @@ def compare_networks(
     partial = _path(run, metric, ".partial")
     found = pairwise_distances(responses(), metric, components, checkpoint=partial, details=True, **options)
     table = run.rows(ids)
-    names = ("metric", "components", "coefficients", "debiased", "tolerance", "rank_tolerance")
+    names = ("metric", "components", "coefficients", "debiased", "tolerance", "rank_tolerance", "precision")
     settings = {name: getattr(found.settings, name) for name in names} | {
         "trials": len(probe_inputs(run.task, trials)),
         "permutations": permutations,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UsageError
+from ..networks import check_sizes
 from .distance_matrix import centred_gram, check_distances
 
 NUDGE = 1e-3  # of the mean distance: moves starts off a flat configuration, in which stress can't fall any more
@@ -69,9 +70,7 @@ def embed(
     ((4, 2), True)
     """
     distances = check_distances(distances)
-    for name, value in (("dimensions", dimensions), ("iterations", iterations)):
-        if value != int(value) or value < 1:
-            raise UsageError(f"{name} must be a positive whole number; it is {value!r}")
+    check_sizes(dimensions=dimensions, iterations=iterations)
     if not tolerance > 0:
         raise UsageError(f"tolerance must be positive; it is {tolerance!r}")
     if start not in ("classical", "random"):

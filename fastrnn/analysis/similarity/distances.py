@@ -12,16 +12,18 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ...errors import UsageError
+from ...networks import check_sizes
 from ...progress import Interrupted, Interruption, Progress
 from .checkpoint import Checkpoint
 from .gram import gram_is_cheaper, gram_products, normalised, tiles_of
 from .namespace import namespace_of, to_numpy
 from .pairs import all_pairs, work_of
 from .reduction import ResponseMark, centre, check_response, reduce_response
-from .settings import DEFAULT_COMPONENTS, Distances, Settings, warn
+from .settings import DEFAULT_COMPONENTS, METRICS, Distances, Settings, is_number, warn
 from .store import ReducedResponses
 
 INDISTINGUISHABLE = 1e-10  # similarity this close to 1 marks two responses as identical to the metric
+END = object()  # behind the last response
 SAMPLED = 16  # responses looked at to foresee how many components all will keep
 
 
@@ -102,12 +104,14 @@ def pairwise_distances(
            [0.99, 0.99, 0.  ]])
     """
     if components is None:
-        components = DEFAULT_COMPONENTS.get(metric, 1.0)
+        components = DEFAULT_COMPONENTS[metric] if metric in METRICS else 1.0
     settings = Settings(metric, components, coefficients, debiased, tolerance, rank_tolerance, precision)
-    if not memory > 0:
+    if not (is_number(memory) and memory > 0):
         raise UsageError(f"memory must be a positive number of bytes; it is {memory!r}")
-    if threads is not None and (threads != int(threads) or threads < 1):
-        raise UsageError(f"threads must be a positive whole number; it is {threads!r}")
+    if threads is not None:
+        check_sizes(threads=threads)
+    if not hasattr(states, "__iter__") and not hasattr(states, "__getitem__"):
+        raise UsageError(f"states must hold responses (samples, n), one after another; it is {states!r}")
     threads = int(threads or _processors())
     with Interruption() as interruption, _Work(settings, memory, threads, checkpoint, progress, interruption) as work:
         result = work.from_responses(states) if _takes_gram(states, settings) else work.reduced(states, scratch)
@@ -192,14 +196,14 @@ class _Work:
         if hasattr(states, "__len__"):
             self._start("responses", len(states))
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(self.threads) as pool:
-            for i, response in enumerate(chain(states, [None])):
-                if response is not None:
+            for i, response in enumerate(chain(states, [END])):
+                if response is not END:
                     xp = namespace_of(response)
                     store.xp = xp if i == 0 else store.xp
                     if xp is not store.xp:
                         raise UsageError(f"responses[{i}] is an array of another library than responses[0]")
                     waiting.append(pool.submit(reduce_response, f"responses[{i}]", response, *options))
-                while waiting and (response is None or len(waiting) > self.threads):
+                while waiting and (response is END or len(waiting) > self.threads):
                     reduced = waiting.popleft().result()
                     samples = _same_samples(len(store), reduced.rows.shape[1], samples)
                     store.add(reduced)

@@ -21,7 +21,7 @@ NODES, FLOOR = 80, 1e-10  # of the integral: their number, and where the smalles
 
 
 def sums_of_singular_values(product: np.ndarray, k: int, l: int) -> np.ndarray:  # noqa: E741
-    """Sum of the singular values of every block (k, l) of `product` (a k, b l), each of spectral norm 1 at most: (a, b).
+    """Sums (a, b) of the singular values of the blocks (k, l) of `product` (a k, b l), of spectral norm 1 at most.
 
     >>> sums_of_singular_values(np.diag([0.5, 0.5, 1, 1]), 2, 2).round(10)
     array([[1., 0.],

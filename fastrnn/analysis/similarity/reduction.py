@@ -25,6 +25,7 @@ from .namespace import namespace_of, own, to_numpy
 
 WHITENED = ("svcca", "pwcca")
 ACCURATE = 1e-4  # singular values this far below the largest come from an SVD: squaring them would cost digits
+LARGEST = 1e70  # value of a response, beyond what float32 can hold
 STEP = 8  # cka and procrustes keep a multiple of this many components, so that many responses share a shape
 
 
@@ -68,7 +69,7 @@ def check_response(name: str, response):
         raise UsageError(f"{name} has one sample; similarity needs two or more, and many more than units to say much")
     if xp is np and response.dtype.kind not in "fiub":
         raise UsageError(f"{name} must be real numbers; its dtype is {response.dtype}")
-    single = response.dtype in (xp.float32, getattr(xp, "float16", xp.float32))
+    narrow = [n for n in ("float16", "float32") if hasattr(xp, n) and response.dtype == getattr(xp, n)]
     response = xp.asarray(response, dtype=xp.float64)
     finite = xp.isfinite(response)
     if not bool(xp.all(finite)):
@@ -77,7 +78,13 @@ def check_response(name: str, response):
             f"{name} must be finite; its value at sample {where[0]}, unit {where[1]} is {float(response[where])}: "
             "leave out networks that diverged"
         )
-    return response, float(np.finfo(np.float32 if single else np.float64).eps)
+    largest = float(xp.max(xp.abs(response)))
+    if largest > 0 and not 1 / LARGEST <= largest <= LARGEST:
+        raise UsageError(
+            f"{name} must have its largest value between {1 / LARGEST:g} and {LARGEST:g}, so that fourth powers can be "
+            f"summed; it is {largest:g}: scale it, no metric depends on that"
+        )
+    return response, float(np.finfo(narrow[0] if narrow else "float64").eps)
 
 
 def centre(xp, x):

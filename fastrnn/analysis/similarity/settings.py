@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import warnings
 from dataclasses import dataclass
 
@@ -17,6 +18,11 @@ DEFAULT_COMPONENTS = {"svcca": 0.95, "pwcca": 0.95, "cka": 1.0, "procrustes": 1.
 
 class ResponseWarning(UserWarning):
     """Some responses are unusual: constant, or of a lower rank than the components asked for."""
+
+
+def is_number(value) -> bool:
+    """Whether something is a real number."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,12 @@ class Settings:
             raise UsageError(f"coefficients='larger' is for metric 'svcca'; the metric is {self.metric!r}")
         if self.debiased and self.metric != "cka":
             raise UsageError(f"debiased=True is for metric 'cka'; the metric is {self.metric!r}")
-        if not 0 <= self.tolerance < 1:
+        if not (is_number(self.tolerance) and 0 <= self.tolerance < 1):
             raise UsageError(f"tolerance must be at least 0 and below 1; it is {self.tolerance!r}")
-        if self.rank_tolerance is not None and not 0 <= self.rank_tolerance < 1:
-            raise UsageError(f"rank_tolerance must be None, or at least 0 and below 1; it is {self.rank_tolerance!r}")
-        if self.precision not in PRECISIONS:
+        share = self.rank_tolerance
+        if share is not None and not (is_number(share) and 0 <= share < 1):
+            raise UsageError(f"rank_tolerance must be None, or at least 0 and below 1; it is {share!r}")
+        if self.precision not in tuple(PRECISIONS):
             raise UsageError(f"precision must be 'double' or 'single'; it is {self.precision!r}")
 
     @property

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...networks import check_sizes
 from ..distance_matrix import centred_gram, check_distances
-from .factors import check_draws, check_labels, indicators, permutation_p
+from .factors import check_labels, indicators, permutation_p
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def dispersion(distances, labels, *, permutations: int = 999, seed: int = 0, nam
     >>> dispersion(np.abs(points - points.T), ["a", "a", "a", "b", "b", "b"]).means.round(2)
     array([0.67, 6.67])
     """
-    check_draws(permutations=permutations)
+    check_sizes(permutations=permutations)
     distances = check_distances(distances, networks=3)
     N = len(distances)
     levels, codes = check_labels(name, labels, N)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas
 
 from ...errors import UsageError
 
@@ -16,20 +17,13 @@ def check_labels(name: str, labels, N: int) -> tuple[list, np.ndarray]:
     labels = list(labels)
     if len(labels) != N:
         raise UsageError(f"factor {name!r} must have a label for each of {N} networks; it has {len(labels)}")
-    if any(label is None or label != label for label in labels):  # NaN differs from itself
+    if any(pandas.api.types.is_scalar(label) and pandas.isna(label) for label in labels):
         raise UsageError(f"factor {name!r} has missing labels; leave those networks out, of the distances too")
     levels = list(dict.fromkeys(labels))
     if len(levels) < 2:
         raise UsageError(f"factor {name!r} has one level only, {levels[0]!r}; leave it out")
     index = {level: i for i, level in enumerate(levels)}
     return levels, np.array([index[label] for label in labels])
-
-
-def check_draws(**draws) -> None:
-    """`UsageError` unless every number of draws is a positive whole number."""
-    for name, value in draws.items():
-        if value != int(value) or value < 1:
-            raise UsageError(f"{name} must be a positive whole number; it is {value!r}")
 
 
 def check_confidence(confidence: float) -> None:

@@ -7,8 +7,9 @@ from statistics import NormalDist
 
 import numpy as np
 
+from ...networks import check_sizes
 from ..distance_matrix import check_distances
-from .factors import check_confidence, check_draws, check_labels, indicators, permutation_p
+from .factors import check_confidence, check_labels, indicators, permutation_p
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def neighbour_accuracy(
     >>> made.accuracy, round(made.chance, 3)
     (1.0, 0.4)
     """
-    check_draws(permutations=permutations)
+    check_sizes(permutations=permutations)
     check_confidence(confidence)
     distances = check_distances(distances, networks=2)
     N = len(distances)

@@ -6,8 +6,9 @@ import numpy as np
 import pandas
 
 from ...errors import UsageError
+from ...networks import check_sizes
 from ..distance_matrix import centred_gram, check_distances
-from .factors import check_draws, check_labels, indicators, permutation_p
+from .factors import check_labels, indicators, permutation_p
 
 COLUMNS = 512  # of permuted designs multiplied at once
 NEGLIGIBLE = 1e-8  # part of a design's column that counts as nothing left
@@ -47,7 +48,7 @@ def permanova(distances, factors, terms=None, *, permutations: int = 999, seed: 
     >>> round(float(table.share["cell"]), 3)
     0.939
     """
-    check_draws(permutations=permutations)
+    check_sizes(permutations=permutations)
     distances = check_distances(distances, networks=3)
     N = len(distances)
     codes = {str(name): check_labels(str(name), labels, N)[1] for name, labels in dict(factors).items()}

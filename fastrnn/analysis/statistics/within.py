@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UsageError
+from ...networks import check_sizes
 from ..distance_matrix import check_distances
-from .factors import check_confidence, check_draws, check_labels
+from .factors import check_confidence, check_labels
 
 AT_ONCE = 128  # resamples
 
@@ -68,7 +69,7 @@ def within_and_between(
     >>> round(made.within, 3), made.between
     (1.333, 10.0)
     """
-    check_draws(resamples=resamples)
+    check_sizes(resamples=resamples)
     check_confidence(confidence)
     distances = check_distances(distances, networks=2)
     levels, codes = check_labels(name, labels, len(distances))
