@@ -72,8 +72,9 @@ def pairwise_distances(
     rank_tolerance : singular values up to this share of the response's norm (before centring) are rounding noise and
         never kept; default 10 rounding steps of the dtype: 1.2e-6 for float32, 2.2e-15 for float64
     precision : "double"; or "single", for speed: responses are centred and reduced in float64, multiplied in float32,
-        and what comes of the products is float64 again. Twice as fast where products take the time (CKA above all);
-        similarities changed by less than 2e-8 for 4,096 samples of n = 64 to 256
+        and what comes of the products is float64 again. About twice as fast where products take the time (cka above
+        all). Measured on 4,096 samples of 64 to 256 units, similarities change by less than 2e-8 (cka), 7e-8 (svcca),
+        2e-7 (procrustes), 6e-7 (pwcca, whose weights hang on correlations that are close)
     memory : bytes to use at most, beyond the responses; what doesn't fit goes to a scratch file
     threads : default all processors this process may use
     scratch : folder for the scratch file; default the system's
