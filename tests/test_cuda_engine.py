@@ -374,7 +374,9 @@ def test_other_sizes_are_refused_with_what_is_supported(engine):
             lambda networks=networks, a=(inputs, targets): engine.loss_and_gradients(networks, *a),
             lambda n=n: engine.seconds_per_iteration("vanilla", "tanh", n, task),
         ):
-            with pytest.raises(UsageError, match=f"multiples of 16 up to 256; n is {n}: take such a size, or device"):
+            with pytest.raises(
+                UsageError, match=f"multiples of 16 up to 256 in float32; n is {n}: take such a size, or device"
+            ):
                 call()
 
 

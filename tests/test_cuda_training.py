@@ -70,7 +70,7 @@ def test_a_run_goes_on_on_the_other_device(tmp_path, capsys, monkeypatch, device
 
 
 def test_sizes_that_are_not_supported_stop_a_run_before_it_begins(tmp_path):
-    with pytest.raises(fastrnn.errors.UsageError, match="multiples of 16 up to 256; n is 20"):
+    with pytest.raises(fastrnn.errors.UsageError, match="multiples of 16 up to 256 in float32; n is 20"):
         fastrnn.train(spec(sizes=(16, 20)), tmp_path / "run", "cuda", progress=False)
     assert not list(tmp_path.glob("run/*.toml"))
 

@@ -289,6 +289,61 @@ inline void gather(const T& mine, T (&all)[WARP]) {
   warp_barrier();
 }
 
+// ------------------------------------------------------------------------------------------------- tensor cores
+
+inline unsigned bits_of(float x) {
+  unsigned bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+// A bf16 is the upper half of a float; rounded to nearest, ties to even.
+inline unsigned bf16_bits(float x) {
+  const unsigned bits = bits_of(x);
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return 0x7FFFu;
+  return (bits + 0x7FFFu + (bits >> 16 & 1)) >> 16;
+}
+inline float from_bf16(unsigned bits) {
+  bits <<= 16;
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+// ldmatrix.x4: of matrix j, of whose rows lanes 8 j to 8 j + 7 give the addresses, two neighbours of row lane / 4, or of
+// column lane / 4.
+inline void load_matrices(unsigned (&r)[4], const unsigned short* row, bool transposed) {
+  if (reinterpret_cast<uintptr_t>(row) % 16) fail("a row of a matrix is not aligned to 16 bytes");
+  const unsigned short* rows[WARP];
+  gather(row, rows);
+  const int across = current->lane / 4, along = current->lane % 4 * 2;
+  for (int j = 0; j < 4; j++) {
+    const unsigned short* const* matrix = rows + 8 * j;
+    const unsigned low = transposed ? matrix[along][across] : matrix[across][along];
+    const unsigned high = transposed ? matrix[along + 1][across] : matrix[across][along + 1];
+    r[j] = low | high << 16;
+  }
+}
+
+// mma.m16n8k16; sums in float, one product after the other.
+inline void multiply_bf16(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  struct Operands {
+    unsigned a[4], b[2];
+  };
+  const Operands mine = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  Operands all[WARP];
+  gather(mine, all);
+  const auto half = [](unsigned pair, int k) { return from_bf16(k & 1 ? pair >> 16 : pair & 0xFFFFu); };
+  const int g = current->lane / 4, q = current->lane % 4;
+  for (int e = 0; e < 4; e++) {
+    const int row = g + e / 2 * 8, column = 2 * q + e % 2;
+    for (int k = 0; k < 16; k++) {
+      const float left = half(all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k);
+      const float right = half(all[column * 4 + k % 8 / 2].b[k / 8], k);
+      c[e] += left * right;
+    }
+  }
+}
+
 // --------------------------------------------------------------------------------------------- calls from Python
 
 template <class... A, size_t... I>

@@ -11,7 +11,7 @@ from ..checks import check_networks, check_points, check_run_inputs, check_trial
 from .gpu import find_gpu
 from .group import Group
 from .launch import Launcher
-from .tiling import check_size, jacobian_points, levenberg_marquardt, step_points
+from .tiling import MULTIPLES, check_size, jacobian_points, levenberg_marquardt, step_points
 
 EVALUATED = 64  # trials at once where no gradient is asked for
 STARTS = 512  # starts of one network at once: each has two matrices (S, S)
@@ -22,12 +22,20 @@ class CUDAEngine:
 
     All networks of a group advance in the same launches, and groups beside each other. A network's results are the
     same bits whatever the group it is in, on one kind of device.
+
+    Parameters
+    ----------
+    device : default the GPU that is found
+    precision : "float32"; "bf16x3" has matrix products on tensor cores, each operand in two parts of bf16
     """
 
     name = "cuda"
     threads = 1  # as seen by who shares work out: one device does everything at once
 
-    def __init__(self, device=None):
+    def __init__(self, device=None, precision: str = "float32"):
+        if precision not in MULTIPLES:
+            raise UsageError(f"unknown precision {precision!r}; the precisions are {', '.join(MULTIPLES)}")
+        self.precision = precision
         self.device = find_gpu() if device is None else device
         self.launcher = Launcher(self.device)
 
@@ -35,7 +43,8 @@ class CUDAEngine:
     def processor(self) -> str:
         """Kind of device, on which the bits of a result depend."""
         major, minor = self.device.capability
-        return f"{self.device.name}, compute capability {major}.{minor}"
+        precision = "" if self.precision == "float32" else f", {self.precision}"
+        return f"{self.device.name}, compute capability {major}.{minor}{precision}"
 
     @property
     def description(self) -> str:
@@ -74,7 +83,7 @@ class CUDAEngine:
         batch = whole_number("batch", batch)
         for networks, optimizer in groups:
             check_networks(networks, task, optimizer)
-            check_size(networks.n)
+            check_size(networks.n, self.precision)
         if not groups or not iterations:
             return [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
         return self._cut(groups, lambda groups: self._advance(groups, task, int(iterations), batch))
@@ -103,7 +112,7 @@ class CUDAEngine:
         trained = []
         for index, (networks, optimizer) in enumerate(groups):
             with self.device.stream(index):
-                group = Group(self.launcher, networks, batch, task.T, way_back=True)
+                group = Group(self.launcher, networks, batch, task.T, way_back=True, precision=self.precision)
                 group.begin_training(optimizer, iterations)
                 trained.append((group, group.begin_drawing(task)))
         for it in range(iterations):
@@ -128,7 +137,7 @@ class CUDAEngine:
     def loss(self, networks, task, trials: int = 512, purpose: int = VALIDATION) -> np.ndarray:
         """The data term of each network on its own validation trials (or another purpose's), float64 (N,)."""
         check_networks(networks, task)
-        check_size(networks.n)
+        check_size(networks.n, self.precision)
         trials = whole_number("trials", trials)
 
         def evaluate(groups):
@@ -139,7 +148,7 @@ class CUDAEngine:
     def _loss(self, networks, task, trials: int, purpose: int) -> np.ndarray:
         batch = min(trials, EVALUATED)
         with self.device.stream(0):
-            group = Group(self.launcher, networks, batch, task.T, way_back=False)
+            group = Group(self.launcher, networks, batch, task.T, way_back=False, precision=self.precision)
             drawing = group.begin_drawing(task)
             drawn = None if drawing else task.draw(networks.keys, purpose, 0, trials)
             sums = np.zeros((len(networks), 2))
@@ -170,7 +179,7 @@ class CUDAEngine:
         gradients : dict of float32 arrays named and shaped as `networks.arrays`
         """
         trials = check_trials(networks, inputs, targets, mask)
-        check_size(networks.n)
+        check_size(networks.n, self.precision)
 
         def differentiate(groups):
             return [self._gradients(*group) for group in groups]
@@ -181,7 +190,9 @@ class CUDAEngine:
     def _gradients(self, networks, inputs, targets, mask) -> np.ndarray:
         """Gradients and, in the last two float32 of each row, the float64 loss: (N, M + 2)."""
         with self.device.stream(0):
-            group = Group(self.launcher, networks, inputs.shape[1], inputs.shape[2], way_back=True)
+            group = Group(
+                self.launcher, networks, inputs.shape[1], inputs.shape[2], way_back=True, precision=self.precision
+            )
             group.put_trials(inputs, targets, mask)
             group.transpose()
             group.roll_out()
@@ -203,7 +214,7 @@ class CUDAEngine:
         states (N, B, T, S) after each step, outputs (N, B, T, K), float32
         """
         inputs = check_run_inputs(networks, inputs)
-        check_size(networks.n)
+        check_size(networks.n, self.precision)
 
         def roll(groups):
             return [self._run(networks, inputs) for networks, inputs in groups]
@@ -217,7 +228,7 @@ class CUDAEngine:
         batch = min(B, EVALUATED)
         made = np.empty((N, B, T, networks.S + networks.K), np.float32)
         with self.device.stream(0):
-            group = Group(self.launcher, networks, batch, T, way_back=False)
+            group = Group(self.launcher, networks, batch, T, way_back=False, precision=self.precision)
             for first in range(0, B, batch):
                 piece = inputs[:, first : first + batch]
                 nothing = np.zeros((*piece.shape[:3], networks.K), np.float32)
@@ -325,7 +336,7 @@ class CUDAEngine:
 
     def seconds_per_iteration(self, cell: str, activation: str, n: int, task, batch: int = 64) -> float:
         """Estimated time of one training iteration of one network among many; `UsageError` for a size not supported."""
-        check_size(n)
+        check_size(n, self.precision)
         gates = get_cell(cell).gates
         flops = task.T * batch * (6 * gates * n * n + 4 * gates * n * task.D + 6 * n * task.K)
         return flops / self.device.rate

@@ -28,14 +28,15 @@ class Group:
     networks : Networks; copied to the device, and back only when asked
     batch, T : trials and steps
     way_back : whether gradients will be asked for
+    precision : of the matrix products, see `tiling.make_tiling`
     """
 
-    def __init__(self, launcher: Launcher, networks, batch: int, T: int, way_back: bool):
+    def __init__(self, launcher: Launcher, networks, batch: int, T: int, way_back: bool, precision: str = "float32"):
         self.launcher, self.device, self.networks = launcher, launcher.device, networks
         self.B, self.T, self.D, self.K = batch, T, networks.D, networks.K
         cell = get_cell(networks.cell)
         kind = (networks.cell, networks.activation, networks.n)
-        self.tiling = make_tiling(*kind, batch, T, networks.D, self.device.shared_limit)
+        self.tiling = make_tiling(*kind, batch, T, networks.D, self.device.shared_limit, precision)
         self.N, self.P, self.S, self.columns = len(networks), self.tiling.padded, networks.S, cell.gates * networks.n
         self.stride = -(-networks.count // LINE) * LINE
         self.gate_steps = T if way_back else 1

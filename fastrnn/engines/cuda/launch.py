@@ -27,6 +27,8 @@ ARGUMENTS = {
     "stride i4, T i4, P i4, D i4, K i4",
     "weight_gradient": "states f4*, inputs f4*, gates f4*, das f4*, gradients f4*, status i4*, stride i4, T i4, P i4, "
     "slices i4",
+    "weight_gradient_bf16x3": "states f4*, inputs f4*, gates f4*, das f4*, gradients f4*, status i4*, stride i4, T i4, "
+    "P i4, slices i4",
     "collect": "parameters f4*, gradients f4*, dh0 f4*, sums f8*, l2 f8*, losses f8*, norms f8*, status i4*, "
     "stride i4, count i4, at_h0 i4, slices i4, tiles i4, K i4",
     "descend": "parameters f4*, velocities f4*, gradients f4*, losses f8*, norms f8*, hyperparameters f8*, "

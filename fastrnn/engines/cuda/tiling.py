@@ -14,7 +14,9 @@ from ...errors import UsageError
 
 DEPTH, PADDING = 16, 4  # kernels/product.cuh
 CHUNK, LENGTH = 4, 8  # kernels/readout.cu, kernels/weight_gradient.cu
+TENSOR_LENGTH = 16  # kernels/weight_gradient_bf16x3.cu
 LARGEST = 256  # units
+MULTIPLES = {"float32": DEPTH, "bf16x3": 64}  # of which n must be one, by precision
 LIMIT = 256  # columns of a pass
 STAGES = 3  # tiles of weights in flight where not all of them stay in shared memory
 RESIDENT = 64 << 10  # bytes of weights up to which all of them stay
@@ -53,12 +55,14 @@ class Tiling:
     slices: int
 
 
-def check_size(n: int) -> None:
-    """`UsageError` unless the kernels can do n units."""
-    if n % DEPTH or n > LARGEST:
+def check_size(n: int, precision: str = "float32") -> None:
+    """`UsageError` unless the kernels can do n units in that precision."""
+    multiple = MULTIPLES[precision]
+    if n % multiple or n > LARGEST:
+        other = "precision 'float32'" if n % DEPTH == 0 and n <= LARGEST else "device 'cpu'"
         raise UsageError(
-            f"the CUDA engine does sizes that are multiples of {DEPTH} up to {LARGEST}; n is {n}: "
-            "take such a size, or device 'cpu'"
+            f"the CUDA engine does sizes that are multiples of {multiple} up to {LARGEST} in {precision}; n is {n}: "
+            f"take such a size, or {other}"
         )
 
 
@@ -85,19 +89,22 @@ def rows_of(n: int, trials: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def make_tiling(cell: str, activation: str, n: int, B: int, T: int, D: int, shared_limit: int, rows: int = 0) -> Tiling:
+def make_tiling(
+    cell: str, activation: str, n: int, B: int, T: int, D: int, shared_limit: int, precision: str = "float32"
+) -> Tiling:
     """The tiling of a group for batches of B trials of T steps.
 
     Parameters
     ----------
     shared_limit : bytes of shared memory a block may have
-    rows : trials of a thread, 0 for the usual number
+    precision : "float32", or "bf16x3" for matrix products on tensor cores
     """
-    check_size(n)
-    wanted = next((trials for trials in reversed(TRIALS) if trials >= B), TRIALS[0])
-    for trials in (trials for trials in TRIALS if trials <= wanted):
-        forward = _rollout(cell, activation, n, trials, rows or rows_of(n, trials), shared_limit)
-        backward = _backward(cell, activation, n, trials, rows or rows_of(n, trials), shared_limit)
+    check_size(n, precision)
+    sizes = TRIALS if precision == "float32" else TRIALS[:-1]  # tensor cores take 16 trials at least
+    wanted = next((trials for trials in reversed(sizes) if trials >= B), sizes[0])
+    for trials in (trials for trials in sizes if trials <= wanted):
+        forward = _rollout(cell, activation, n, trials, rows_of(n, trials), shared_limit)
+        backward = _backward(cell, activation, n, trials, rows_of(n, trials), shared_limit)
         if forward and backward:
             break
     else:
@@ -105,20 +112,13 @@ def make_tiling(cell: str, activation: str, n: int, B: int, T: int, D: int, shar
     kind = type_of(cell, activation)
     slices = min(T, 8 if n < 128 else 4)
     readout_bytes = 4 * CHUNK * (n + WARPS * (n + 1))
-    edge = next(edge for edge in range(128, 0, -8) if n % edge == 0)
-    gradient_bytes = 4 * 2 * (2 * LENGTH * edge + LENGTH * (D + 1))
-    threads = (edge // 8) ** 2
+    edge, gradient = (_weight_gradient if precision == "float32" else _weight_gradient_bf16x3)(kind, n, D)
     padded = -(-B // trials) * trials
     return Tiling(
         rollout=forward,
         readout=Kernel("readout", f"readout<{kind}, {n}, {WARPS}>", 32 * WARPS, readout_bytes),
         backward=backward,
-        weight_gradient=Kernel(
-            "weight_gradient",
-            f"weight_gradient<{kind}, {n}, {edge}, {D}, {threads}, {gradient_bytes}>",
-            threads,
-            gradient_bytes,
-        ),
+        weight_gradient=gradient,
         padded=padded,
         trials=trials,
         edge=edge,
@@ -184,3 +184,19 @@ def _backward(cell: str, activation: str, n: int, trials: int, rows: int, shared
             name = f"backward<{kind}, {n}, {trials}, {rows}, {slots}, {stages}, {threads}, {shared}>"
             return Kernel("backward", name, threads, shared)
     return None
+
+
+def _weight_gradient(kind: str, n: int, D: int) -> tuple[int, Kernel]:
+    """The product over all steps and trials, and the edge of a block's tile."""
+    edge = next(edge for edge in range(128, 0, -8) if n % edge == 0)
+    shared, threads = 4 * 2 * (2 * LENGTH * edge + LENGTH * (D + 1)), (edge // 8) ** 2
+    name = f"weight_gradient<{kind}, {n}, {edge}, {D}, {threads}, {shared}>"
+    return edge, Kernel("weight_gradient", name, threads, shared)
+
+
+def _weight_gradient_bf16x3(kind: str, n: int, D: int) -> tuple[int, Kernel]:
+    """The same on tensor cores."""
+    edge = 128 if n % 128 == 0 else 64
+    shared, threads = 2 * 2 * 4 * TENSOR_LENGTH * (edge + 8), 2 * edge
+    name = f"weight_gradient_bf16x3<{kind}, {n}, {edge}, {D}, {threads}, {shared}>"
+    return edge, Kernel("weight_gradient_bf16x3", name, threads, shared)
