@@ -14,7 +14,7 @@ template <int TRIALS, int ROWS, int UNITS, int BLOCKS>
 struct Tile {
   static constexpr int columns = UNITS * BLOCKS, width = BLOCKS == 4 ? 2 : 4, vectors = 8 / width;
   static constexpr int run = columns / vectors;  // from one vector of a thread to its next
-  static constexpr int parts = vectors / BLOCKS;  // runs of units a thread owns
+  static constexpr int parts = vectors / BLOCKS, blocks = BLOCKS, rows = ROWS;  // runs of units a thread owns
   static constexpr int row_groups = TRIALS / ROWS, threads = row_groups * (columns / 8);
   static_assert(BLOCKS == 1 || BLOCKS == 2 || BLOCKS == 4, "a thread's 8 columns are shared out evenly over blocks");
   static_assert(TRIALS % ROWS == 0 && columns % 8 == 0 && run % width == 0, "whole vectors");

@@ -4,8 +4,8 @@
 //   g *= min(1, clip / |g|);  v = momentum v + g;  p -= learning_rate decay^(iteration / decay_steps) v
 //
 // A block owns a network. A loss or gradient that is not finite freezes the network as it was and marks it. Sums have
-// a fixed order. W_rec^T for the way back is made anew by `transpose`.
-#include "common.cuh"
+// a fixed order. W_rec^T for the way back is made anew by `transpose`, both for tensor cores by `fragments`.
+#include "tensor.cuh"
 
 constexpr int UPDATE_THREADS = 512;
 
@@ -114,4 +114,26 @@ __global__ void __launch_bounds__(256)
   tile[y][x] = parameters[network * stride + (u + y) * columns + v + x];
   __syncthreads();
   transposed[(network * columns + v + y) * n + u + x] = tile[x][y];
+}
+
+// W_rec (n, columns) and its transpose, split into two bf16, in the order in which lanes of tensor_product.cuh take
+// them: (columns / 8, n / 16, 32) and (n / 8, columns / 16, 32) uint4, each {high b0, high b1, low b0, low b1}.
+// A thread makes one of either; overwrites.
+__global__ void __launch_bounds__(256)
+    fragments(const float* __restrict__ parameters, uint4* __restrict__ forward_fragments,
+              uint4* __restrict__ backward_fragments, const int* __restrict__ status, int stride, int n, int columns) {
+  const size_t network = blockIdx.x;
+  const int count = n * columns / 4, e = blockIdx.y * 256 + threadIdx.x;
+  if (e >= count || status[network] != TRAINING) return;
+  parameters += network * stride;
+  const int g = e % 32 / 4, q = e % 4, tile = e / 32;
+  const auto made = [&](int deep, int row_stride, int column_stride) {
+    const float* from = parameters + (tile % deep * 16 + 2 * q) * row_stride + (tile / deep * 8 + g) * column_stride;
+    uint4 r;
+    split(from[0], from[row_stride], r.x, r.z);
+    split(from[8 * row_stride], from[9 * row_stride], r.y, r.w);
+    return r;
+  };
+  forward_fragments[network * count + e] = made(n / 16, columns, 1);
+  backward_fragments[network * count + e] = made(columns / 16, 1, columns);
 }

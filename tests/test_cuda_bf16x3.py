@@ -22,7 +22,9 @@ def engine():
     return CUDAEngine(HostDevice(), precision="bf16x3")
 
 
-@pytest.mark.parametrize(("cell", "n"), [("vanilla", 64), ("ugrnn", 64), ("gru", 64), ("lstm", 64), ("gru", 128)])
+@pytest.mark.parametrize(
+    ("cell", "n"), [("vanilla", 64), ("ugrnn", 64), ("gru", 64), ("lstm", 64), ("gru", 128), ("lstm", 128)]
+)
 def test_gradients_against_oracle(engine, cell, n):
     """Errors are those of 16 bits, an order of magnitude beyond float32's."""
     networks = random_networks(cell, "tanh", n, 3, 2, 1, seed=n, gate_bias=0.5)
@@ -34,6 +36,15 @@ def test_gradients_against_oracle(engine, cell, n):
     assert relative_error(losses[0], value) < tolerances.LOSS_BF16X3
     for name, gradient in gradients.items():
         assert relative_error(gradient[0], expected[name]) < tolerances.GRADIENT_BF16X3, name
+
+
+def test_rollouts_and_losses(engine):
+    networks = random_networks("gru", "relu", 64, 3, 2, 1, seed=1)
+    inputs = random_trials(networks, 70, 3)[0]
+    states, outputs = engine.run(networks, inputs)
+    expected = oracle.run("gru", "relu", 1.0, oracle_parameters(networks, 0), inputs[0])
+    assert relative_error(states[0], expected[0]) < tolerances.LOSS_BF16X3
+    assert relative_error(outputs[0], expected[1]) < tolerances.LOSS_BF16X3
 
 
 def test_every_schedule_gives_the_same_bits(engine):

@@ -19,7 +19,9 @@ from fastrnn.tasks import get_task
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="g++ is missing: kernels can't be run without a GPU")
 
 SCHEDULES = [(order, late, 3) for order in ("forward", "backward", "random") for late in (True, False)]
-RESIDENT, STREAMED, CHUNKED = ("gru", 32, 227), ("gru", 80, 227), ("lstm", 48, 50)  # cell, n, kB of shared memory
+# cell, n, kB of shared memory, precision
+RESIDENT, STREAMED = ("gru", 32, 227, "float32"), ("gru", 80, 227, "float32")
+CHUNKED, TENSOR = ("lstm", 48, 50, "float32"), ("gru", 64, 227, "bf16x3")
 BARRIER = "__syncthreads();"
 
 COPIED_OVER = f"{BARRIER}            // for all threads; and nobody uses the slot before it any more\n      fetch();"
@@ -44,20 +46,25 @@ MUTANTS = {
         STREAMED,
     ),
     "resident weights are not waited for": ("product.cuh", "if (resident) wait_copies<0>();", "", RESIDENT),
-    "a step begins before the last is complete": ("rollout.cu", f"{BARRIER}  // h is complete", "", RESIDENT),
-    "r h is read before it is complete": ("rollout.cu", f"{BARRIER}  // r h", "// r h", RESIDENT),
-    "the last row is left out": ("rollout.cu", "i < ROWS; i++) {" + ROW, "i < ROWS - 1; i++) {" + ROW, RESIDENT),
-    "da is read before it is complete": ("backward.cu", f"{BARRIER}  // the operand", "// the operand", RESIDENT),
-    "da is written before it is used up": ("backward.cu", f"{BARRIER}  // and used up", "", RESIDENT),
+    "a step begins before the last is complete": ("forward.cuh", f"{BARRIER}  // h is complete", "", RESIDENT),
+    "r h is read before it is complete": ("forward.cuh", f"{BARRIER}  // r h", "// r h", RESIDENT),
+    "the last row is left out": (
+        "forward.cuh",
+        "i < First::rows; i++) {" + ROW,
+        "i < First::rows - 1; i++) {" + ROW,
+        RESIDENT,
+    ),
+    "da is read before it is complete": ("backward.cuh", f"{BARRIER}  // the operand", "// the operand", RESIDENT),
+    "da is written before it is used up": ("backward.cuh", f"{BARRIER}  // and used up", "", RESIDENT),
     "blocks of da are written before others are used up": (
-        "backward.cu",
+        "backward.cuh",
         f"{BARRIER}  // the blocks",
         "// the blocks",
         CHUNKED,
     ),
-    "sums over trials begin too early": ("backward.cu", f"{BARRIER}\n  for (int u", "for (int u", RESIDENT),
+    "sums over trials begin too early": ("backward.cuh", f"{BARRIER}\n  for (int u", "for (int u", RESIDENT),
     "the gradient of the cell state starts anew": (
-        "backward.cu",
+        "backward.cuh",
         "dcell[row * n + u + w] = passed[1];",
         "dcell[row * n + u + w] = 0.0f;",
         CHUNKED,
@@ -91,17 +98,32 @@ MUTANTS = {
         RESIDENT,
     ),
     "the iteration is not counted": ("update.cu", "iterations[network] = iteration + 1;", "", RESIDENT),
+    "a product of parts is left out": ("tensor.cuh", "multiply_add(c, a_low, b_high[0], b_high[1]);", "", TENSOR),
+    "fragments stand in another order": ("update.cu", "8 * row_stride], from[9", "2 * row_stride], from[3", TENSOR),
+    "the low plane is the high one": (
+        "tensor_product.cuh",
+        "load_fragments(low, operand + plane",
+        "load_fragments(low, operand",
+        TENSOR,
+    ),
+    "tiles on tensor cores run into each other": (
+        "weight_gradient_bf16x3.cu",
+        "use ^ 1) * tile_size);\n    __syncthreads();",
+        "use ^ 1) * tile_size);",
+        TENSOR,
+    ),
     "a word too early": ("philox.cuh", "w[index % 4]", "w[(index + 3) % 4]", RESIDENT),
 }
 
 
-def compute(device, cell, n):
+def compute(device, cell, n, precision):
     """What the kernels give: gradients and losses of given trials; two iterations on trials of their own."""
-    engine, task = CUDAEngine(device), get_task("cdi", steps=3)
+    engine, task = CUDAEngine(device, precision), get_task("cdi", steps=3)
     networks = random_networks(cell, "tanh", n, 4, 1, 2, seed=1)
-    losses, gradients = engine.loss_and_gradients(networks, *random_trials(networks, 11, 3, seed=2, masked=True))
+    batch = 11 if precision == "float32" else 40  # several tiles of steps and trials in each slice of the gradient
+    losses, gradients = engine.loss_and_gradients(networks, *random_trials(networks, batch, 3, seed=2, masked=True))
     optimizer = Optimizer.start(networks, learning_rate=0.1, momentum=0.9, clip=0.3, l2=0.1, decay=0.1, iterations=3)
-    curves = engine.advance(networks, optimizer, task, 2, batch=11)
+    curves = engine.advance(networks, optimizer, task, 2, batch=batch)
     return [losses, *gradients.values(), curves, optimizer.velocity, networks.parameters]
 
 
@@ -109,15 +131,15 @@ def compute(device, cell, n):
 def right():
     """Results of the kernels as they are, which all schedules share."""
     made = {}
-    for cell, n, kilobytes in (RESIDENT, STREAMED, CHUNKED):
+    for cell, n, kilobytes, precision in (RESIDENT, STREAMED, CHUNKED, TENSOR):
         device = HostDevice(shared_limit=kilobytes << 10)
         results = []
         for device.schedule in SCHEDULES:
-            results.append(compute(device, cell, n))
+            results.append(compute(device, cell, n, precision))
         for other in results[1:]:
             for ours, theirs in zip(other, results[0], strict=True):
                 np.testing.assert_array_equal(ours, theirs)
-        made[cell, n, kilobytes] = results[0]
+        made[cell, n, kilobytes, precision] = results[0]
     return made
 
 
@@ -131,7 +153,8 @@ def found(right, tmp_path_factory):
 
 def look_for(what, right, folder):
     """The first schedule under which a planted bug shows: an error, or other numbers."""
-    file, text, instead, (cell, n, kilobytes) = MUTANTS[what]
+    file, text, instead, network = MUTANTS[what]
+    cell, n, kilobytes, precision = network
     kernels = folder / what.replace(" ", "-")
     shutil.copytree(kernels_folder(), kernels)
     source = (kernels / file).read_text()
@@ -140,11 +163,11 @@ def look_for(what, right, folder):
     device = HostDevice(shared_limit=kilobytes << 10, kernels=kernels)
     for device.schedule in SCHEDULES:
         try:
-            results = compute(device, cell, n)
+            results = compute(device, cell, n, precision)
         except RuntimeError as error:
             assert "g++" not in str(error)
             return device.schedule
-        if any(not relative_error(a, b) < 1e-5 for a, b in zip(results, right[cell, n, kilobytes], strict=True)):
+        if any(not relative_error(a, b) < 1e-5 for a, b in zip(results, right[network], strict=True)):
             return device.schedule
     return None
 

@@ -114,12 +114,12 @@ def test_no_kernel_goes_beyond_its_arrays():
 @pytest.mark.skipif(sys.platform != "linux", reason="AddressSanitizer is preloaded as on Linux")
 def test_a_kernel_that_goes_beyond_an_array_is_found(tmp_path):
     shutil.copytree(kernels_folder(), tmp_path / "kernels")
-    source = tmp_path / "kernels" / "rollout.cu"
+    source = tmp_path / "kernels" / "forward.cuh"
     text = source.read_text()
-    right = "e < TRIALS * L::S"
+    right = "e < Products::trials * L::S"
     assert text.count(right) == 1
-    source.write_text(text.replace(right, "e < (P * T + TRIALS) * L::S + 1"))
+    source.write_text(text.replace(right, "e < (P * T + Products::trials) * L::S + 1"))
     stdout, stderr = sanitized(tmp_path / "kernels", "vanilla")
     assert stdout == ""
     assert "heap-buffer-overflow" in stderr
-    assert "rollout.cu:" in stderr
+    assert "forward.cuh:" in stderr

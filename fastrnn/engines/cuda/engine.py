@@ -194,7 +194,6 @@ class CUDAEngine:
                 self.launcher, networks, inputs.shape[1], inputs.shape[2], way_back=True, precision=self.precision
             )
             group.put_trials(inputs, targets, mask)
-            group.transpose()
             group.roll_out()
             group.read_out()
             group.go_back()

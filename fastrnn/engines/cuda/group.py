@@ -14,10 +14,12 @@ from .launch import Launcher
 from .tiling import Kernel, make_tiling
 
 LINE = 32  # floats; each network's parameters begin on a cache line
-TRIAL_THREADS, UPDATE_THREADS, TRANSPOSE_THREADS, TRANSPOSE_EDGE = 128, 512, 256, 16
+TRIAL_THREADS, UPDATE_THREADS, FRAGMENT_THREADS = 128, 512, 256
+TRANSPOSE_THREADS, TRANSPOSE_EDGE = 256, 16
 TASKS = {"flipflop": "FlipFlop", "sine": "Sine", "cdi": "Cdi"}  # names in kernels/tasks.cuh
 UPDATE = {name: Kernel("update", name, UPDATE_THREADS) for name in ("collect", "descend")}
 TRANSPOSE = Kernel("update", "transpose", TRANSPOSE_THREADS)
+FRAGMENTS = Kernel("update", "fragments", FRAGMENT_THREADS)
 
 
 class Group:
@@ -54,8 +56,13 @@ class Group:
         self.errors = xp.empty((N, T, P, self.K), np.float32)
         self.gradients = xp.empty((N, slices, self.stride), np.float32)
         self.sums = xp.empty((N, slices, 2), np.float64)
-        if way_back:
+        self.precision, self.way_back = precision, way_back
+        if precision == "bf16x3":  # W_rec, and its transpose, as the lanes of a tensor core take them
+            shape = (N, self.columns * networks.n // 4, 4)
+            self.fragments, self.transposed = xp.empty(shape, np.uint32), xp.empty(shape, np.uint32)
+        elif way_back:
             self.transposed = xp.empty((N, self.columns, networks.n), np.float32)
+        if way_back:
             self.das = xp.empty((N, T, P, self.columns), np.float32)
             self.dh0 = xp.empty((N, self.tiling.tiles, self.S), np.float32)
             self.losses = xp.empty(N, np.float64)
@@ -63,8 +70,8 @@ class Group:
             self.l2 = self._upload(np.zeros(N))
         forward, back = ("rollout", "readout"), ("backward", "weight_gradient")
         self.launcher.compile([getattr(self.tiling, name) for name in (forward + back if way_back else forward)])
-        if way_back:
-            self.launcher.compile([TRANSPOSE, *UPDATE.values()])
+        self.launcher.compile([TRANSPOSE, FRAGMENTS, *UPDATE.values()])
+        self.arrange()
 
     def _upload(self, array):
         """A copy on the device."""
@@ -131,6 +138,7 @@ class Group:
             self.tiling.rollout,
             (self.P // self.tiling.trials,),
             parameters=self.parameters,
+            **({"fragments": self.fragments} if self.precision == "bf16x3" else {}),
             inputs=self.inputs,
             states=self.states,
             gates=self.gates,
@@ -163,17 +171,21 @@ class Group:
             slices=self.tiling.slices,
         )
 
-    def transpose(self) -> None:
-        """W_rec^T for the way back, after each change of the parameters."""
-        self._launch(
-            TRANSPOSE,
-            (self.networks.n // TRANSPOSE_EDGE, self.columns // TRANSPOSE_EDGE),
-            parameters=self.parameters,
-            transposed=self.transposed,
-            stride=self.stride,
-            n=self.networks.n,
-            columns=self.columns,
-        )
+    def arrange(self) -> None:
+        """The weights as the products take them, after each change of the parameters."""
+        sizes = {"stride": self.stride, "n": self.networks.n, "columns": self.columns}
+        if self.precision == "bf16x3":
+            self._launch(
+                FRAGMENTS,
+                (-(-self.fragments.shape[1] // FRAGMENTS.threads),),
+                parameters=self.parameters,
+                forward_fragments=self.fragments,
+                backward_fragments=self.transposed,
+                **sizes,
+            )
+        elif self.way_back:
+            blocks = (self.networks.n // TRANSPOSE_EDGE, self.columns // TRANSPOSE_EDGE)
+            self._launch(TRANSPOSE, blocks, parameters=self.parameters, transposed=self.transposed, **sizes)
 
     def go_back(self) -> None:
         """The whole gradient of what was rolled and read out, penalty included, into slice 0; losses and norms."""
@@ -181,7 +193,7 @@ class Group:
             self.tiling.backward,
             (self.tiling.tiles,),
             parameters=self.parameters,
-            transposed=self.transposed,
+            **{"fragments" if self.precision == "bf16x3" else "transposed": self.transposed},
             states=self.states,
             gates=self.gates,
             errors=self.errors,
@@ -238,7 +250,6 @@ class Group:
         self.status = self._upload(np.where(done, Status.TRAINED, optimizer.status).astype(np.int32))
         self.velocities = self._padded(optimizer.velocity)
         self.curves = self._upload(np.full((self.N, iterations), np.nan, np.float32))
-        self.transpose()
 
     def descend(self, column: int) -> None:
         """One step of gradient descent; the loss goes into column `column` of the curves."""
@@ -260,7 +271,7 @@ class Group:
             column=column,
             curve_length=self.curves.shape[1],
         )
-        self.transpose()
+        self.arrange()
 
     def end_training(self, optimizer) -> np.ndarray:
         """Parameters and the optimizer's state back, in place; the losses (N, iterations)."""

@@ -27,6 +27,10 @@ ARGUMENTS = {
     "stride i4, T i4, P i4, D i4, K i4",
     "weight_gradient": "states f4*, inputs f4*, gates f4*, das f4*, gradients f4*, status i4*, stride i4, T i4, P i4, "
     "slices i4",
+    "rollout_bf16x3": "parameters f4*, fragments u4*, inputs f4*, states f4*, gates f4*, status i4*, gate_bias f4, "
+    "stride i4, T i4, P i4, D i4, K i4, gate_steps i4",
+    "backward_bf16x3": "parameters f4*, fragments u4*, states f4*, gates f4*, errors f4*, das f4*, dh0 f4*, "
+    "status i4*, stride i4, T i4, P i4, D i4, K i4",
     "weight_gradient_bf16x3": "states f4*, inputs f4*, gates f4*, das f4*, gradients f4*, status i4*, stride i4, T i4, "
     "P i4, slices i4",
     "collect": "parameters f4*, gradients f4*, dh0 f4*, sums f8*, l2 f8*, losses f8*, norms f8*, status i4*, "
@@ -35,6 +39,8 @@ ARGUMENTS = {
     "decay_steps i8*, iterations i8*, status i4*, curves f4*, stride i4, count i4, slices i4, column i4, "
     "curve_length i4",
     "transpose": "parameters f4*, transposed f4*, status i4*, stride i4, n i4, columns i4",
+    "fragments": "parameters f4*, forward_fragments u4*, backward_fragments u4*, status i4*, stride i4, n i4, "
+    "columns i4",
     "step_points": "parameters f4*, states f8*, inputs f8*, next f8*, gate_bias f8, stride i4, n i4, D i4",
     "jacobian_points": "parameters f4*, states f8*, inputs f8*, jacobians f8*, gate_bias f8, stride i4, n i4, D i4",
     "levenberg_marquardt": "parameters f4*, states f8*, inputs f8*, limits f8*, work f8*, q_out f8*, taken_out i4*, "

@@ -14,7 +14,7 @@ from ...errors import UsageError
 
 DEPTH, PADDING = 16, 4  # kernels/product.cuh
 CHUNK, LENGTH = 4, 8  # kernels/readout.cu, kernels/weight_gradient.cu
-TENSOR_LENGTH = 16  # kernels/weight_gradient_bf16x3.cu
+TENSOR_LENGTH, TENSOR_PADDING = 16, 8  # kernels/weight_gradient_bf16x3.cu, kernels/tensor_product.cuh
 LARGEST = 256  # units
 MULTIPLES = {"float32": DEPTH, "bf16x3": 64}  # of which n must be one, by precision
 LIMIT = 256  # columns of a pass
@@ -103,8 +103,12 @@ def make_tiling(
     sizes = TRIALS if precision == "float32" else TRIALS[:-1]  # tensor cores take 16 trials at least
     wanted = next((trials for trials in reversed(sizes) if trials >= B), sizes[0])
     for trials in (trials for trials in sizes if trials <= wanted):
-        forward = _rollout(cell, activation, n, trials, rows_of(n, trials), shared_limit)
-        backward = _backward(cell, activation, n, trials, rows_of(n, trials), shared_limit)
+        if precision == "float32":
+            forward = _rollout(cell, activation, n, trials, rows_of(n, trials), shared_limit)
+            backward = _backward(cell, activation, n, trials, rows_of(n, trials), shared_limit)
+        else:
+            forward = _rollout_bf16x3(cell, activation, n, trials, shared_limit)
+            backward = _backward_bf16x3(cell, activation, n, trials, shared_limit)
         if forward and backward:
             break
     else:
@@ -200,3 +204,24 @@ def _weight_gradient_bf16x3(kind: str, n: int, D: int) -> tuple[int, Kernel]:
     shared, threads = 2 * 2 * 4 * TENSOR_LENGTH * (edge + 8), 2 * edge
     name = f"weight_gradient_bf16x3<{kind}, {n}, {edge}, {D}, {threads}, {shared}>"
     return edge, Kernel("weight_gradient_bf16x3", name, threads, shared)
+
+
+def _rollout_bf16x3(cell: str, activation: str, n: int, trials: int, shared_limit: int) -> Kernel | None:
+    """The way forward on tensor cores, if it fits."""
+    c = get_cell(cell)
+    threads = max(n // passes_of(blocks, n, LIMIT) * blocks for blocks in (len(c.first), len(c.second)) if blocks)
+    shared = 2 * 4 * trials * (n + TENSOR_PADDING)
+    name = f"rollout_bf16x3<{type_of(cell, activation)}, {n}, {trials}, {LIMIT}, {threads}, {shared}>"
+    return Kernel("rollout_bf16x3", name, threads, shared) if shared <= shared_limit else None
+
+
+def _backward_bf16x3(cell: str, activation: str, n: int, trials: int, shared_limit: int) -> Kernel | None:
+    """The way back on tensor cores, if it fits, with as many gate blocks in shared memory as there is room for."""
+    c = get_cell(cell)
+    most, least = (len(c.first), len(c.first)) if c.second else (c.gates, 1)
+    for slots in range(most, least - 1, -1):
+        shared = 4 * trials * (slots * n + TENSOR_PADDING + n * (c.state_multiple - 1))
+        if shared <= shared_limit:
+            name = f"backward_bf16x3<{type_of(cell, activation)}, {n}, {trials}, {slots}, {n}, {shared}>"
+            return Kernel("backward_bf16x3", name, n, shared)
+    return None
