@@ -3,7 +3,8 @@
 // guarded, and a block whose threads wait at different barriers or for ever is an error.
 //
 // What a wrong kernel does on a GPU hangs on timing. Here it hangs on two settings, of which none finds everything:
-//   order    in which threads run between two barriers, and blocks: 0 forward, 1 backward, 2 at random
+//   order    in which threads run between two barriers, and blocks: 0 forward, 1 backward, each warp as far as it gets;
+//            2 at random, one step of each thread after the other
 //   copies   whether asynchronous copies happen when issued (0) or as late as they may (1)
 // Not modelled: rounding inside tensor cores, missing memory fences, limits of a launch, time.
 #pragma once
@@ -210,14 +211,20 @@ inline void run_block(unsigned char* stacks, size_t shared_bytes) {
   for (int left = count; left && error.empty();) {
     bool progress = false;
     if (order_of_threads == 2) std::shuffle(order.begin(), order.end(), random_order);
-    for (int i : order) {
-      Fiber& fiber = block.fibers[i];
-      if (fiber.finished || waits(fiber)) continue;
-      current = &fiber;
-      progress = true;
-      to_fiber(fiber);
-      left -= fiber.finished;
-    }
+    const int group = order_of_threads == 2 ? count : WARP;  // a warp goes on as long as it can, far ahead of the others
+    for (int first = 0; first < count; first += group)
+      for (bool again = true; again;) {
+        again = false;
+        for (int j = first; j < std::min(first + group, count); j++) {
+          Fiber& fiber = block.fibers[order[j]];
+          if (fiber.finished || waits(fiber)) continue;
+          current = &fiber;
+          progress = again = true;
+          to_fiber(fiber);
+          left -= fiber.finished;
+        }
+        again = again && group == WARP && error.empty();
+      }
     if (!progress) fail("threads wait for ever at a barrier that others have left out");
   }
 }
