@@ -21,6 +21,7 @@ import numpy as np
 
 from fastrnn import engines
 from fastrnn.counters import TRAINING
+from fastrnn.engines.cuda.engine import CUDAEngine
 from fastrnn.engines.cuda.group import Group
 from fastrnn.engines.cuda.tiling import Kernel
 from fastrnn.optimizer import Optimizer
@@ -30,6 +31,7 @@ from fastrnn.tasks import get_task
 from .work import Work
 
 TOLERANCE = 1e-5  # relative error of gradients against the CPU engine; both are float32
+TOLERANCE_BF16X3 = 1e-4
 PEAK_THREADS, PEAK_CHAINS = 256, 16  # kernels/peak.cu
 PAPER_ITERATIONS = 20_000
 EFFICIENCY = {64: 0.45, 128: 0.58, 256: 0.65}  # model: share of the float32 peak by size, before any measurement
@@ -130,7 +132,17 @@ class Benchmark:
 
     def run(self) -> dict:
         """All sections in order."""
-        for name in ("machine", "correct", "peak_rates", "groups", "together", "estimate", "peers", "trained"):
+        for name in (
+            "machine",
+            "correct",
+            "peak_rates",
+            "groups",
+            "together",
+            "estimate",
+            "bf16x3",
+            "peers",
+            "trained",
+        ):
             self.report.section(name, getattr(self, name))
         return self.report.results
 
@@ -196,11 +208,11 @@ class Benchmark:
             self.seconds[name] = made[name]["seconds"]
         return made
 
-    def _time_group(self, work: Work) -> dict:
+    def _time_group(self, work: Work, precision: str = "float32") -> dict:
         s = self.settings
         networks = work.networks(s.networks)
         with self.device.stream(0):
-            group = Group(self.engine.launcher, networks, s.batch, work.task.T, way_back=True)
+            group = Group(self.engine.launcher, networks, s.batch, work.task.T, True, precision)
             group.begin_training(work.optimizer(networks), 1)
             drawing = group.begin_drawing(work.task)
             stages = {
@@ -221,7 +233,7 @@ class Benchmark:
         share = rate / self.peak if self.peak else float("nan")
         expected = EFFICIENCY.get(work.n, 0.5)
         self.report.say(
-            f"{work.label}: {1e3 * whole:8.3f} ms, {rate / 1e12:6.2f} TFLOP/s, {share:.2f} of the peak "
+            f"{work.label} {precision}: {1e3 * whole:8.3f} ms, {rate / 1e12:6.2f} TFLOP/s, {share:.2f} of the peak "
             f"(model {expected:.2f}); us a step: there {1e6 * parts['roll_out'] / work.task.T:.1f}, "
             f"back {1e6 * parts['go_back'] / work.task.T:.1f}; ms "
             + ", ".join(f"{name} {1e3 * part:.2f}" for name, part in parts.items())
@@ -263,6 +275,28 @@ class Benchmark:
             f"by group ({len(self.seconds)} of {wanted} timed), {duration(together)} with groups beside each other"
         )
         return {"one_after_the_other": alone, "together": together, "groups": len(self.seconds)}
+
+    def bf16x3(self) -> dict:
+        """The groups with tanh on tensor cores: right within their rounding, times, and training beside float32's."""
+        tensor, made = CUDAEngine(self.device, "bf16x3"), {}
+        task = get_task("flipflop", steps=min(12, self.settings.steps))
+        for cell, n in ((cell, n) for n in self.settings.sizes if n % 64 == 0 for cell in CELLS):
+            name = f"{cell}-tanh-{n}"
+            if self.report.left < 60:
+                self.report.results["left_out"].append(f"bf16x3 {name}")
+                continue
+            networks = Work(task, cell, "tanh", n, self.settings.batch).networks(2)
+            curves = []
+            for engine in (tensor, self.engine):
+                stack = networks.copy()
+                optimizer = Optimizer.start(stack, learning_rate=0.01, iterations=20)
+                curves.append(engine.advance(stack, optimizer, task, 20, batch=self.settings.batch))
+            error = distance(*curves)
+            wrong = "" if error < TOLERANCE_BF16X3 else "   WRONG"
+            self.report.say(f"{name} bf16x3: losses of 20 iterations differ from float32's by {error:.1e}{wrong}")
+            made[name] = self._time_group(Work(self.task, cell, "tanh", n, self.settings.batch), "bf16x3")
+            made[name] |= {"error": error, "times_float32": self.seconds.get(name, np.nan) / made[name]["seconds"]}
+        return made
 
     def peers(self) -> dict:
         """Other libraries on the same device and work, where they are installed."""

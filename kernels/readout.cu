@@ -15,13 +15,13 @@ constexpr int CHUNK = 4;
 
 // parameters (N, stride); states (N, T + 1, P, S); targets, errors (N, T, P, K); mask (N, T, P);
 // gradients (N, slices, stride); sums (N, slices, 2) float64: of mask * squared error, and of mask.
-// Without targets, `errors` gets the outputs, and nothing else is written.
+// Not graded, `errors` gets the outputs, and nothing else is written.
 template <class Cell, int n, int WARPS>
 __global__ void __launch_bounds__(32 * WARPS)
     readout(const float* __restrict__ parameters, const float* __restrict__ states, const float* __restrict__ targets,
             const float* __restrict__ mask, float* __restrict__ errors, float* __restrict__ gradients,
             double* __restrict__ sums, const int* __restrict__ status, int stride, int T, int P, int D, int K,
-            int slices) {
+            int slices, int graded) {
   typedef Layout<Cell, n> L;
   constexpr int held = (n + 31) / 32;  // units of a lane
   const size_t network = blockIdx.x;
@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(32 * WARPS)
   if (status[network] != TRAINING) return;
   parameters += network * stride;
   states += (network * (T + 1) + 1) * P * L::S;  // after each step
-  if (targets) targets += network * T * P * K;
+  targets += network * T * P * K;
   mask += network * T * P;
   errors += network * T * P * K;
   gradients += (network * slices + slice) * stride;
@@ -68,12 +68,12 @@ __global__ void __launch_bounds__(32 * WARPS)
 #pragma unroll
         for (int distance = 16; distance; distance /= 2) y[k] += __shfl_xor_sync(0xFFFFFFFFu, y[k], distance);
 
-      const float counts = targets ? mask[row] : 0.0f;
+      const float counts = graded ? mask[row] : 0.0f;
       if (k0 == 0) weight += counts;
 #pragma unroll
       for (int k = 0; k < CHUNK; k++) {
         y[k] += bias[k];
-        if (targets) {
+        if (graded) {
           const float off = k0 + k < K && counts != 0.0f ? y[k] - targets[static_cast<size_t>(row) * K + k0 + k] : 0.0f;
           y[k] = counts * off;
           total += y[k] * off;
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(32 * WARPS)
         if (lane == k && k0 + k < K) errors[static_cast<size_t>(row) * K + k0 + k] = y[k];
       }
     }
-    if (!targets) continue;
+    if (!graded) continue;
 #pragma unroll
     for (int k = 0; k < CHUNK; k++) {
 #pragma unroll
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(32 * WARPS)
       if (k < K) gradients[u < n ? L::W_out(D) + u * K + k : L::b_out(D, K) + k] = sum;
     }
   }
-  if (!targets) return;
+  if (!graded) return;
   if (lane == 0) totals[warp][0] = total, totals[warp][1] = weight;
   __syncthreads();
   if (threadIdx.x < 2) {

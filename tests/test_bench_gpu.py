@@ -1,6 +1,7 @@
 """The benchmark of a GPU, run on the processor at sizes where it ends soon, so that it is known to run."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from cuda_host.device import HostDevice
@@ -24,7 +25,7 @@ SMALL = Settings(
     trained=(16, 3, 0.1),
     seconds=300.0,
 )
-SECTIONS = ["machine", "correct", "peak_rates", "groups", "together", "estimate", "peers", "trained"]
+SECTIONS = ["machine", "correct", "peak_rates", "groups", "together", "estimate", "bf16x3", "peers", "trained"]
 
 
 @pytest.fixture
@@ -46,6 +47,16 @@ def test_all_sections_run_and_are_written(on_processor, monkeypatch, capsys):
     assert results["estimate"]["one_after_the_other"] == pytest.approx(20_000 * seconds)
     assert log == capsys.readouterr().out
     assert "all kinds right: True" in log
+
+
+def test_tensor_cores_are_timed_beside_float32(on_processor, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "CELLS", ("vanilla",))
+    report = gpu.Report(on_processor, replace(SMALL, sizes=(64,), networks=1))
+    (made,) = gpu.Benchmark(cuda_engine.CUDAEngine(), report).bf16x3().values()
+    assert 0 < made["error"] < gpu.TOLERANCE_BF16X3
+    assert made["seconds"] > 0
+    assert made["kernels"][0].startswith("rollout_bf16x3<")
+    assert "WRONG" not in capsys.readouterr().out
 
 
 def test_a_wrong_kind_and_a_failing_section_are_told(on_processor, monkeypatch):

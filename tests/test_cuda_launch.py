@@ -102,7 +102,7 @@ def test_signatures_are_those_of_the_kernels():
         for argument in said.replace("const ", "").replace("__restrict__ ", "").split(","):
             kind, name = argument.strip().rsplit(" ", 1)
             declared.append((name, types[kind.rstrip("*")], kind.endswith("*")))
-        wanted = [(name, kind.str[1:], array) for name, (kind, array, _) in signature(kernel).items()]
+        wanted = [(name, kind.str[1:], array) for name, (kind, array) in signature(kernel).items()]
         assert declared == wanted, kernel
 
 

@@ -55,8 +55,6 @@ class HostKernel:
 
     @staticmethod
     def _value(argument):
-        if argument is None:
-            return ctypes.c_void_p(0)
         if isinstance(argument, np.ndarray):
             return ctypes.c_void_p(argument.ctypes.data)
         argument = np.asarray(argument)  # Python's numbers become 64 bits, as with CuPy

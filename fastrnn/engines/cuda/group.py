@@ -41,7 +41,7 @@ class Group:
         self.tiling = make_tiling(*kind, batch, T, networks.D, self.device.shared_limit, precision)
         self.N, self.P, self.S, self.columns = len(networks), self.tiling.padded, networks.S, cell.gates * networks.n
         self.stride = -(-networks.count // LINE) * LINE
-        self.gate_steps = T if way_back else 1
+        self.gate_steps = T if way_back and cell.gates > 1 else 1  # the vanilla cell keeps none
         N, P, xp = self.N, self.P, self.device.xp
         slices = self.tiling.slices
         self.parameters = self._padded(networks.parameters)
@@ -158,7 +158,7 @@ class Group:
             (self.tiling.slices,),
             parameters=self.parameters,
             states=self.states,
-            targets=self.targets if graded else None,
+            targets=self.targets,
             mask=self.mask,
             errors=self.errors,
             gradients=self.gradients,
@@ -169,6 +169,7 @@ class Group:
             D=self.D,
             K=self.K,
             slices=self.tiling.slices,
+            graded=graded,
         )
 
     def arrange(self) -> None:

@@ -21,8 +21,8 @@ ARGUMENTS = {
     "first u4, T i4, B i4, P i4, D i4, K i4",
     "rollout": "parameters f4*, inputs f4*, states f4*, gates f4*, status i4*, gate_bias f4, stride i4, T i4, P i4, "
     "D i4, K i4, gate_steps i4",
-    "readout": "parameters f4*, states f4*, targets f4*?, mask f4*, errors f4*, gradients f4*, sums f8*, status i4*, "
-    "stride i4, T i4, P i4, D i4, K i4, slices i4",
+    "readout": "parameters f4*, states f4*, targets f4*, mask f4*, errors f4*, gradients f4*, sums f8*, status i4*, "
+    "stride i4, T i4, P i4, D i4, K i4, slices i4, graded i4",
     "backward": "parameters f4*, transposed f4*, states f4*, gates f4*, errors f4*, das f4*, dh0 f4*, status i4*, "
     "stride i4, T i4, P i4, D i4, K i4",
     "weight_gradient": "states f4*, inputs f4*, gates f4*, das f4*, gradients f4*, status i4*, stride i4, T i4, P i4, "
@@ -84,12 +84,12 @@ def compiler_options() -> tuple[str, ...]:
 
 
 @cache
-def signature(kernel: str) -> dict[str, tuple[np.dtype, bool, bool]]:
-    """Arguments of a kernel: type, whether an array, whether it may be None."""
+def signature(kernel: str) -> dict[str, tuple[np.dtype, bool]]:
+    """Arguments of a kernel: type, and whether an array."""
     made = {}
     for said in ARGUMENTS[kernel].split(", "):
         name, kind = said.split(" ")
-        made[name] = (np.dtype(kind.rstrip("*?")), "*" in kind, "?" in kind)
+        made[name] = (np.dtype(kind.rstrip("*")), "*" in kind)
     return made
 
 
@@ -139,17 +139,15 @@ class Launcher:
         if not all(0 < count <= most for count, most in zip(blocks, MOST_BLOCKS, strict=False)):
             raise UsageError(f"kernel {name}: at most {MOST_BLOCKS} blocks, at least one; asked for {blocks}")
         values = [
-            self._array(name, argument, arguments[argument], kind, optional)
+            self._array(name, argument, arguments[argument], kind)
             if is_array
             else self._number(name, argument, arguments[argument], kind)
-            for argument, (kind, is_array, optional) in wanted.items()
+            for argument, (kind, is_array) in wanted.items()
         ]
         self.compile([kernel])
         self._compiled[kernel.name](blocks, (kernel.threads,), tuple(values), shared_mem=kernel.shared)
 
-    def _array(self, kernel, name, array, kind, optional):
-        if array is None and optional:
-            return None
+    def _array(self, kernel, name, array, kind):
         if not self.device.owns(array):
             where = type(array).__module__.partition(".")[0]
             raise UsageError(f"kernel {kernel}: {name} must be an array on {self.device.name}; it is of {where}")
