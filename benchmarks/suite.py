@@ -20,6 +20,7 @@ from fastrnn.progress import Interrupted, Progress
 from fastrnn.storage import atomic_write
 
 from . import fixed_points, memory, scaling, similarity, startup, training
+from .allocator import keep_freed_memory
 from .machine import describe, words
 from .peak import MatrixProduct
 from .peers import installed_peers
@@ -89,6 +90,8 @@ def make_bench(settings: Settings, progress: Progress) -> Bench:
     """What the sections share."""
     engine = engines.get("cpu", settings.threads)
     peers = installed_peers() if settings.peers else []
+    if peers:
+        keep_freed_memory()
     if settings.peers and not peers:
         progress.say("no other library to compare with is installed: pip install 'fastrnn[bench]'")
     return Bench(settings, engine, MatrixProduct(engine.threads), tuple(peers))

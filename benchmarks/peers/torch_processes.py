@@ -9,6 +9,7 @@ import sys
 from fastrnn.errors import RunError
 from fastrnn.tasks import get_task
 
+from ..allocator import keep_freed_memory
 from ..children import environment
 from ..work import Work
 from .peer import Trainer
@@ -101,6 +102,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     for line in sys.stdin:
         said = json.loads(line)
         if isinstance(said, dict):
