@@ -1,5 +1,6 @@
 """Figures show what the results say."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import numpy as np
 import pandas
 import pytest
 from matplotlib.colors import to_rgb
+from PIL import Image
 from populations import small
 
 from fastrnn.errors import Status
-from fastrnn.figures.figure import ACTIVATION_COLOURS, render
+from fastrnn.figures.figure import ACTIVATION_COLOURS, new_figure, render
 from fastrnn.figures.hyperparameters import hyperparameters
 from fastrnn.figures.learning_curves import learning_curves
 from fastrnn.folder import RunFolder
@@ -114,6 +116,14 @@ def test_the_same_run_gives_the_same_files(tmp_path):
     assert first == second
     assert first["svg"].startswith(b"<?xml")
     assert first["png"].startswith(b"\x89PNG")
+
+
+def test_rare_colours_keep_their_place_in_a_png():
+    figure, axes = new_figure(3, 2)
+    axes[0, 0].imshow(np.random.default_rng(0).random((200, 300)), cmap="viridis")
+    axes[0, 0].plot([0, 3], [5, 5], color="#d62728", linewidth=3)
+    drawn = np.asarray(Image.open(io.BytesIO(render(figure)["png"])).convert("RGB")).astype(int)
+    assert np.abs(drawn - [0xD6, 0x27, 0x28]).max(axis=2).min() < 8
 
 
 def test_an_explosion_does_not_stretch_the_axis(tmp_path):

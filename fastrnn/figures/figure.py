@@ -98,7 +98,8 @@ def render(figure: Figure) -> dict[str, bytes]:
 
 
 def _fewer_colours(png: io.BytesIO) -> bytes:
-    """The same picture with a palette."""
-    made = io.BytesIO()
-    Image.open(png).convert("RGB").quantize(PNG_COLOURS, dither=Image.Dither.NONE).save(made, "png", optimize=True)
+    """The same picture with a palette, in which rare colours (a legend's) keep their place."""
+    made, method = io.BytesIO(), Image.Quantize.MAXCOVERAGE
+    reduced = Image.open(png).convert("RGB").quantize(PNG_COLOURS, method, dither=Image.Dither.NONE)
+    reduced.save(made, "png", optimize=True)
     return made.getvalue()
