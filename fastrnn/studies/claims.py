@@ -136,8 +136,7 @@ def _clusters(claim, statement, name, table, distances, networks, factor, wanted
 
     def share(kept):
         try:
-            with np.errstate(over="ignore"):  # of F, where a share comes out above 1: distances need not be Euclidean
-                part = permanova(distances[np.ix_(kept, kept)], factors.iloc[kept], [factor], permutations=1)
+            part = permanova(distances[np.ix_(kept, kept)], factors.iloc[kept], [factor], permutations=1)
         except UsageError:
             return np.nan
         return float(part.share[factor])

@@ -33,7 +33,7 @@ TOPOLOGIES = ("flipflop", "sine", "cdi")
 SECONDS = {  # for one network of n = 64 on two threads, by cell, relative to vanilla
     "vanilla": 1.0,
     "ugrnn": 1.6,
-    "gru": 1.8,
+    "gru": 1.6,
     "lstm": 4.0,
 }
 
@@ -121,7 +121,7 @@ class Steps:
 
         reads = [f"groups/{group}{SUFFIX}" for group in self.selection.groups]
         samples = len(ids) * len(probe_inputs(self.task)) * self.task.T
-        return self._step("similarity", metric, reads, [file], work, {"ids": ids}, 2.0 + 4e-6 * samples)
+        return self._step("similarity", metric, reads, [file], work, {"ids": ids}, 0.5 + 4e-6 * samples)
 
     def fixed_points(self, group: str) -> Step:
         held = held_inputs(self.task)
@@ -136,7 +136,7 @@ class Steps:
             found.save(self._place(group_file("points", group)))
 
         settings = {"held": held.tolist()} | ({"speed": SPEED, "starts": STARTS, "noise": NOISE} if cdi else {})
-        seconds = self._seconds(group, 0.12 * len(held) * (5.0 if cdi else 1.0))
+        seconds = self._seconds(group, {"flipflop": 0.08, "cdi": 0.25}.get(self.study, 0.12) * len(held))
         return self._of_group("fixed-points", group, ["points"], work, settings, seconds)
 
     def graphs(self, group: str) -> Step:
@@ -144,7 +144,7 @@ class Steps:
             made = transition_graphs(self._networks(group), self._points(group))
             TransitionGraph.save_list(self._place(group_file("graphs", group)), made)
 
-        return self._of_group("topology", group, ["graphs"], work, {}, self._seconds(group, 0.3), ["points"])
+        return self._of_group("topology", group, ["graphs"], work, {}, self._seconds(group, 0.25), ["points"])
 
     def lines(self, group: str) -> Step:
         def work():
@@ -160,7 +160,7 @@ class Steps:
             made = line_modes(self.task, self._networks(group), self._points(group), lines, rows)
             made.save(self._place(group_file("modes", group)))
 
-        seconds = self._seconds(group, 0.4)
+        seconds = self._seconds(group, 0.05)
         return self._of_group("linearization", group, ["modes"], work, {}, seconds, ["points", "lines"])
 
     def whole_study(self) -> Step:
@@ -171,7 +171,7 @@ class Steps:
             getattr(self, f"_{self.study}")().save(self._place(file))
 
         reads = [group_file(kind, group) for kind in kinds for group in self.selection.groups]
-        return self._step("study", "", reads, _with_table(file), work, self._ids, 2.0)
+        return self._step("study", "", reads, _with_table(file), work, self._ids, 0.5)
 
     def topology(self) -> Step:
         kinds = {"flipflop": ["graphs"], "sine": ["points"], "cdi": ["points", "lines"]}[self.study]
@@ -211,7 +211,7 @@ class Steps:
             made = portrait(networks, i, rows.id[i], *drawn_trials(self.task), points, paths)
             made.save(self._place(group_file("portraits", group)))
 
-        return self._of_group("portraits", group, ["portraits"], work, {}, 0.5, ["points"])
+        return self._of_group("portraits", group, ["portraits"], work, {}, 0.3, ["points"])
 
     def claims(self) -> Step:
         file = whole_file("claims")
@@ -220,7 +220,7 @@ class Steps:
             measure_claims(self._kept()).save(self._place(file))
 
         reads = [TABLE, *map(similarity_file, METRICS), *map(whole_file, (self.study, "topology", "untrained"))]
-        return self._step("claims", "", reads, _with_table(file), work, {}, 1.0)
+        return self._step("claims", "", reads, _with_table(file), work, {}, 0.5)
 
     # -------------------------------------------------------------------------------------------------- studies
 
@@ -340,7 +340,7 @@ class Steps:
     def _seconds(self, group: str, vanilla: float) -> float:
         """Estimate for a group from that for one vanilla network of n = 64."""
         rows = self.selection.rows(group)
-        scale = max(float(rows.n.iloc[0]) / 64, 0.25) ** 2.3
+        scale = max(float(rows.n.iloc[0]) / 64, 0.25) ** 1.5
         return vanilla * len(rows) * SECONDS[rows.cell.iloc[0]] * scale
 
 

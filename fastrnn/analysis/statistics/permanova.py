@@ -122,7 +122,8 @@ def _test(gram, term: str, design, reduced_design, permutations: int, random) ->
 
     def pseudo_f(added_squares, all_squares):
         residual = np.maximum(total - all_squares, np.finfo(float).tiny)
-        return (added_squares / df) / (residual / residual_df)
+        with np.errstate(over="ignore"):  # nothing is left unexplained: infinite
+            return (added_squares / df) / (residual / residual_df)
 
     observed, everything = (float(value[0]) for value in explained(np.arange(N)[None]))
     F = float(pseudo_f(observed, everything))
