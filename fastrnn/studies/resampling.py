@@ -86,6 +86,6 @@ def jackknife_interval(statistic, N: int, blocks: int = 40) -> tuple[float, floa
         return whole, np.nan, np.nan
     block = np.arange(N) % blocks
     values = np.array([statistic(np.flatnonzero(block != b)) for b in range(blocks)])
-    error = np.sqrt((blocks - 1) / blocks * np.square(values - values.mean()).sum())
+    error = float(np.sqrt((blocks - 1) / blocks * np.square(values - values.mean()).sum()))
     half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * error
     return whole, whole - half, whole + half
