@@ -88,4 +88,4 @@ def jackknife_interval(statistic, N: int, blocks: int = 40) -> tuple[float, floa
     values = np.array([statistic(np.flatnonzero(block != b)) for b in range(blocks)])
     error = float(np.sqrt((blocks - 1) / blocks * np.square(values - values.mean()).sum()))
     half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * error
-    return whole, whole - half, whole + half
+    return whole, float(whole - half), float(whole + half)
