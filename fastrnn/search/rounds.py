@@ -45,7 +45,8 @@ class DrawTraining(Training):
         """At the end of the last round keep the results; at the end of another keep those of the draws that leave."""
         number = self.search.ends.index(state.goal)
         if number + 1 == self.search.rounds:
-            return super().put_away(group, state)
+            super().put_away(group, state)
+            return
         losses = self.validation_loss(group, state)
         stays = self._staying(group, state, losses, self.search.stay[number])
         names = np.array(state.ids)
@@ -63,7 +64,6 @@ class DrawTraining(Training):
         self.progress.say(
             f"{group}: round {number + 1} of {self.search.rounds}, {stays.sum()} of {len(stays)} draws go on{best}"
         )
-        return None
 
     def _staying(self, group: str, state: TrainingGroup, losses: np.ndarray, most: int) -> np.ndarray:
         """Which networks go on, bool (N,): of each configuration the best so many that stand at the round's end.
