@@ -79,6 +79,8 @@ def test_every_shipped_row_says_where_it_comes_from(task):
             assert line["date"]
             assert line["search_seed"]
             assert int(line["draws"]) >= 16
+    if task in ("flipflop", "cdi"):
+        assert PopulationSpec(task, sizes=64, l2=(1e-5, 1e-3)).unsearched == ()
     table = HyperparameterTable(read_rows(DEFAULTS / f"{task}.csv"))
     for network in PopulationSpec.preset("paper", task, seeds=1).rows:
         for source in table.sources(network).values():
