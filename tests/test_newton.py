@@ -25,12 +25,13 @@ def eliminate(table, multipliers, solution):
 
 def solution_of(A, r):
     """A s = r by the compiled elimination."""
-    S = len(A)
-    table, multipliers = scratch(S)
-    table[:, :S], table[:, S] = A, r
-    s = np.full(S, np.nan)
+    S, size = len(A), padded(len(A))
+    table, multipliers = scratch(size)
+    table[:, :size] = np.eye(size)
+    table[:S, :S], table[:S, size] = A, r
+    s = np.full(size, np.nan)
     eliminate(table, multipliers, s)
-    return s
+    return s[:S]
 
 
 @pytest.mark.parametrize("S", [1, 2, 3, 4, 5, 7, 8, 9, 16, 21, 64])

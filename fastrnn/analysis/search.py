@@ -19,7 +19,6 @@ STOP_WHEN_SLOW = METHODS[-2:]
 ROUNDS = {SearchStatus.CONSISTENT: 4, SearchStatus.NOT_APPLICABLE: 8}
 DAMPING_FLOOR = 1e-4  # of Levenberg-Marquardt for slow points
 NEWTON_STEPS, LM_STEPS, DESCENT_STEPS = 50, 100, 3000
-COMPILED_AT_ONCE = 8  # starts in one piece of work of the compiled method: few, so that threads end together
 NOWHERE = -1  # the point of a candidate that did not converge
 
 
@@ -117,7 +116,8 @@ class Search:
         if s.method == "levenberg_marquardt" or (s.method == "auto" and self.map.solver):
             return self._each(lambda h: levenberg_marquardt(self.map, h, tolerance, LM_STEPS), starts)
         known, radius = self.points[self.status == PointStatus.EXACT], s.unique * self.spread
-        size = COMPILED_AT_ONCE if self.map.newton else None
+        # the compiled method treats every start by itself: shared out in any way, the ends are the same
+        size = -(-len(starts) // self.team.threads) if self.map.newton else None
         solved = self._each(lambda h: newton(self.map, h, tolerance, NEWTON_STEPS, known, radius), starts, size)
         left = np.flatnonzero(~(solved.q <= threshold(solved.h, tolerance)))
         if s.method == "auto" and len(left):

@@ -1,7 +1,8 @@
 """Linear equations in float64 by Gaussian elimination with partial pivoting, one system at a time, within a thread.
 
-Four columns are eliminated at once, so that a row is read and written a quarter as often. At the sizes of networks'
-states that beats LAPACK's call, and threads share no lock. Source: Golub and Van Loan, Matrix Computations, chapter 3.
+`LANES` columns are eliminated at once, so that a row is read and written that much less often. At the sizes of
+networks' states that beats a call of LAPACK, and threads share no lock. Source: Golub and Van Loan, Matrix
+Computations, chapter 3.
 """
 
 from __future__ import annotations
@@ -13,62 +14,61 @@ from numba.extending import intrinsic
 
 from ...compiled import part
 
-PANEL, LANES = 4, 8  # columns eliminated at once; float64 in a vector, cut to the processor's by LLVM
+LANES = 8  # float64 in a vector, cut to the processor's by LLVM; columns eliminated at once
 
 
-def padded(size: int, multiple: int = LANES) -> int:
-    """The next multiple.
+def padded(size: int) -> int:
+    """The next multiple of `LANES`.
 
     >>> padded(64), padded(65)
     (64, 72)
     """
-    return -(-size // multiple) * multiple
+    return -(-size // LANES) * LANES
 
 
 @part
 def solve_in_place(table, multipliers, solution):
-    """Solve A s = r, given as rows (A | r | 0) of `table` (S, padded(S + 1)), which is used up.
+    """Solve A s = r, given as rows (A | r | 0) of `table` (S, S + LANES), which is used up; S is a multiple of LANES.
 
-    A column without a pivot other than 0 gets 0 in the solution (S,). `multipliers` (S, PANEL) is scratch.
+    A column without a pivot other than 0 gets 0 in the solution (S,). `multipliers` (S, LANES) is scratch.
     """
-    S, width = table.shape[0], table.shape[1]
-    address = table.ctypes.data
-    for k in range(0, S, PANEL):
-        end = min(k + PANEL, S)
+    S, width = table.shape
+    rows, factors = table.ctypes.data, multipliers.ctypes.data
+    row, kept = 8 * width, 8 * LANES  # bytes of a row of each
+    for k in range(0, S, LANES):
+        end = k + LANES
+        # what is left of the diagonal is not read again, so that whole vectors may reach over it
         for p in range(k, end):
-            pivot, size = p, -1.0
-            for i in range(p, S):
-                if abs(table[i, p]) > size:
-                    pivot, size = i, abs(table[i, p])
-            if pivot != p:
-                for j in range(k, width):
-                    table[p, j], table[pivot, j] = table[pivot, j], table[p, j]
-                for c in range(p - k):
-                    multipliers[p, c], multipliers[pivot, c] = multipliers[pivot, c], multipliers[p, c]
+            bring_up_pivot(table, multipliers, k, p)
             scale = 1.0 / table[p, p] if table[p, p] != 0.0 else 0.0
             for i in range(p + 1, S):
-                factor = table[i, p] * scale
-                multipliers[i, p - k] = factor
-                for j in range(p + 1, end):
-                    table[i, j] -= factor * table[p, j]
+                multipliers[i, p - k] = table[i, p] * scale
+                subtract_one(rows + row * i, rows + row * p, 0, factors + kept * i + 8 * (p - k), k, end)
         for p in range(k + 1, end):
             for q in range(k, p):
-                factor = multipliers[p, q - k]
-                for j in range(end, width):
-                    table[p, j] -= factor * table[q, j]
-        # what stands left of the diagonal is not read again, so that whole vectors may reach over it
-        first = end // LANES * LANES
+                subtract_one(rows + row * p, rows + row * q, 0, factors + kept * p + 8 * (q - k), end, width)
         for i in range(end, S):
-            row = address + 8 * width * i
-            for c in range(end - k, PANEL):
-                multipliers[i, c] = 0.0
-            subtract_four(row, address + 8 * width * k, width, multipliers.ctypes.data + 8 * PANEL * i, first, width)
+            subtract_rows(rows + row * i, rows + row * k, width, factors + kept * i, end, width)
     for u in range(S):
         solution[u] = table[u, S]
     for v in range(S - 1, -1, -1):
         solution[v] = solution[v] / table[v, v] if table[v, v] != 0.0 else 0.0
         for u in range(v):
             solution[u] -= table[u, v] * solution[v]
+
+
+@part
+def bring_up_pivot(table, multipliers, k, p):
+    """Exchange row p with the one below that is largest in column p; columns from k on, and the multipliers kept."""
+    pivot, size = p, -1.0
+    for i in range(p, len(table)):
+        if abs(table[i, p]) > size:
+            pivot, size = i, abs(table[i, p])
+    if pivot != p:
+        for j in range(k, table.shape[1]):
+            table[p, j], table[pivot, j] = table[pivot, j], table[p, j]
+        for c in range(p - k):
+            multipliers[p, c], multipliers[pivot, c] = multipliers[pivot, c], multipliers[p, c]
 
 
 def _subtract(count: int):
@@ -120,9 +120,9 @@ def _subtract(count: int):
     return subtract
 
 
-subtract_one, subtract_four = _subtract(1), _subtract(PANEL)
+subtract_one, subtract_rows = _subtract(1), _subtract(LANES)  # one row, and LANES of them
 
 
 def scratch(S: int) -> tuple[np.ndarray, np.ndarray]:
     """A table and multipliers for S equations."""
-    return np.zeros((S, padded(S + 1))), np.zeros((S, PANEL))
+    return np.zeros((S, S + LANES)), np.zeros((S, LANES))

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...cells import get_cell
 from ...compiled import compiled, part
-from .elimination import PANEL, padded, scratch, solve_in_place, subtract_four, subtract_one
+from .elimination import LANES, padded, scratch, solve_in_place, subtract_one, subtract_rows
 from .pointwise import BACK, FIRST, SECOND, call_pointwise, pointwise_function, rows_of
 
 DAMPING = (1.0, 0.5, 0.25, 1 / 16, 1 / 64, 1 / 256, 1 / 1024)
@@ -154,9 +154,9 @@ def add_product(values, operand, rows, weights, first, end, factors):
     for u in range(n):
         factors[u] = -values[operand, u]
     target, source = values.ctypes.data + 8 * rows.a * n, weights.forward.ctypes.data
-    for v in range(0, n, PANEL):
+    for v in range(0, n, LANES):
         place = factors.ctypes.data + 8 * v
-        subtract_four(target, source + 8 * v * columns, columns, place, first * n, end * n)
+        subtract_rows(target, source + 8 * v * columns, columns, place, first * n, end * n)
 
 
 @part
@@ -210,9 +210,9 @@ def subtract_second_product(rows, weights, work):
         for u in range(n):
             for v in range(n):
                 factors[v] = through[u, v] * values[rows.rh_by_a + g, v]
-            for v in range(0, n, PANEL):
+            for v in range(0, n, LANES):
                 place = factors.ctypes.data + 8 * v
-                subtract_four(table.ctypes.data + 8 * width * u, row_of(weights, g, v, n), n, place, 0, n)
+                subtract_rows(table.ctypes.data + 8 * width * u, row_of(weights, g, v, n), n, place, 0, n)
 
 
 @part
