@@ -52,16 +52,15 @@ def test_a_singular_system_gets_one_of_its_solutions():
     assert solution_of(A, np.array([2.0, 0, 2, 0])).tolist() == [1.0, 0.0, 0.5, 0.0]
 
 
+@compiled(keep=False)
+def fill_in(address, values):
+    for which in (FIRST, SECOND, BACK):
+        call_pointwise(address, which, 0.7, values.shape[1], values.ctypes.data)
+
+
 def derivatives(cell, activation, values):
     """The kind's table after both forward stages and the derivatives, from rows of `values` (height, n)."""
-
-    @compiled(keep=False)
-    def run(address, which, k, n, values):
-        call_pointwise(address, which, k, n, values.ctypes.data)
-
-    address, _ = pointwise_function(cell, activation)
-    for which in (FIRST, SECOND, BACK):
-        run(address, which, 0.7, values.shape[1], values)
+    fill_in(pointwise_function(cell, activation)[0], values)
     return values
 
 
