@@ -109,6 +109,18 @@ def test_graphs_that_separate_cells_or_activations(task, cell, activation, verdi
     assert len(made[made.claim == 4]) == 2 * len(verdicts)
 
 
+@pytest.mark.parametrize(("task", "verdicts"), [("sine", [HOLDS]), ("cdi", [HOLDS, FAILS])])
+def test_graphs_that_are_all_the_same_separate_nothing(task, verdicts):
+    topology = make_topology("planted", table(), np.zeros((20, 20)), NONE_LEFT_OUT)
+    made = measured(task=task, topology=topology)
+    made = made[made.claim == 4]
+    assert (
+        made.verdict.tolist() == verdicts and set(made.value) == {0} and set(made.note) == {"all graphs are the same"}
+    )
+    one_cell = make_topology("planted", table(cells=("gru",)), np.zeros((10, 10)), NONE_LEFT_OUT)
+    assert not (measured(task="sine", topology=one_cell).claim == 4).any()
+
+
 def test_fixed_points_are_counted_over_networks():
     rows = table(per_kind=10)[["id", "cell", "activation", "n", "l2", "seed", "validation_loss"]]
     counts = rows.assign(points=27, unstable_0=8, unstable_1=12, unstable_2=6, unstable_3=1, corners=8)

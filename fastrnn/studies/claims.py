@@ -110,22 +110,27 @@ def _similarity(svcca, cka) -> list[dict]:
 
 def _topology(made, task: str) -> list[dict]:
     """Claim 4."""
-    if made.statistics is None:
+    same = len(made.table) > 1 and not made.distances.any()
+    if made.statistics is None and not same:
         return []
-    table, rows = made.statistics.table, []
+    rows = []
     for factor in ("cell", "activation"):
-        if factor not in table.index:
-            continue
         wanted = task == "cdi" and factor == "activation"
+        if made.table[factor].nunique() < 2 or not (wanted or factor == "cell"):
+            continue
         if wanted:
             statement = "fixed-point graphs cluster by activation"
         elif task == "cdi":
             statement = "fixed-point graphs do not cluster strongly by cell"
-        elif factor == "cell":
-            statement = "fixed-point graphs hardly separate cells"
         else:
-            continue
-        rows += _clusters(4, statement, "graph", table, made.distances, made.table, factor, wanted, task == "cdi")
+            statement = "fixed-point graphs hardly separate cells"
+        if same:
+            what = f"share of squared graph distance explained by {factor}"
+            made_row = (what, (0.0, np.nan, np.nan), len(made.table), "graphs that are all the same separate nothing")
+            rows.append(_row(4, statement, "all", *made_row, FAILS if wanted else HOLDS, "all graphs are the same"))
+        else:
+            table = made.statistics.table
+            rows += _clusters(4, statement, "graph", table, made.distances, made.table, factor, wanted, task == "cdi")
     return rows
 
 
