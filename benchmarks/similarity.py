@@ -50,8 +50,9 @@ def responses(networks: int, sizes, samples: int) -> list[np.ndarray]:
 def compared(case: dict) -> dict:
     """Seconds and memory of one call of `pairwise_distances`.
 
-    case : metric, components, precision, networks, sizes, samples, threads
+    case : metric, components, networks, sizes, samples, threads, and precision, default double
     """
+    case = {"precision": "double"} | case
     states = responses(case["networks"], case["sizes"], case["samples"])
     options = {name: case[name] for name in ("metric", "components", "precision", "threads")}
     pairwise_distances(states[:4], **options)  # everything is loaded
