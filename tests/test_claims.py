@@ -86,6 +86,9 @@ def test_metrics_that_differ_in_a_verdict_do_not_agree():
     rows = table()
     made = measured(rows, svcca=comparison(rows, "svcca"), cka=comparison(rows, "cka", cell=0, activation=5))
     assert row_of(made, "CKA agrees").verdict == FAILS
+    undecided = comparison(rows, "cka", seed=1)
+    undecided.statistics.table.loc["cell", "verdict"] = "between"
+    assert row_of(measured(rows, svcca=comparison(rows, "svcca"), cka=undecided), "CKA agrees").verdict == UNDECIDED
     alone = measured(rows, cka=comparison(rows, "cka"))
     assert not alone.statement.str.contains("agrees").any()
 
@@ -187,17 +190,26 @@ def test_one_mode_or_many():
 def test_a_network_without_a_line_in_one_context_counts_as_that():
     study = cdi_of()
     study.table.loc[:5, "dimension_1"] = np.nan
-    row = row_of(measured(task="cdi", cdi=study), "slow points in each context")
+    made = measured(task="cdi", cdi=study)
+    line = row_of(made, "the slow points lie on a line")
+    assert (line.networks, line.note) == (18, "6 more networks have none")
+    row = row_of(made, "slow points in each context")
     assert row.value == 18 / 24 and row.verdict == FAILS  # at most 88%
 
 
 def test_untrained_networks_may_be_as_close():
     names = {"classes": list(("trained tanh", "trained relu", "untrained relu")), "losses": [0.1, 0.2, 90.0]}
-    names |= {"components": 20, "table": table(), "left_out": NONE_LEFT_OUT}
+    trained = table().assign(**{"class": lambda rows: "trained " + rows.activation})
+    before = trained[trained.activation == "relu"].assign(**{"class": "untrained relu"})
+    names |= {"components": 20, "table": pandas.concat([trained, before]), "left_out": NONE_LEFT_OUT}
     for low, high, verdict in ((0.1, 0.3, HOLDS), (-0.1, 0.3, UNDECIDED), (-0.3, -0.1, FAILS)):
         study = SimpleNamespace(difference=(low + high) / 2, difference_low=low, difference_high=high, **names)
         row = row_of(measured(task="cdi", untrained=study), "trained and untrained", "vanilla")
         assert (row.claim, row.verdict, row.networks) == (7, verdict, 20) and "0.2 trained, 90 untrained" in row.note
+    few = names | {"table": pandas.concat([trained, before.head(4)])}
+    study = SimpleNamespace(difference=0.2, difference_low=0.1, difference_high=0.3, **few)
+    row = row_of(measured(task="cdi", untrained=study), "trained and untrained", "vanilla")
+    assert row.verdict == UNDECIDED and row.value == 0.2 and np.isnan([row.low, row.high]).all()
     study = SimpleNamespace(difference=np.nan, **names)
     assert set(measured(task="cdi", untrained=study).claim) == {1}
 

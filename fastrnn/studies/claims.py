@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas
@@ -11,7 +12,7 @@ from scipy.stats import rankdata
 from ..analysis.statistics import permanova
 from ..analysis.statistics.neighbours import wilson
 from ..errors import Status, UsageError
-from .resampling import CONFIDENCE, difference_interval, jackknife_interval, mean_interval, pair_interval
+from .resampling import CONFIDENCE, FEWEST, difference_interval, jackknife_interval, mean_interval, pair_interval
 from .result import Result
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
@@ -98,13 +99,15 @@ def _similarity(svcca, cka) -> list[dict]:
                 verdicts[made.metric, factor] = rows[-2]["verdict"]
     factors = [factor for factor in ("cell", "activation") if {("svcca", factor), ("cka", factor)} <= verdicts.keys()]
     if factors and svcca.table.id.tolist() == cka.table.id.tolist():
-        alike = all(verdicts["svcca", factor] == verdicts["cka", factor] for factor in factors)
-        rule = "the verdicts by CKA on cell and activation are those by SVCCA"
+        pairs = [{verdicts["svcca", factor], verdicts["cka", factor]} for factor in factors]
+        alike = HOLDS if all(len(pair) == 1 for pair in pairs) else FAILS
+        alike = UNDECIDED if any(UNDECIDED in pair for pair in pairs) and {HOLDS, FAILS} not in pairs else alike
+        rule = "the verdicts by CKA on cell and activation are those by SVCCA; undecided where one of them is"
         what, N = "rank correlation of SVCCA and CKA distances", len(svcca.table)
         some = np.unique(np.linspace(0, N - 1, RANKED).astype(int))  # all, unless there are very many
         a, b = (made.distances[np.ix_(some, some)] for made in (svcca, cka))
         value = pair_interval(lambda drawn: _rank_correlation(a, b, drawn), len(some))
-        rows.append(_row(2, "CKA agrees with SVCCA", "all", what, value, N, rule, HOLDS if alike else FAILS))
+        rows.append(_row(2, "CKA agrees with SVCCA", "all", what, value, len(some), rule, alike))
     return rows
 
 
@@ -204,15 +207,11 @@ def _sine(study) -> list[dict]:
     ):
         rule = f"mean over networks above {MOST:g}, with its interval"
         for subject, part in [("all", study.table), *_kinds(study.table)]:
-            value = mean_interval(part[name])
-            rows.append(_row(5, statement, subject, what, value, len(part), rule, _above(value, MOST)))
+            rows.append(_mean_row(5, statement, subject, what, part[name], rule, partial(_above, bound=MOST)))
     rule, statement = f"mean over networks from 1 to {MILD:g}, with its interval", "the pair is mildly unstable"
+    what = "median magnitude of the leading pair"
     for subject, part in [("all", study.table), *_cells(study.table)]:
-        value = mean_interval(part.magnitude)
-        what = "median magnitude of the leading pair"
-        rows.append(
-            _row(5, "the pair is mildly unstable", subject, what, value, len(part), rule, _within(value, 1, MILD))
-        )
+        rows.append(_mean_row(5, statement, subject, what, part.magnitude, rule, partial(_within, low=1, high=MILD)))
     return rows + _frequencies(study)
 
 
@@ -237,11 +236,13 @@ def _frequencies(study) -> list[dict]:
             note, what = f"p = {found.p:.3g}", "share of squared distance between frequency curves explained by cell"
             share = (float(found.share), np.nan, np.nan)
             rows.append(_row(5, statement, "all", what, share, len(table), rule, verdict, note))
+
+    def near(value):
+        return UNDECIDED if np.isnan(value[0]) else HOLDS if value[0] < most else FAILS
+
     what, statement = "mean absolute difference, cycles a step", "linear frequencies are near the commanded ones"
     for subject, part in [("all", study.table), *_kinds(study.table)]:
-        value = mean_interval(part.absolute_error)
-        verdict = UNDECIDED if np.isnan(value[0]) else HOLDS if value[0] < most else FAILS
-        rows.append(_row(5, statement, subject, what, value, len(part), f"below {most:.2g}", verdict))
+        rows.append(_mean_row(5, statement, subject, what, part.absolute_error, f"below {most:.2g}", near))
     return rows
 
 
@@ -256,9 +257,8 @@ def _cdi(study) -> list[dict]:
     rows = [_row(6, statement, "all", "share of networks", value, N, rule, _above(value, MOST), note)]
     statement, rule = "the slow points lie on a line", f"mean below {LINE_DIMENSION:g}, with its interval"
     for subject, part in [("all", table), *_kinds(table)]:
-        value = mean_interval(mean["dimension"][part.index])
-        verdict = _below(value, LINE_DIMENSION)
-        rows.append(_row(6, statement, subject, "participation ratio", value, len(part), rule, verdict))
+        values, what = mean["dimension"][part.index], "participation ratio"
+        rows.append(_mean_row(6, statement, subject, what, values, rule, partial(_below, bound=LINE_DIMENSION)))
     what = f"eigenvalues of magnitude above {study.near:g}"
     rows += _modes(table, mean["near_one"], what, "integrates with one mode", "have many eigenvalues near 1")
     what = "slowest modes that keep the integral within a tenth"
@@ -267,7 +267,7 @@ def _cdi(study) -> list[dict]:
     value = difference_interval(mean["near_one"][gated], mean["near_one"][~gated])
     statement, rule = "gated cells have more eigenvalues near 1 than vanilla", "the interval excludes 0"
     what = f"gated less vanilla, eigenvalues of magnitude above {study.near:g}"
-    rows.append(_row(6, statement, "all", what, value, N, rule, _above(value, 0.0)))
+    rows.append(_row(6, statement, "all", what, value, mean["near_one"].notna().sum(), rule, _above(value, 0.0)))
     for name, statement, low, high in (
         ("relevant", "the linear integral of a unit input is near 1", *NEAR_ONE),
         ("irrelevant", "an irrelevant unit input is not integrated", NEAR_ONE[0] - 1, NEAR_ONE[1] - 1),
@@ -275,8 +275,8 @@ def _cdi(study) -> list[dict]:
         rule = f"mean over networks from {low:.1f} to {high:.1f}, with its interval"
         what = f"linear integral of the {name} input, median along the line"
         for subject, part in [("all", table), *_kinds(table)]:
-            value = mean_interval(mean[name][part.index])
-            rows.append(_row(6, statement, subject, what, value, len(part), rule, _within(value, low, high)))
+            values, judge = mean[name][part.index], partial(_within, low=low, high=high)
+            rows.append(_mean_row(6, statement, subject, what, values, rule, judge))
     return rows
 
 
@@ -284,14 +284,16 @@ def _modes(table, count, what: str, of_vanilla: str, of_gated: str) -> list[dict
     """Rows on a number of modes, which is one in vanilla networks and more in gated ones."""
     rows = []
     for subject, part in _cells(table):
-        value, N = mean_interval(count[part.index]), len(part)
+        values = count[part.index]
         if subject == "vanilla":
             low, high = ABOUT_ONE
             rule = f"mean from {low} to {high}, with its interval"
-            rows.append(_row(6, f"vanilla {of_vanilla}", subject, what, value, N, rule, _within(value, low, high)))
+            judge = partial(_within, low=low, high=high)
+            rows.append(_mean_row(6, f"vanilla {of_vanilla}", subject, what, values, rule, judge))
         else:
             rule = f"mean above {MANY}, with its interval"
-            rows.append(_row(6, f"gated cells {of_gated}", subject, what, value, N, rule, _above(value, MANY)))
+            judge = partial(_above, bound=MANY)
+            rows.append(_mean_row(6, f"gated cells {of_gated}", subject, what, values, rule, judge))
     return rows
 
 
@@ -301,7 +303,9 @@ def _untrained(study) -> list[dict]:
         return []
     statement = "trained and untrained relu networks correlate more than trained tanh and trained relu networks"
     what = "difference of average canonical correlations"
-    value = (study.difference, study.difference_low, study.difference_high)
+    counts = [(study.table["class"] == name).sum() for name in ("trained tanh", "trained relu", "untrained relu")]
+    interval = (study.difference_low, study.difference_high) if min(counts) >= FEWEST else (np.nan, np.nan)
+    value = (study.difference, *interval)
     losses = dict(zip(study.classes, study.losses, strict=True))
     note = f"median loss {losses['trained relu']:.3g} trained, {losses['untrained relu']:.3g} untrained"
     note += f"; {study.components} components"
@@ -316,6 +320,13 @@ def _row(claim, statement, subject, statistic, value, networks, rule, verdict, n
     value, low, high = (float(number) for number in value)
     columns = (claim, "", statement, subject, statistic, value, low, high, int(networks), rule, verdict, note)
     return dict(zip(COLUMNS, columns, strict=True))
+
+
+def _mean_row(claim, statement, subject, statistic, values, rule, judge) -> dict:
+    """A row on the mean of one number a network, of those that have it; `judge` makes the verdict of its interval."""
+    value, known = mean_interval(values), int(np.isfinite(np.asarray(values, np.float64)).sum())
+    note = "" if known == len(values) else f"{len(values) - known} more networks have none"
+    return _row(claim, statement, subject, statistic, value, known, rule, judge(value), note)
 
 
 def _kinds(table) -> list:

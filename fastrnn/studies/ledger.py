@@ -48,12 +48,6 @@ class Ledger:
         self.steps[step.key] = {"inputs": inputs, "files": {file: self.checksum(file) for file in step.writes}}
         self._write()
 
-    def forget(self, keys) -> None:
-        """Drop steps that the analysis no longer has."""
-        for key in keys:
-            del self.steps[key]
-        self._write()
-
     def inputs(self, step: Step) -> str:
         """Checksum of everything that a step's results depend on."""
         from .. import __version__
