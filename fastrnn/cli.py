@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Results on stdout, everything else on stderr.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some networks diverged, 130 interrupted with everything saved.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but some networks, analyses or
+searches failed, 130 interrupted with everything saved.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ def fastrnn(version: Annotated[bool, typer.Option("--version", help="Print the v
     \b
     fastrnn train-population --task flipflop    # 24 networks, minutes
     fastrnn info runs/flipflop                  # what came of them
+    fastrnn analyze runs/flipflop               # what they have in common
+    fastrnn search --task cdi                   # other hyperparameters
     fastrnn train-population --help             # all there is to choose
     """
     if version:
@@ -296,7 +299,7 @@ def analyze(
     Examples:
       fastrnn analyze runs/flipflop
       fastrnn analyze --all
-      fastrnn analyze runs/cdi --only similarity,claims --json | jq .[].claims
+      fastrnn analyze runs/cdi --only similarity,claims --json | jq '.[].claims'
     """
     from .errors import UsageError
     from .pipeline import analyze_all, find_runs

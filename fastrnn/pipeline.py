@@ -104,13 +104,19 @@ def analyze_all(runs, only=None, *, progress: bool = True) -> list[Analyzed]:
     Returns
     -------
     list of Analyzed; a run whose folder can't be used at all has that under `failed`, and the others are done
+
+    Raises
+    ------
+    UsageError
+        before anything is done, where one of them is no run, or `only` names something else
     """
+    runs = [run if isinstance(run, Run) else load_run(run) for run in runs]
     made = []
     for run in runs:
         try:
             made.append(analyze(run, only, progress=progress))
         except RunError as error:
-            made.append(Analyzed(run if isinstance(run, Run) else load_run(run), failed={"run": str(error)}))
+            made.append(Analyzed(run, failed={"run": str(error)}))
             with Progress(progress) as shown:
                 shown.say(f"{made[-1].run.path}: {error}")
     return made
@@ -133,6 +139,8 @@ def find_runs(folder) -> list[Path]:
 
 def _check_only(only) -> set[str]:
     only = NAMES if only is None else [only] if isinstance(only, str) else list(only)
+    if not only:
+        raise UsageError(f"only must name at least one analysis: {', '.join(NAMES)}")
     for name in only:
         check_name("analysis", name, NAMES)
     return set(only)

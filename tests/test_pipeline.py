@@ -282,6 +282,11 @@ def test_the_other_tasks(tmp_path, monkeypatch, task):
 def test_what_is_refused(fresh, tmp_path):
     with pytest.raises(UsageError, match="unknown analysis 'graphs'"):
         analyze(fresh, only="graphs")
+    with pytest.raises(UsageError, match="only must name at least one analysis: similarity"):
+        analyze(fresh, only=[])
+    with pytest.raises(UsageError, match="is not a run"):
+        analyze_all([fresh, fresh / "no-run"], progress=False)
+    assert not (fresh / "analysis").exists()  # the first one was not begun
     with pytest.raises(UsageError, match="is not a run"):
         analyze(tmp_path / "nothing")
     with pytest.raises(UsageError, match=r"there is no run under .*; train one with train-population"):
