@@ -56,7 +56,7 @@ def test_the_benchmarks_are_found_in_the_wheel_and_in_the_sources(wheel_file, tm
     with zipfile.ZipFile(wheel_file) as archive:
         archive.extractall(tmp_path)
     for place, package in ((tmp_path, "fastrnn._benchmarks"), (ROOT, "benchmarks")):
-        code = "from fastrnn.cli import _benchmarks; print(_benchmarks('rounds').__name__)"
+        code = "from fastrnn.cli.bench import _benchmarks; print(_benchmarks('rounds').__name__)"
         environment = os.environ | {"PYTHONPATH": str(place)}
         said = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path.parent, env=environment, text=True)
         assert said.strip() == f"{package}.rounds"

@@ -1,0 +1,91 @@
+"""`fastrnn analyze`."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import typer
+
+from .exits import SOME_FAILED
+from .options import Debug, Json, values
+from .printing import print_json
+
+
+def analyze(
+    runs: Annotated[list[str] | None, typer.Argument(help="Folders of runs.", show_default=False)] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every run under --folder.")] = False,
+    folder: Annotated[str, typer.Option(help="Where --all looks for runs.")] = "runs",
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="Any of similarity,fixed-points,linearization,topology,study,untrained,portraits,claims.  "
+            "[default: all]"
+        ),
+    ] = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Draw figures and write report.html.")] = True,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Compare the networks of runs, study their dynamics, measure the paper's claims, draw and report it all.
+
+    Results are kept in each run's folder, under analysis/. What is there and was made from the same
+    files, by checksum, is not computed again. Networks that did not learn are left out and named. An analysis that
+    fails is named too, and the others are done (exit code 3). Figures are under figures/ of the run; report.html
+    holds all of it, and index.html beside the runs leads there.
+
+    \b
+    Examples:
+      fastrnn analyze runs/flipflop
+      fastrnn analyze --all
+      fastrnn analyze runs/cdi --only similarity,claims --json | jq '.[].claims'
+    """
+    from ..errors import UsageError
+    from ..pipeline import analyze_all, find_runs
+
+    if bool(runs) == every:
+        raise UsageError("name folders of runs, or give --all: one of the two")
+    made = [one.report() for one in analyze_all(find_runs(folder) if every else runs, values(only, str, "only"))]
+    if report:
+        _write_reports(made, folder if every else None)
+    if as_json:
+        print_json(made)
+    else:
+        for one in made:
+            _print_for_people(one)
+    return SOME_FAILED if any(one["failed"] for one in made) else 0
+
+
+def _write_reports(made: list[dict], folder: str | None) -> None:
+    """A page for each run that could be used, its path and failures noted in `made`; an index in `folder`."""
+    from ..report import write_index, write_report
+
+    usable = [one for one in made if "run" not in one["failed"]]
+    for one in usable:
+        written = write_report(one["run"])
+        one["report"] = str(written.path)
+        one["failed"] |= written.failed
+    if folder is not None and usable:
+        write_index(folder, [one["run"] for one in usable])
+
+
+def _print_for_people(report: dict) -> None:
+    """For people: what was done, who was left out, what failed, and the claims on all networks."""
+    if report["done"]:
+        done = f"{len(report['done'])} analyses done, {report['up_to_date']} were up to date"
+    else:
+        done = f"nothing to do, {report['up_to_date']} analyses are up to date"
+    print(f"{report['run']}: {report['studied']:,} networks on {report['task']}; {done}")
+    if "report" in report:
+        print(f"report: {report['report']}")
+    for name, reason in report["left_out"].items():
+        print(f"left out: {name}: {reason}")
+    for name, reason in report["failed"].items():
+        print(f"failed: {name}: {reason}")
+    for claim in report["claims"]:
+        if claim["subject"] in ("all", "vanilla"):
+            interval = f" [{claim['low']:.3g}, {claim['high']:.3g}]" if math.isfinite(claim["low"]) else ""
+            print(
+                f"{claim['claim']}. {claim['statement']}: {claim['verdict']} "
+                f"({claim['statistic']} {claim['value']:.3g}{interval}, {claim['networks']} networks)"
+            )

@@ -1,0 +1,87 @@
+"""`fastrnn train-population`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .options import (
+    L2,
+    Activations,
+    Batch,
+    Cells,
+    CheckpointSeconds,
+    Debug,
+    Device,
+    Exclude,
+    GateBias,
+    Iterations,
+    Json,
+    Seed,
+    Sizes,
+    SpecFile,
+    TaskName,
+    TaskSettings,
+    Threads,
+    population_settings,
+)
+from .printing import print_run
+
+
+def train_population(
+    task: TaskName = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="quick: 24 networks, minutes; tiny: a minute at most; paper: 2,880 networks.  [default: quick]"
+        ),
+    ] = None,
+    spec: SpecFile = None,
+    cells: Cells = None,
+    activations: Activations = None,
+    sizes: Sizes = None,
+    l2: L2 = None,
+    seeds: Annotated[int | None, typer.Option(help="Networks of each configuration.")] = None,
+    exclude: Exclude = None,
+    iterations: Iterations = None,
+    batch: Batch = None,
+    seed: Seed = None,
+    gate_bias: GateBias = None,
+    setting: TaskSettings = None,
+    hyperparameters: Annotated[
+        str | None,
+        typer.Option(
+            help="CSV table with any of the columns cell, activation, n, l2, seed (which networks; empty: any) and "
+            "learning_rate, decay, momentum, clip; a search's chosen.csv is one. The most specific row counts."
+        ),
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the run.  [default: runs/<task>]")] = None,
+    checkpoint_seconds: CheckpointSeconds = 60.0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Train a population, or go on with one.
+
+    The same command goes on where a run was stopped; a larger population (more seeds, sizes, cells ...) extends the
+    one in the folder.
+
+    \b
+    Examples:
+      fastrnn train-population --task flipflop
+      fastrnn train-population --task sine --preset tiny
+      fastrnn train-population --task cdi --cells gru,lstm --sizes 64,128 \\
+          --seeds 10 --out runs/gated
+      fastrnn train-population --spec my.toml --threads 2
+    """
+    from ..spec import PopulationSpec
+    from ..training import train
+
+    given = {"task": task, "preset": preset, "seeds": seeds, "iterations": iterations}
+    given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias}
+    lists = {"cells": cells, "activations": activations, "sizes": sizes, "l2": l2, "exclude": exclude}
+    settings = population_settings(spec, given, lists, setting, hyperparameters)
+    run = train(PopulationSpec.from_settings(settings), out, device, threads, checkpoint_seconds=checkpoint_seconds)
+    return print_run(run, as_json)
