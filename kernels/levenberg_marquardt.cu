@@ -2,12 +2,12 @@
 //
 //   (A^T A + mu I) s = A^T (F(h) - h),  A = I - J;  mu falls when q = |F(h) - h|^2 / 2 does, and grows when it doesn't
 //
-// A block owns one start of one network from the first step to the last. A and the damped matrix, which is factorised
+// A block owns one of M starts, of any network, from the first step to the last. A and the damped matrix, which is factorised
 // in place (Cholesky), lie in `work`; everything else is shared: see points.cuh, and residuals, right side and trial
 // state. Overwrites states, q and taken. Deterministic: every sum has a fixed order.
 #include "points.cuh"
 
-struct Search {
+struct Rule {
   double tolerance, enough;        // stop where q <= max(tolerance (1 + |h|^2), enough)
   double start, floor, most;       // of mu
   double flat;                     // relative fall of q below which a step counts as no progress
@@ -58,19 +58,19 @@ __device__ void solve(double* matrix, double* b, int S) {
   }
 }
 
-// parameters (N, stride) float32; states (N, M, S), in and out; inputs (N, M, D); limits (S): the search stays within;
-// work (N, M, 2, S, S); q (N, M); taken (N, M): iterations
+// parameters (N, stride) float32; networks (M): of each start; states (M, S), in and out; inputs (M, D); limits (S): the
+// search stays within; work (M, 2, S, S); q (M); taken (M): iterations; rules (M)
 template <class Cell>
 __global__ void __launch_bounds__(POINT_THREADS)
-    levenberg_marquardt(const float* __restrict__ parameters, double* states, const double* __restrict__ inputs,
-                        const double* __restrict__ limits, double* work, double* __restrict__ q_out,
-                        int* __restrict__ taken_out, const Search* __restrict__ search, double gate_bias, int stride,
-                        int n, int D, int iterations, int patience) {
+    levenberg_marquardt(const float* __restrict__ parameters, const int* __restrict__ networks, double* states,
+                        const double* __restrict__ inputs, const double* __restrict__ limits, double* work,
+                        double* __restrict__ q_out, int* __restrict__ taken_out, const Rule* __restrict__ rules,
+                        double gate_bias, int stride, int n, int D, int iterations, int patience) {
   DYNAMIC_SHARED(double, shared);
-  const size_t network = blockIdx.x, point = network * gridDim.y + blockIdx.y;
+  const size_t point = blockIdx.x;
   const int S = Cell::states * n;
-  const Search rule = *search;
-  parameters += network * stride;
+  const Rule rule = rules[point];
+  parameters += static_cast<size_t>(networks[point]) * stride;
   states += point * S;
   double* A = work + point * 2 * S * S;
   double* damped = A + static_cast<size_t>(S) * S;

@@ -6,6 +6,7 @@ import pytest
 import tolerances
 from cuda_host.device import HostDevice
 from cuda_host.module import COMPILER
+from cuda_host.scarce import Scarce
 from samples import KINDS, oracle_parameters, random_networks, random_trials, relative_error
 
 from fastrnn import engines
@@ -310,27 +311,6 @@ def test_tasks_of_users_are_drawn_by_the_processor(engine, cpu):
 
 
 # --- memory ---
-
-
-class Scarce(HostDevice):
-    """A device without room for large arrays."""
-
-    def __init__(self, most):
-        super().__init__()
-        self.most, self.refused, self.released = most, 0, 0
-        self.xp = self
-
-    def __getattr__(self, name):
-        return getattr(np, name)
-
-    def empty(self, shape, dtype):
-        if np.prod(shape) * np.dtype(dtype).itemsize > self.most:
-            self.refused += 1
-            raise MemoryError(f"no room for {shape}")
-        return np.empty(shape, dtype)
-
-    def release(self):
-        self.released += 1
 
 
 def test_a_group_that_does_not_fit_is_cut(engine):

@@ -93,7 +93,7 @@ def test_missing_arguments_and_impossible_launches_are_refused():
 def test_signatures_are_those_of_the_kernels():
     """Names and types of every argument, in order, as the sources have them."""
     types = {"float": "f4", "double": "f8", "int": "i4", "u32": "u4", "u64": "u8", "long long": "i8"}
-    types |= {"Hyperparameters": "f8", "Search": "f8", "uint4": "u4"}
+    types |= {"Hyperparameters": "f8", "Rule": "f8", "uint4": "u4"}
     for kernel in ARGUMENTS:
         texts = [path.read_text() for path in launch.kernels_folder().glob("*.cu")]
         (text,) = (text for text in texts if f"\n    {kernel}(" in text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .. import engines
@@ -14,11 +16,12 @@ from .completeness import PointStatus, unseen_mass
 from .eigen import count_unstable, eigenvalues_of
 from .maps import check_inputs, check_source, maps_of
 from .points import FixedPoints
-from .search import METHODS, NOWHERE, Search, Settings
-from .starts import NOISE, TRIALS, random_states, spread_of, trajectory_inputs, trajectory_states
+from .search import METHODS, NOWHERE, ON_DEVICE, Search, Settings, run_together
+from .starts import NOISE, STEPS, TRIALS, random_states, spread_of, trajectory_inputs, trajectory_states
 from .threads import chunks, rows_for_threads, team
 
 OUTLIER = 5.0  # spreads from the mean of the visited states
+SAMPLED_BYTES = 1 << 30  # of visited states, of networks that a GPU searches side by side
 
 
 def find_fixed_points(
@@ -67,8 +70,9 @@ def find_fixed_points(
     spread : root mean square distance of the visited states to their mean; default measured
     seed : of all random choices
     threads : default all processors
-    device : "cuda" or "auto": Levenberg-Marquardt, also in place of "auto"'s Newton, runs on the GPU, all starts of a
-        round at once; the rest stays on the CPU. Other points may be found first, of networks with very many
+    device : "cuda" or "auto": Levenberg-Marquardt, also in place of "auto"'s Newton, runs on the GPU, the starts of all
+        networks and inputs at once, those that are done leaving; the rest stays on the CPU. Other points may be found
+        first, of networks with very many
 
     Returns
     -------
@@ -78,7 +82,7 @@ def find_fixed_points(
     Raises
     ------
     UsageError
-        for wrong shapes, values that are not finite, and unknown methods
+        for wrong shapes, values that are not finite, unknown methods, and methods that device "cuda" does not have
 
     References
     ----------
@@ -101,17 +105,25 @@ def find_fixed_points(
     check_positive(tolerance=tolerance, speed=speed, unique=unique, spread=1.0 if spread is None else spread)
     if not noise >= 0 or not np.isfinite(noise):
         raise UsageError(f"noise must be 0 or more; it is {noise!r}")
-    engine = _gpu(networks, device)
+    engine = _gpu(networks, device, method)
     settings = Settings(method, tolerance, speed, unique, noise, int(batch), int(budget))
     with team(threads) as workers:
         together = len(networks) * len(inputs) < workers.threads
-        inner = workers if together else workers.alone()
-
-        def work(i):
-            return _search_network(networks, i, inputs, starts, task, trials, spread, seed, settings, inner, engine)
-
         # one network a thread, or all threads on one network after another
-        searched = (workers.alone() if together else workers).each(work, range(len(networks)))
+        outer, inner = (workers.alone(), workers) if together else (workers, workers.alone())
+
+        def begin(i):
+            return _begin(networks, i, inputs, starts, task, trials, spread, seed, settings, inner)
+
+        if engine is None:
+            searched = outer.each(lambda i: _end(begin(i)), range(len(networks)))
+        else:
+            searched, sampled = [], 8 * networks.S * trials * (task.T if task else STEPS)
+            for piece in chunks(len(networks), max(1, SAMPLED_BYTES // sampled)):
+                begun = outer.each(begin, range(len(networks))[piece])
+                problems = [(b.network, x, s) for b in begun for x, s in zip(inputs, b.searches, strict=True)]
+                run_together(engine, networks, problems, outer)
+                searched += outer.each(_end, begun)
     return _gather(networks, inputs, searched)
 
 
@@ -130,34 +142,53 @@ def sample_states(networks: Networks, i: int, inputs, task, trials: int, seed: i
     return visited if len(visited) > 1 else np.stack([np.zeros(networks.S), np.ones(networks.S)])
 
 
-def _gpu(networks, device: str):
+def _gpu(networks, device: str, method: str):
     """The CUDA engine that is to do the searches; None for the CPU."""
     if device == "cpu":
         return None
     if not isinstance(networks, Networks):
         raise UsageError("an UpdateFunction is searched where its functions run; leave device out")
+    if method not in ON_DEVICE:
+        if device == "auto":
+            return None
+        raise UsageError(f"method {method!r} runs on device 'cpu' only; a GPU has {', '.join(ON_DEVICE)}")
     engine = engines.get(device)
     return engine if engine.name == "cuda" else None
 
 
-def _search_network(networks, i, inputs, starts, task, trials, spread, seed, settings, workers, engine=None):
-    """The searches of network i, its eigenvalues at the points, its states' mean and spread."""
+class _Begun(NamedTuple):
+    """Searches of one network, under one input after the other; mean (S,) and spread of the states it visits."""
+
+    network: int
+    searches: list[Search]
+    mean: np.ndarray
+    spread: float
+
+
+def _begin(networks, i, inputs, starts, task, trials, spread, seed, settings, workers) -> _Begun:
+    """The searches of network i, which wait for their first ends."""
     mine = None if starts is None else starts[i if len(starts) > 1 else 0]
     if isinstance(networks, Networks):
         states, key = sample_states(networks, i, inputs, task, trials, seed), int(networks.keys[i])
     else:
         states, key = mine, 0
     spread = spread or spread_of(states) or float(np.linalg.norm(states[0])) or 1.0
-    make = maps_of(networks, engine)
-    searches, eigenvalues = [], []
+    make, searches = maps_of(networks), []
     for c, x in enumerate(inputs):
         rng = np.random.default_rng([seed, key, c])
-        search = Search(make(i, x), spread, settings, workers).run(states, mine, rng)
+        searches.append(Search(make(i, x), spread, settings, workers).begin(states, mine, rng))
+    return _Begun(i, searches, states.mean(axis=0), spread)
+
+
+def _end(begun: _Begun):
+    """Searches run to their ends if they aren't there, eigenvalues at their points, the states' mean and spread."""
+    eigenvalues = []
+    for search in begun.searches:
+        search.run()
         pieces = chunks(len(search.points), rows_for_threads(search.map.S))
-        made = workers.each(lambda piece, s=search: eigenvalues_of(s.map.jacobian(s.points[piece])), pieces)
+        made = search.team.each(lambda piece, s=search: eigenvalues_of(s.map.jacobian(s.points[piece])), pieces)
         eigenvalues.append(np.concatenate([np.empty((0, search.map.S), complex), *made]))
-        searches.append(search)
-    return searches, eigenvalues, states.mean(axis=0), spread
+    return begun.searches, eigenvalues, begun.mean, begun.spread
 
 
 def _gather(networks, inputs, searched) -> FixedPoints:

@@ -9,6 +9,8 @@ Source: Marquardt, "An algorithm for least-squares estimation of nonlinear param
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .newton import Solved, half_square, residual_slope, solve_each, threshold
@@ -29,10 +31,6 @@ def levenberg_marquardt(map, h, tolerance: float, iterations: int, floor: float 
     """
     enough = 0.5 * speed * speed
     h = np.array(h, np.float64)
-    if map.solver is not None:
-        rule = (tolerance, enough, max(MU_START, floor), floor, MU_HIGH, FLAT)
-        h, q, taken = map.solver(h, rule, iterations, PATIENCE)
-        return Solved(h, np.where(np.isfinite(q), q, np.inf), taken)
     r = map.step(h) - h
     q = half_square(r)
     mu, idle = np.full(len(h), max(MU_START, floor)), np.zeros(len(h), np.int64)
@@ -58,3 +56,40 @@ def levenberg_marquardt(map, h, tolerance: float, iterations: int, floor: float 
         going = q[active] > np.maximum(threshold(h[active], tolerance), enough)
         active = active[going & (idle[active] < PATIENCE)]
     return Solved(h, q, taken)
+
+
+class Problem(NamedTuple):
+    """Starts (M, S) of one network of a stack under one input x (D,).
+
+    limit (S,), floor, speed : as of `maps.Map` and `levenberg_marquardt`
+    """
+
+    network: int
+    x: np.ndarray
+    limit: np.ndarray
+    floor: float
+    speed: float
+    starts: np.ndarray
+
+
+def levenberg_marquardt_on_device(
+    engine, networks, problems: list[Problem], tolerance: float, iterations: int
+) -> list[Solved]:
+    """The same on a GPU, for many networks and inputs at once: all their starts side by side.
+
+    engine : a CUDA engine; networks : Networks, the stack
+    """
+    counts = [len(problem.starts) for problem in problems]
+    rules = [(tolerance, 0.5 * p.speed**2, max(MU_START, p.floor), p.floor, MU_HIGH, FLAT) for p in problems]
+    h, q, taken = engine.levenberg_marquardt(
+        networks,
+        np.repeat([problem.network for problem in problems], counts),
+        np.concatenate([problem.starts for problem in problems]),
+        np.repeat([problem.x for problem in problems], counts, axis=0),
+        problems[0].limit,  # the same for all of a kind
+        np.repeat(rules, counts, axis=0),
+        iterations,
+        PATIENCE,
+    )
+    q, ends = np.where(np.isfinite(q), q, np.inf), np.cumsum(counts)[:-1]
+    return [Solved(*parts) for parts in zip(*(np.split(array, ends) for array in (h, q, taken)), strict=True)]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -28,8 +28,6 @@ class Map:
     ball : whether F maps a ball into itself, so that the index theorem holds
     limit : (S,) or a number, all fixed points have |h_u| <= limit_u and a search stays inside: far beyond it a gated
         cell keeps any state, its gate being 1 to rounding
-    solver : what does Levenberg-Marquardt in place of ours, on a GPU: (h, rule, iterations, patience) -> h, q,
-        iterations; see `engines.cuda.engine`
     newton : what `newton.newton` does without its map, compiled; None where there is no such thing
     """
 
@@ -40,7 +38,6 @@ class Map:
     readout: Callable
     ball: bool
     limit: np.ndarray | float = np.inf
-    solver: Callable | None = None
     newton: Callable | None = None
 
     def inside(self, h) -> np.ndarray:
@@ -113,11 +110,8 @@ def check_source(source) -> None:
         raise UsageError(f"networks must be a Networks or an UpdateFunction; it is {type(source).__name__}")
 
 
-def maps_of(source, engine=None) -> Callable[[int, np.ndarray], Map]:
-    """A function of (network i, input x (D,)) that gives the `Map`; the weights are widened once a network.
-
-    engine : a CUDA engine that is to do the searches
-    """
+def maps_of(source) -> Callable[[int, np.ndarray], Map]:
+    """A function of (network i, input x (D,)) that gives the `Map`; the weights are widened once a network."""
     if isinstance(source, UpdateFunction):
         return lambda i, x: source.map(x)
     widened: dict[int, dict] = {}
@@ -126,21 +120,9 @@ def maps_of(source, engine=None) -> Callable[[int, np.ndarray], Map]:
         if i not in widened:
             widened.clear()
             widened[i] = {name: array[i].astype(np.float64) for name, array in source.arrays.items()}
-        made = network_map(source, widened[i], x)
-        return made if engine is None else replace(made, solver=_solver(engine, source[i], x, made.limit))
+        return network_map(source, widened[i], x)
 
     return make
-
-
-def _solver(engine, network, x, limit) -> Callable:
-    """Levenberg-Marquardt of one network under input x (D,) on the engine's device."""
-
-    def solve(h, rule, iterations, patience):
-        held = np.broadcast_to(x, (len(h), len(x)))
-        made = engine.levenberg_marquardt(network, h[None], held, limit, rule, iterations, patience)
-        return tuple(array[0] for array in made)
-
-    return solve
 
 
 def network_map(networks: Networks, parameters: dict, x) -> Map:

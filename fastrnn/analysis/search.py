@@ -1,4 +1,8 @@
-"""The search of one network under one held input: round after round of starts until nothing new turns up."""
+"""The search of one network under one held input: round after round of starts until nothing new turns up.
+
+A search says what starts it wants to be solved and is given where they led, so that searches can go on by themselves,
+each on a thread, or all together on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .completeness import DEGENERATE, PointStatus, SearchStatus, index_signs, judge
-from .levenberg_marquardt import levenberg_marquardt
+from .levenberg_marquardt import MU_LOW, Problem, levenberg_marquardt, levenberg_marquardt_on_device
 from .newton import Solved, half_square, nearest_of, newton, polish, threshold
 from .slow_points import descend
 from .starts import Origin, draw_means, draw_starts
@@ -15,6 +19,7 @@ from .threads import chunk_size, chunks, rows_for_threads
 
 METHODS = ("auto", "newton", "levenberg_marquardt", "slow_points", "gradient_descent")
 STOP_WHEN_SLOW = METHODS[-2:]
+ON_DEVICE = ("auto", "levenberg_marquardt", "slow_points")  # what a GPU does, all three by Levenberg-Marquardt
 # rounds at least: from few starts a search that missed points can look complete, the more so without an index
 ROUNDS = {SearchStatus.CONSISTENT: 4, SearchStatus.NOT_APPLICABLE: 8}
 DAMPING_FLOOR = 1e-4  # of Levenberg-Marquardt for slow points
@@ -42,6 +47,7 @@ class Search:
     points (P, S), q (P,), status (P,), signs (P,), conditioning (P,), hits (P,): independent starts that ended there
     candidates : rounds of (point (M,), origin (M,), iterations (M,), q (M,))
     unconverged : rounds of final states (U, S)
+    wanted : starts (M, S) that it waits to be told the ends of; None when it is done
     """
 
     map: object
@@ -58,12 +64,32 @@ class Search:
     unconverged: list = field(default_factory=list)
     spent: int = 0
     verdict: SearchStatus = SearchStatus.NOTHING_FOUND
+    wanted: np.ndarray | None = None
 
     def __post_init__(self):
         self.points = np.empty((0, self.map.S))
 
-    def run(self, states, given, rng) -> Search:
-        """Search from `given` starts (M, S), all of them, or from starts drawn from `states` until consistent."""
+    def begin(self, states, given, rng) -> Search:
+        """A search from `given` starts (M, S), all of them, or from starts drawn from `states` until consistent."""
+        self._rounds = self._search(states, given, rng)
+        self.wanted = next(self._rounds)
+        return self
+
+    def receive(self, solved: Solved) -> None:
+        """Where the wanted starts led; goes on to the next."""
+        try:
+            self.wanted = self._rounds.send(solved)
+        except StopIteration:
+            self.wanted = None
+
+    def run(self) -> Search:
+        """To its end, by itself."""
+        while self.wanted is not None:
+            self.receive(self._solve(self.wanted))
+        return self
+
+    def _search(self, states, given, rng):
+        """Yields what is wanted, is sent what came of it."""
         budget = self.settings.budget if given is None else len(given)
         last_new = 0  # independent starts spent when the last new exact point was found
         while self.spent < budget:
@@ -75,28 +101,27 @@ class Search:
                 starts = given[self.spent : self.spent + count]
                 origins = np.full(count, Origin.GIVEN)
             known = self._exact
-            self._try(starts, origins)
+            yield from self._try(starts, origins)
             self.spent += count
             if self._exact > known:
                 last_new = self.spent
                 if given is None:
                     means = draw_means(self.points, max(1, count // 4), rng)
-                    self._try(means, np.full(len(means), Origin.MEAN))
+                    yield from self._try(means, np.full(len(means), Origin.MEAN))
             ball = self.map.ball and self.settings.method not in STOP_WHEN_SLOW
             self.verdict = judge(self.status, self.signs, self.hits, ball, 2 * last_new > self.spent)
             if given is None and self.spent >= ROUNDS.get(self.verdict, np.inf) * self.settings.batch:
                 break
-        return self
 
     @property
     def _exact(self) -> int:
         return int((self.status == PointStatus.EXACT).sum())
 
-    def _try(self, starts, origins) -> None:
-        """Solve from starts (M, S) and sort what comes out into the points."""
-        h, q, iterations = self._solve(self.map.inside(starts))
+    def _try(self, starts, origins):
+        """Have starts (M, S) solved and sort what comes out into the points."""
+        h, q, iterations = yield self.map.inside(starts)
         status = np.full(len(h), NOWHERE, np.int8)
-        status[q <= 0.5 * (self.settings.speed * self.spread) ** 2] = PointStatus.SLOW
+        status[q <= 0.5 * self.slow**2] = PointStatus.SLOW
         status[q <= threshold(h, self.settings.tolerance)] = PointStatus.EXACT
         point = self._merge(h, q, status)
         independent = point[(origins != Origin.MEAN) & (point != NOWHERE)]
@@ -107,14 +132,10 @@ class Search:
     def _solve(self, starts) -> Solved:
         """Where the method leads from starts (M, S)."""
         s, tolerance = self.settings, self.settings.tolerance
-        slow = s.speed * self.spread
         if s.method == "gradient_descent":
-            return self._each(lambda h: descend(self.map, h, slow, DESCENT_STEPS), starts)
-        if s.method == "slow_points":
-            floor = DAMPING_FLOOR
-            return self._each(lambda h: levenberg_marquardt(self.map, h, tolerance, LM_STEPS, floor, slow), starts)
-        if s.method == "levenberg_marquardt" or (s.method == "auto" and self.map.solver):
-            return self._each(lambda h: levenberg_marquardt(self.map, h, tolerance, LM_STEPS), starts)
+            return self._each(lambda h: descend(self.map, h, self.slow, DESCENT_STEPS), starts)
+        if s.method in ("slow_points", "levenberg_marquardt"):
+            return self._each(lambda h: levenberg_marquardt(self.map, h, tolerance, LM_STEPS, *self.damping), starts)
         known, radius = self.points[self.status == PointStatus.EXACT], s.unique * self.spread
         # the compiled method treats every start by itself: shared out in any way, the ends are the same
         size = -(-len(starts) // self.team.threads) if self.map.newton else None
@@ -126,10 +147,19 @@ class Search:
             solved.iterations[left] += again.iterations
         return solved
 
+    @property
+    def slow(self) -> float:
+        """|F(h) - h| of what counts as slow."""
+        return self.settings.speed * self.spread
+
+    @property
+    def damping(self) -> tuple[float, float]:
+        """Floor under mu, and speed at which to stop, of Levenberg-Marquardt."""
+        return (DAMPING_FLOOR, self.slow) if self.settings.method == "slow_points" else (MU_LOW, 0.0)
+
     def _each(self, solve, starts, size: int | None = None) -> Solved:
-        """`solve(some starts)` `size` at a time; default: all on a GPU, else what a core holds in its cache."""
-        size = size or (len(starts) if self.map.solver else chunk_size(self.map.S))
-        pieces = chunks(len(starts), size)
+        """`solve(some starts)` `size` at a time; default: what a core holds in its cache."""
+        pieces = chunks(len(starts), size or chunk_size(self.map.S))
         solved = self.team.each(lambda piece: solve(starts[piece]), pieces)
         return Solved(*(np.concatenate(parts) for parts in zip(*solved, strict=True)))
 
@@ -179,3 +209,21 @@ class Search:
         status[exact[conditioning[exact] > DEGENERATE]] = PointStatus.DEGENERATE
         signs[status != PointStatus.EXACT] = 0
         return h, half_square(self.map.step(h) - h), status, signs, conditioning
+
+
+def run_together(engine, networks, searches, team) -> None:
+    """Searches to their ends on a GPU: the starts that all of them want side by side, round after round.
+
+    Parameters
+    ----------
+    engine : a CUDA engine
+    networks : Networks, a stack; searches : (network i, input x (D,), Search) of each, one method and tolerance
+    team : does what is left to the processor, search by search
+    """
+    waiting = list(searches)
+    while waiting:
+        problems = [Problem(i, x, s.map.limit, *s.damping, s.wanted) for i, x, s in waiting]
+        tolerance = waiting[0][2].settings.tolerance
+        solved = levenberg_marquardt_on_device(engine, networks, problems, tolerance, LM_STEPS)
+        team.each(lambda pair: pair[0][2].receive(pair[1]), zip(waiting, solved, strict=True))
+        waiting = [one for one in waiting if one[2].wanted is not None]

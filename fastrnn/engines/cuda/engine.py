@@ -7,6 +7,7 @@ import numpy as np
 from ...cells import get_cell
 from ...counters import TRAINING, VALIDATION
 from ...errors import RunError, Status, UsageError
+from ...shapes import check_shape
 from ..checks import check_networks, check_points, check_run_inputs, check_trials, whole_number
 from .gpu import find_gpu
 from .group import Group
@@ -14,7 +15,7 @@ from .launch import Launcher
 from .tiling import MULTIPLES, check_size, jacobian_points, levenberg_marquardt, step_points
 
 EVALUATED = 64  # trials at once where no gradient is asked for
-STARTS = 512  # starts of one network at once: each has two matrices (S, S)
+MATRICES_BYTES = 4 << 30  # of the starts that are searched at once: each has two matrices (S, S)
 
 
 class CUDAEngine:
@@ -88,25 +89,28 @@ class CUDAEngine:
             return [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
         return self._cut(groups, lambda groups: self._advance(groups, task, int(iterations), batch))
 
-    def _cut(self, groups, work):
-        """`work(groups)`, a list with an array for each; in smaller pieces where they do not fit into memory."""
+    def _cut(self, groups, work, one: str = "network"):
+        """`work(groups)`, a list with an array for each; in smaller pieces where they do not fit into memory.
+
+        groups : tuples of what is cut along the first axis, networks in front, or something else that `one` names
+        """
         try:
             return work(groups)
         except MemoryError as error:
             self.device.release()
-            networks = groups[0][0]
-            if len(groups) == 1 and len(networks) == 1:
+            whole = groups[0]
+            if len(groups) == 1 and len(whole[0]) == 1:
+                what = f"one network ({whole[0]!r})" if one == "network" else f"one {one}"
                 raise RunError(
-                    f"one network ({networks!r}) does not fit into the free memory of {self.device.name} ({error}): "
+                    f"{what} does not fit into the free memory of {self.device.name} ({error}): "
                     "end what else uses the device, or take fewer trials or steps"
                 ) from error
         if len(groups) > 1:
             half = len(groups) // 2
-            return self._cut(groups[:half], work) + self._cut(groups[half:], work)
-        half = len(groups[0][0]) // 2
-        first, second = (slice(None, half), slice(half, None))
-        parts = [self._cut([tuple(part[piece] for part in groups[0])], work)[0] for piece in (first, second)]
-        return [np.concatenate(parts)]
+            return self._cut(groups[:half], work, one) + self._cut(groups[half:], work, one)
+        half = len(whole[0]) // 2
+        pieces = (tuple(part[piece] for part in whole) for piece in (slice(None, half), slice(half, None)))
+        return [np.concatenate([self._cut([piece], work, one)[0] for piece in pieces])]
 
     def _advance(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
         trained = []
@@ -283,50 +287,64 @@ class CUDAEngine:
                 )
             return self.device.to_host(made)
 
-    def levenberg_marquardt(self, networks, states, inputs, limits, rule, iterations: int, patience: int):
-        """Fixed points by Levenberg-Marquardt in float64, every start of every network in one launch; any n.
+    def levenberg_marquardt(self, networks, which, states, inputs, limits, rules, iterations: int, patience: int):
+        """Fixed points by Levenberg-Marquardt in float64, all starts of all networks in one launch; any n.
 
         Parameters
         ----------
-        states (N, M, S) : starts; inputs : (N, M, D) or (M, D)
+        which : int (M,), the network of each start
+        states (M, S) : starts; inputs (M, D) : held
         limits : (S,), the search stays where |h_u| <= limit_u
-        rule : tolerance, q at which to stop, first, least and largest mu, relative fall of q that is no progress; see
-            `analysis.levenberg_marquardt`
+        rules : (M, 6), each start's tolerance, q at which to stop, first, least and largest mu, relative fall of q that
+            is no progress; see `analysis.levenberg_marquardt`
         patience : steps without progress before a start is left where it is
 
         Returns
         -------
-        h (N, M, S), q (N, M), iterations (N, M)
+        h (M, S), q (M,), iterations (M,)
         """
-        states, inputs = check_points(networks, states, inputs)
-        N, M, S = states.shape
-        kernel = levenberg_marquardt(networks.cell, networks.activation, networks.n, networks.D)
-        xp, found = self.device.xp, []
-        for first in range(0, M, STARTS):
-            piece = (slice(None), slice(first, first + STARTS))
-            with self.device.stream(0):
-                given = {"parameters": networks.parameters, "states": states[piece], "inputs": inputs[piece]}
-                given |= {"limits": np.asarray(limits, np.float64), "search": np.asarray(rule, np.float64)}
-                given = {key: xp.array(np.ascontiguousarray(array)) for key, array in given.items()}
-                count = given["states"].shape[1]
-                q, taken = xp.empty((N, count), np.float64), xp.empty((N, count), np.int32)
-                self.launcher.launch(
-                    kernel,
-                    (N, count),
-                    **given,
-                    work=xp.empty((N, count, 2, S, S), np.float64),
-                    q_out=q,
-                    taken_out=taken,
-                    gate_bias=networks.gate_bias,
-                    stride=networks.count,
-                    n=networks.n,
-                    D=networks.D,
-                    iterations=iterations,
-                    patience=patience,
-                )
-                found.append([self.device.to_host(array) for array in (given["states"], q, taken)])
-        h, q, taken = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
-        return h, q, taken.astype(np.int64)
+        N, M, S = len(networks), len(states), networks.S
+        which, states = np.asarray(which, np.int32), check_shape("states", np.asarray(states, np.float64), "MS", S=S)
+        if which.shape != (M,) or not np.all((which >= 0) & (which < N)):
+            raise UsageError(f"which must be {M} indices of the {N} networks; it is {which!r}")
+        inputs = check_shape("inputs", np.asarray(inputs, np.float64), "MD", M=M, D=networks.D)
+        rules = check_shape("rules", np.asarray(rules, np.float64), ("M", "numbers"), M=M, numbers=6)
+        limits = check_shape("limits", np.asarray(limits, np.float64), "S", S=S)
+        starts = (states, which, inputs, rules)
+
+        def search(groups):
+            return [self._levenberg_marquardt(networks, *group, limits, iterations, patience) for group in groups]
+
+        most, made = max(1, MATRICES_BYTES // (16 * S * S)), [np.empty((0, S + 2))]
+        for first in range(0, M, most):
+            made += self._cut([tuple(array[first : first + most] for array in starts)], search, "start")
+        made = np.concatenate(made)
+        return np.ascontiguousarray(made[:, :S]), made[:, S].copy(), made[:, S + 1].astype(np.int64)
+
+    def _levenberg_marquardt(self, networks, states, which, inputs, rules, limits, iterations, patience) -> np.ndarray:
+        """Ends, q and iterations side by side, (M, S + 2)."""
+        M, S = states.shape
+        xp = self.device.xp
+        with self.device.stream(0):
+            given = {"parameters": networks.parameters, "states": states, "networks": which, "inputs": inputs}
+            given |= {"limits": limits, "rules": rules}
+            given = {name: xp.array(np.ascontiguousarray(array)) for name, array in given.items()}
+            q, taken = xp.empty(M, np.float64), xp.empty(M, np.int32)
+            self.launcher.launch(
+                levenberg_marquardt(networks.cell, networks.activation, networks.n, networks.D),
+                (M,),
+                **given,
+                work=xp.empty((M, 2, S, S), np.float64),
+                q_out=q,
+                taken_out=taken,
+                gate_bias=networks.gate_bias,
+                stride=networks.count,
+                n=networks.n,
+                D=networks.D,
+                iterations=iterations,
+                patience=patience,
+            )
+            return np.column_stack([self.device.to_host(array) for array in (given["states"], q, taken)])
 
     # -------------------------------------------------------------------------------------------------- estimates
 

@@ -43,8 +43,8 @@ ARGUMENTS = {
     "columns i4",
     "step_points": "parameters f4*, states f8*, inputs f8*, next f8*, gate_bias f8, stride i4, n i4, D i4",
     "jacobian_points": "parameters f4*, states f8*, inputs f8*, jacobians f8*, gate_bias f8, stride i4, n i4, D i4",
-    "levenberg_marquardt": "parameters f4*, states f8*, inputs f8*, limits f8*, work f8*, q_out f8*, taken_out i4*, "
-    "search f8*, gate_bias f8, stride i4, n i4, D i4, iterations i4, patience i4",
+    "levenberg_marquardt": "parameters f4*, networks i4*, states f8*, inputs f8*, limits f8*, work f8*, q_out f8*, "
+    "taken_out i4*, rules f8*, gate_bias f8, stride i4, n i4, D i4, iterations i4, patience i4",
     "peak": "values f4*, rounds i4",
 }
 MOST_THREADS = 1024

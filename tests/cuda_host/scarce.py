@@ -1,0 +1,28 @@
+"""A device that is short of memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .device import HostDevice
+
+
+class Scarce(HostDevice):
+    """A device without room for large arrays."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most, self.refused, self.released = most, 0, 0
+        self.xp = self
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def empty(self, shape, dtype):
+        if np.prod(shape) * np.dtype(dtype).itemsize > self.most:
+            self.refused += 1
+            raise MemoryError(f"no room for {shape}")
+        return np.empty(shape, dtype)
+
+    def release(self):
+        self.released += 1
