@@ -85,7 +85,8 @@ def _print_for_people(report: dict) -> None:
     for claim in report["claims"]:
         if claim["subject"] in ("all", "vanilla"):
             interval = f" [{claim['low']:.3g}, {claim['high']:.3g}]" if math.isfinite(claim["low"]) else ""
+            why = f": {claim['note']}" if claim["verdict"] == "undecided" and claim["note"] else ""
             print(
                 f"{claim['claim']}. {claim['statement']}: {claim['verdict']} "
-                f"({claim['statistic']} {claim['value']:.3g}{interval}, {claim['networks']} networks)"
+                f"({claim['statistic']} {claim['value']:.3g}{interval}, {claim['networks']} networks)" + why
             )

@@ -7,19 +7,16 @@ from functools import partial
 
 import numpy as np
 import pandas
+from scipy.spatial.distance import pdist, squareform
 from scipy.stats import rankdata
 
 from ..analysis.statistics import permanova
-from ..analysis.statistics.neighbours import wilson
+from ..analysis.statistics.summary import CLUSTERED_P, CLUSTERED_SHARE, HARDLY_SHARE
 from ..errors import Status, UsageError
-from .resampling import CONFIDENCE, FEWEST, difference_interval, jackknife_interval, mean_interval, pair_interval
+from .resampling import FEWEST, difference_interval, jackknife_interval, mean_interval, pair_interval, share_interval
 from .result import Result
+from .verdicts import COLUMNS, FAILS, HOLDS, UNDECIDED, above, below, claim_row, mean_row, share_row, too_few, within
 
-HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
-COLUMNS = (
-    *("claim", "task", "statement", "subject", "statistic", "value", "low", "high"),
-    *("networks", "rule", "verdict", "note"),
-)
 SMALLEST_L2 = 1e-5  # up to which L2 low error is asked for
 MOST = 0.9  # "over 90% of the networks"
 NEAR_ONE = (0.8, 1.2)  # a linear integral near 1
@@ -29,6 +26,7 @@ MANY = 2  # modes: more are many
 MILD = 1.1  # magnitude up to which an unstable pair is mildly so
 SMALL = 0.1  # of the range of commanded frequencies: a small difference
 LINE_DIMENSION = 2.0  # participation ratio below which slow points lie on a line, however bent
+CLUSTERS, HARDLY, NOT_STRONGLY = "clusters", "hardly", "not strongly"  # what is said of a factor
 NAMES = {"svcca": "SVCCA", "cka": "CKA"}
 
 
@@ -72,17 +70,22 @@ def _low_error(run) -> list[dict]:
     table = run.table[(run.table.l2 <= SMALLEST_L2) & ~run.table.status.isin([Status.TRAINING.label])]
     rule = f"every network with L2 at most {SMALLEST_L2:g} has a validation loss below {run.threshold:g}"
     if not len(table):
-        return [_row(1, statement, "all", "share of networks", (np.nan,) * 3, 0, rule, UNDECIDED, "none with such L2")]
+        none = ((np.nan,) * 3, 0, rule, UNDECIDED, "none with such L2")
+        return [claim_row(1, statement, "all", "share of networks", *none)]
     rows = []
     for subject, part in [("all", table), *_kinds(table)]:
-        learnt = int(run.learnt(part).sum())
-        note = "" if learnt == len(part) else f"worst {part.validation_loss.max():.3g}"
-        verdict = HOLDS if learnt == len(part) else FAILS
-        share = _share(learnt, len(part))
-        rows.append(
-            _row(1, statement, subject, "share of networks below the bound", share, len(part), rule, verdict, note)
-        )
+        learnt, what = run.learnt(part), "share of networks below the bound"
+        verdict = HOLDS if learnt.all() else FAILS  # of these very networks: no interval is needed
+        note = "" if learnt.all() else _worst(part)
+        rows.append(claim_row(1, statement, subject, what, share_interval(learnt), len(part), rule, verdict, note))
     return rows
+
+
+def _worst(table) -> str:
+    """The largest loss of those that did not diverge, and how many did."""
+    diverged = table.status == Status.DIVERGED.label
+    notes = [f"worst {table.validation_loss[~diverged].max():.3g}"] if not diverged.all() else []
+    return ", ".join([*notes, f"{diverged.sum()} diverged"] if diverged.any() else notes)
 
 
 def _similarity(svcca, cka) -> list[dict]:
@@ -95,7 +98,8 @@ def _similarity(svcca, cka) -> list[dict]:
         for factor in ("cell", "activation"):
             if factor in made.statistics.table.index:
                 statement = f"{name} distances cluster by {factor}"
-                rows += _clusters(2, statement, name, made.statistics.table, made.distances, made.table, factor)
+                table = made.statistics.table
+                rows += _clusters(2, statement, CLUSTERS, name, table, made.distances, made.table, factor)
                 verdicts[made.metric, factor] = rows[-2]["verdict"]
     factors = [factor for factor in ("cell", "activation") if {("svcca", factor), ("cka", factor)} <= verdicts.keys()]
     if factors and svcca.table.id.tolist() == cka.table.id.tolist():
@@ -107,7 +111,7 @@ def _similarity(svcca, cka) -> list[dict]:
         some = np.unique(np.linspace(0, N - 1, RANKED).astype(int))  # all, unless there are very many
         a, b = (made.distances[np.ix_(some, some)] for made in (svcca, cka))
         value = pair_interval(lambda drawn: _rank_correlation(a, b, drawn), len(some))
-        rows.append(_row(2, "CKA agrees with SVCCA", "all", what, value, len(some), rule, alike))
+        rows.append(claim_row(2, "CKA agrees with SVCCA", "all", what, value, len(some), rule, alike))
     return rows
 
 
@@ -118,57 +122,71 @@ def _topology(made, task: str) -> list[dict]:
         return []
     rows = []
     for factor in ("cell", "activation"):
-        wanted = task == "cdi" and factor == "activation"
-        if made.table[factor].nunique() < 2 or not (wanted or factor == "cell"):
+        if made.table[factor].nunique() < 2 or (factor == "activation" and task != "cdi"):
             continue
-        if wanted:
-            statement = "fixed-point graphs cluster by activation"
+        if factor == "activation":
+            statement, asked = "fixed-point graphs cluster by activation", CLUSTERS
         elif task == "cdi":
-            statement = "fixed-point graphs do not cluster strongly by cell"
+            statement, asked = "fixed-point graphs do not cluster strongly by cell", NOT_STRONGLY
         else:
-            statement = "fixed-point graphs hardly separate cells"
+            statement, asked = "fixed-point graphs hardly separate cells", HARDLY
         if same:
-            what = f"share of squared graph distance explained by {factor}"
-            made_row = (what, (0.0, np.nan, np.nan), len(made.table), "graphs that are all the same separate nothing")
-            rows.append(_row(4, statement, "all", *made_row, FAILS if wanted else HOLDS, "all graphs are the same"))
+            rows.append(_all_the_same(statement, made.table, factor, FAILS if asked == CLUSTERS else HOLDS))
         else:
-            table = made.statistics.table
-            rows += _clusters(4, statement, "graph", table, made.distances, made.table, factor, wanted, task == "cdi")
+            rows += _clusters(4, statement, asked, "graph", made.statistics.table, made.distances, made.table, factor)
     return rows
 
 
-def _clusters(claim, statement, name, table, distances, networks, factor, wanted=True, hardly_or_between=False):
+def _all_the_same(statement: str, table, factor: str, verdict: str) -> dict:
+    """Claim 4 where there is no distance to explain; `verdict` if no level of the factor has few networks only."""
+    fewest = int(table[factor].value_counts().min())
+    what, note = f"share of squared graph distance explained by {factor}", "all graphs are the same"
+    rule = "graphs that are all the same separate nothing"
+    if fewest < FEWEST:
+        verdict, note = UNDECIDED, f"{note}; of a {factor}, {too_few(fewest, FEWEST)}"
+    return claim_row(4, statement, "all", what, (0.0, np.nan, np.nan), len(table), rule, verdict, note)
+
+
+def _clusters(claim, statement, asked, name, table, distances, networks, factor) -> list[dict]:
     """Two rows: the share of squared distance that a factor explains, and how well neighbours name it."""
-    row = table.loc[factor]
-    factors = networks[list(table.index)]
+    found = table.loc[factor]
+    value = _explained(distances, networks[list(table.index)], factor)
+    clustered, hardly = found.verdict == "clustered", found.verdict == "hardly"
+    excluded = value[2] < CLUSTERED_SHARE  # no clusters, with the interval
+    clusters = f"share at least {CLUSTERED_SHARE:g}, p < {CLUSTERED_P:g}, accuracy above chance with its interval"
+    little = f"share below {HARDLY_SHARE:g}, and below {CLUSTERED_SHARE:g} with its interval"
+    if asked == CLUSTERS:
+        rule = f"{clusters}; does not hold: {little}"
+        verdict = HOLDS if clustered else FAILS if hardly and excluded else UNDECIDED
+    elif asked == NOT_STRONGLY:
+        rule = f"share below {CLUSTERED_SHARE:g} with its interval; does not hold: {clusters}"
+        verdict = FAILS if clustered else HOLDS if excluded else UNDECIDED
+    else:
+        rule = f"{little}; does not hold: {clusters}"
+        verdict = FAILS if clustered else HOLDS if hardly and excluded else UNDECIDED
+    note = f"p = {found.p:.3g}, dispersion p = {found.dispersion_p:.3g}"
+    what = f"share of squared {name} distance explained by {factor}"
+    said = f"accuracy of naming the {factor} by the nearest neighbour"
+    accuracy = (found.accuracy, found.accuracy_low, found.accuracy_high)
+    N, chance = len(networks), f"chance {found.chance:.2f}, p = {found.accuracy_p:.3g}"
+    return [
+        claim_row(claim, statement, "all", what, value, N, rule, verdict, note),
+        claim_row(claim, statement, "all", said, accuracy, N, rule, verdict, chance),
+    ]
+
+
+def _explained(distances, factors, factor: str) -> tuple[float, float, float]:
+    """Share of squared distances (N, N) that a factor explains beside the others, with its interval over networks."""
 
     def share(kept):
         try:
-            part = permanova(distances[np.ix_(kept, kept)], factors.iloc[kept], [factor], permutations=1)
-        except UsageError:
+            found = permanova(distances[np.ix_(kept, kept)], factors.iloc[kept], [factor], permutations=1)
+        except UsageError:  # without these networks a level is missing, or nothing is left to explain
             return np.nan
-        return float(part.share[factor])
+        return float(found.share[factor])
 
-    value = jackknife_interval(share, len(networks))
-    clustered, hardly = row.verdict == "clustered", row.verdict == "hardly"
-    if wanted:
-        rule = "share at least 0.1, p < 0.01, accuracy above chance with its interval; not below a share of 0.05"
-        verdict = HOLDS if clustered else FAILS if hardly else UNDECIDED
-    elif hardly_or_between:
-        rule = "not: share at least 0.1, p < 0.01, accuracy above chance with its interval"
-        verdict = FAILS if clustered else HOLDS
-    else:
-        rule = "share below 0.05; not where the graphs cluster"
-        verdict = HOLDS if hardly else FAILS if clustered else UNDECIDED
-    note = f"p = {row.p:.3g}, dispersion p = {row.dispersion_p:.3g}"
-    what = f"share of squared {name} distance explained by {factor}"
-    said = f"accuracy of naming the {factor} by the nearest neighbour"
-    accuracy = (row.accuracy, row.accuracy_low, row.accuracy_high)
-    N, chance = len(networks), f"chance {row.chance:.2f}, p = {row.accuracy_p:.3g}"
-    return [
-        _row(claim, statement, "all", what, value, N, rule, verdict, note),
-        _row(claim, statement, "all", said, accuracy, N, rule, verdict, chance),
-    ]
+    value, low, high = jackknife_interval(share, len(factors))
+    return value, *map(float, np.clip([low, high], 0, 1))
 
 
 def _flipflop(study) -> list[dict]:
@@ -185,80 +203,82 @@ def _flipflop(study) -> list[dict]:
         ("saddles", "saddles with 1, 2 and 3 unstable dimensions"),
     ):
         for subject, part in [("all", table), *_kinds(table)]:
-            value = _share(int(part[name].sum()), len(part))
-            row = _row(3, statement, subject, "share of networks", value, len(part), over, _above(value, MOST))
-            rows.append(row)
-    for row in study.counts.to_dict("records"):
-        value = (row["share"], row["low"], row["high"])
-        note = f"modal count {row['modal_count']}"
-        statement = f"over {MOST:.0%} of the networks share the modal number of fixed points"
-        made = (row["kind"], "share with the modal count", value, row["networks"], over, _above(value, MOST), note)
-        rows.append(_row(3, statement, *made))
+            rows.append(share_row(3, statement, subject, "share of networks", part[name], MOST, over))
+    statement = f"over {MOST:.0%} of the networks share the modal number of fixed points"
+    for kind in study.counts.to_dict("records"):
+        modal = np.arange(kind["networks"]) < kind["modal_networks"]
+        note = f"modal count {kind['modal_count']}"
+        rows.append(share_row(3, statement, kind["kind"], "share with the modal count", modal, MOST, over, note))
     return rows
 
 
 def _sine(study) -> list[dict]:
     """Claim 5."""
-    rows = []
+    rows, rule = [], f"mean over networks above {MOST:g}, with its interval"
     for name, statement, what in (
         ("one_point", "one fixed point for each input", "share of inputs with exactly one fixed point"),
         ("unstable_pair", "one unstable complex pair", "share of inputs with one unstable pair and nothing else"),
-        ("correlation", "the linear frequency follows the input", "correlation with the commanded frequency"),
     ):
-        rule = f"mean over networks above {MOST:g}, with its interval"
         for subject, part in [("all", study.table), *_kinds(study.table)]:
-            rows.append(_mean_row(5, statement, subject, what, part[name], rule, partial(_above, bound=MOST)))
+            rows.append(share_row(5, statement, subject, what, part[name], MOST, rule))
+    statement = "the linear frequency follows the input"
+    what = "correlation with the commanded frequency, 0 where it does not change"
+    correlation = study.table.correlation.fillna(0.0)  # one that stands still, or is not there, follows nothing
+    for subject, part in [("all", study.table), *_kinds(study.table)]:
+        values, judge = correlation[part.index], partial(above, bound=MOST)
+        rows.append(mean_row(5, statement, subject, what, values, rule, judge))
     rule, statement = f"mean over networks from 1 to {MILD:g}, with its interval", "the pair is mildly unstable"
     what = "median magnitude of the leading pair"
     for subject, part in [("all", study.table), *_cells(study.table)]:
-        rows.append(_mean_row(5, statement, subject, what, part.magnitude, rule, partial(_within, low=1, high=MILD)))
+        rows.append(mean_row(5, statement, subject, what, part.magnitude, rule, partial(within, low=1, high=MILD)))
     return rows + _frequencies(study)
 
 
 def _frequencies(study) -> list[dict]:
     """How cells differ in their linear frequencies."""
-    rows, statement = [], "linear frequencies differ between cells, systematically and by little"
+    rows = []
     most = SMALL * float(np.ptp(study.commanded))
+    small = below(mean_interval(study.table.absolute_error), most)
     known = np.isfinite(study.frequency).all(axis=1)
     table, curves = study.table[known].reset_index(drop=True), study.frequency[known]
     factors = [name for name in ("cell", "activation", "n", "l2") if table[name].nunique() > 1]
-    rule = f"p < 0.01 for the cell, and mean absolute differences from the commanded frequency below {most:.2g}"
-    value = mean_interval(study.table.absolute_error)
-    small = value[0] < most
     if "cell" in factors:
-        away = np.linalg.norm(curves[:, None] - curves[None], axis=2)
+        away = squareform(pdist(curves))
         try:
             found = permanova(away, table[factors], ["cell"]).loc["cell"]
-        except UsageError:
+        except UsageError:  # too few networks for so many levels, or curves that are all the same
             found = None
         if found is not None:
-            verdict = HOLDS if found.p < 0.01 and small else FAILS
+            share = _explained(away, table[factors], "cell")
+            verdict = HOLDS if found.p < CLUSTERED_P and small == HOLDS else UNDECIDED
+            verdict = FAILS if small == FAILS or (found.p >= CLUSTERED_P and share[2] < HARDLY_SHARE) else verdict
+            rule = (
+                f"p < {CLUSTERED_P:g} for the cell, and mean absolute differences from the commanded frequency below "
+                f"{most:.2g} with their interval; does not hold: share below {HARDLY_SHARE:g}, or differences above "
+                f"{most:.2g}, with their interval"
+            )
             note, what = f"p = {found.p:.3g}", "share of squared distance between frequency curves explained by cell"
-            share = (float(found.share), np.nan, np.nan)
-            rows.append(_row(5, statement, "all", what, share, len(table), rule, verdict, note))
-
-    def near(value):
-        return UNDECIDED if np.isnan(value[0]) else HOLDS if value[0] < most else FAILS
-
+            statement = "linear frequencies differ between cells, systematically and by little"
+            rows.append(claim_row(5, statement, "all", what, share, len(table), rule, verdict, note))
     what, statement = "mean absolute difference, cycles a step", "linear frequencies are near the commanded ones"
+    rule, judge = f"mean below {most:.2g}, with its interval", partial(below, bound=most)
     for subject, part in [("all", study.table), *_kinds(study.table)]:
-        rows.append(_mean_row(5, statement, subject, what, part.absolute_error, f"below {most:.2g}", near))
+        rows.append(mean_row(5, statement, subject, what, part.absolute_error, rule, judge))
     return rows
 
 
 def _cdi(study) -> list[dict]:
     """Claim 6."""
-    table, N = study.table, len(study.table)
+    table = study.table
     names = ("dimension", "near_one", "relevant", "irrelevant", "modes")
     mean = {name: table[[f"{name}_0", f"{name}_1"]].mean(axis=1, skipna=False) for name in names}
     statement, note = "slow points in each context", "slow: moves by at most 1e-3 of the states' spread in a step"
-    value = _share(int(mean["dimension"].notna().sum()), N)
     rule = f"more than {MOST:.0%} of the networks have several in both contexts, with the interval"
-    rows = [_row(6, statement, "all", "share of networks", value, N, rule, _above(value, MOST), note)]
+    rows = [share_row(6, statement, "all", "share of networks", mean["dimension"].notna(), MOST, rule, note)]
     statement, rule = "the slow points lie on a line", f"mean below {LINE_DIMENSION:g}, with its interval"
     for subject, part in [("all", table), *_kinds(table)]:
         values, what = mean["dimension"][part.index], "participation ratio"
-        rows.append(_mean_row(6, statement, subject, what, values, rule, partial(_below, bound=LINE_DIMENSION)))
+        rows.append(mean_row(6, statement, subject, what, values, rule, partial(below, bound=LINE_DIMENSION)))
     what = f"eigenvalues of magnitude above {study.near:g}"
     rows += _modes(table, mean["near_one"], what, "integrates with one mode", "have many eigenvalues near 1")
     what = "slowest modes that keep the integral within a tenth"
@@ -267,7 +287,7 @@ def _cdi(study) -> list[dict]:
     value = difference_interval(mean["near_one"][gated], mean["near_one"][~gated])
     statement, rule = "gated cells have more eigenvalues near 1 than vanilla", "the interval excludes 0"
     what = f"gated less vanilla, eigenvalues of magnitude above {study.near:g}"
-    rows.append(_row(6, statement, "all", what, value, mean["near_one"].notna().sum(), rule, _above(value, 0.0)))
+    rows.append(claim_row(6, statement, "all", what, value, mean["near_one"].notna().sum(), rule, above(value, 0.0)))
     for name, statement, low, high in (
         ("relevant", "the linear integral of a unit input is near 1", *NEAR_ONE),
         ("irrelevant", "an irrelevant unit input is not integrated", NEAR_ONE[0] - 1, NEAR_ONE[1] - 1),
@@ -275,8 +295,8 @@ def _cdi(study) -> list[dict]:
         rule = f"mean over networks from {low:.1f} to {high:.1f}, with its interval"
         what = f"linear integral of the {name} input, median along the line"
         for subject, part in [("all", table), *_kinds(table)]:
-            values, judge = mean[name][part.index], partial(_within, low=low, high=high)
-            rows.append(_mean_row(6, statement, subject, what, values, rule, judge))
+            values, judge = mean[name][part.index], partial(within, low=low, high=high)
+            rows.append(mean_row(6, statement, subject, what, values, rule, judge))
     return rows
 
 
@@ -288,12 +308,12 @@ def _modes(table, count, what: str, of_vanilla: str, of_gated: str) -> list[dict
         if subject == "vanilla":
             low, high = ABOUT_ONE
             rule = f"mean from {low} to {high}, with its interval"
-            judge = partial(_within, low=low, high=high)
-            rows.append(_mean_row(6, f"vanilla {of_vanilla}", subject, what, values, rule, judge))
+            judge = partial(within, low=low, high=high)
+            rows.append(mean_row(6, f"vanilla {of_vanilla}", subject, what, values, rule, judge))
         else:
             rule = f"mean above {MANY}, with its interval"
-            judge = partial(_above, bound=MANY)
-            rows.append(_mean_row(6, f"gated cells {of_gated}", subject, what, values, rule, judge))
+            judge = partial(above, bound=MANY)
+            rows.append(mean_row(6, f"gated cells {of_gated}", subject, what, values, rule, judge))
     return rows
 
 
@@ -310,23 +330,10 @@ def _untrained(study) -> list[dict]:
     note = f"median loss {losses['trained relu']:.3g} trained, {losses['untrained relu']:.3g} untrained"
     note += f"; {study.components} components"
     rule, N = "the interval of the difference excludes 0", int(study.table.id.nunique())
-    return [_row(7, statement, "vanilla", what, value, N, rule, _above(value, 0.0), note)]
+    return [claim_row(7, statement, "vanilla", what, value, N, rule, above(value, 0.0), note)]
 
 
-# ---------------------------------------------------------------------------------------------------------- rows
-
-
-def _row(claim, statement, subject, statistic, value, networks, rule, verdict, note="") -> dict:
-    value, low, high = (float(number) for number in value)
-    columns = (claim, "", statement, subject, statistic, value, low, high, int(networks), rule, verdict, note)
-    return dict(zip(COLUMNS, columns, strict=True))
-
-
-def _mean_row(claim, statement, subject, statistic, values, rule, judge) -> dict:
-    """A row on the mean of one number a network, of those that have it; `judge` makes the verdict of its interval."""
-    value, known = mean_interval(values), int(np.isfinite(np.asarray(values, np.float64)).sum())
-    note = "" if known == len(values) else f"{len(values) - known} more networks have none"
-    return _row(claim, statement, subject, statistic, value, known, rule, judge(value), note)
+# --------------------------------------------------------------------------------------------------- what they need
 
 
 def _kinds(table) -> list:
@@ -335,27 +342,6 @@ def _kinds(table) -> list:
 
 def _cells(table) -> list:
     return list(table.groupby("cell", sort=False))
-
-
-def _share(count: int, total: int) -> tuple[float, float, float]:
-    return count / total, *wilson(count / total, total, CONFIDENCE)
-
-
-def _above(value, bound: float) -> str:
-    """Whether an estimate is above a bound with its interval."""
-    _, low, high = value
-    return HOLDS if low > bound else FAILS if high < bound else UNDECIDED
-
-
-def _below(value, bound: float) -> str:
-    return _above([-number for number in (value[0], value[2], value[1])], -bound)
-
-
-def _within(value, low: float, high: float) -> str:
-    """Whether an estimate is within bounds with its interval."""
-    if low < value[1] and value[2] < high:
-        return HOLDS
-    return FAILS if value[1] > high or value[2] < low else UNDECIDED
 
 
 def _rank_correlation(a, b, drawn) -> float:

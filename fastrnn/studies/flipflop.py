@@ -10,9 +10,8 @@ import pandas
 from ..analysis.completeness import PointStatus, SearchStatus
 from ..analysis.graph_distance import graph_distances, slot_connectivity, slots, triangle_violations
 from ..analysis.points import FixedPoints
-from ..analysis.statistics.neighbours import wilson
 from ..analysis.transitions import TransitionGraph
-from .resampling import CONFIDENCE
+from .resampling import share_interval
 from .result import Result
 from .selection import ROW
 
@@ -111,7 +110,6 @@ def _shares_by_kind(counted) -> list[dict]:
 def _share(kind: str, part) -> dict:
     """How many networks of a kind share its own modal count."""
     modal = _modal(part.points)
-    have = int((part.points == modal).sum())
-    low, high = wilson(have / len(part), len(part), CONFIDENCE)
-    row = {"kind": kind, "networks": len(part), "modal_count": modal, "modal_networks": have}
-    return row | {"share": have / len(part), "low": low, "high": high}
+    have = part.points == modal
+    row = {"kind": kind, "networks": len(part), "modal_count": modal, "modal_networks": int(have.sum())}
+    return row | dict(zip(("share", "low", "high"), share_interval(have), strict=True))

@@ -1,10 +1,12 @@
-"""Intervals of means over networks."""
+"""Intervals of means and shares over networks."""
 
 from __future__ import annotations
 
 from statistics import NormalDist
 
 import numpy as np
+
+from ..analysis.statistics.neighbours import wilson
 
 RESAMPLES = 2000
 FEWEST = 5  # networks from which an interval by resampling means anything
@@ -26,6 +28,19 @@ def mean_interval(values, seed: int = 0) -> tuple[float, float, float]:
     drawn = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values))).mean(axis=1)
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(values.mean()), float(low), float(high)
+
+
+def share_interval(values) -> tuple[float, float, float]:
+    """Share of networks, and its 95% interval (Wilson 1927).
+
+    values : (N,) True or False, or a share itself, one a network: a mean of shares varies no more than a share of as
+        many networks, so that its interval is the wider one
+
+    >>> [round(end, 3) for end in share_interval([True] * 5)]
+    [1.0, 0.566, 1.0]
+    """
+    share = float(np.mean(values))
+    return share, *wilson(share, len(values), CONFIDENCE)
 
 
 def mean_and_sem(values) -> tuple[np.ndarray, np.ndarray]:
@@ -61,13 +76,14 @@ def pair_interval(statistic, N: int, seed: int = 0, resamples: int = 200) -> tup
     statistic(networks (M,)) gets indices of the networks drawn, some of them several times; the pairs of a network
     with itself are for it to leave out.
     """
+    whole = float(statistic(np.arange(N)))
     random = np.random.default_rng(seed)
     drawn = np.array([statistic(random.integers(N, size=N)) for _ in range(resamples)])
     drawn = drawn[np.isfinite(drawn)]
-    if not len(drawn):
-        return float(statistic(np.arange(N))), np.nan, np.nan
+    if N < FEWEST or not len(drawn):
+        return whole, np.nan, np.nan
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(statistic(np.arange(N))), float(low), float(high)
+    return whole, float(low), float(high)
 
 
 def jackknife_interval(statistic, N: int, blocks: int = 40) -> tuple[float, float, float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas
+from scipy.spatial.distance import pdist, squareform
 
 from ..analysis.comparison import choose_factors
 from ..analysis.embedding import embed
@@ -88,8 +89,8 @@ def path_topology(states: list[np.ndarray], table, left_out, measure: str) -> To
     empty = np.array([not np.isfinite(points).any() for points in states], bool)
     table, left_out = without(table, left_out, empty, "no fixed point was found")
     graphs = [neighbour_graph(points).ravel() for points, none in zip(states, empty, strict=True) if not none]
-    away = np.array(graphs, np.float64).reshape(len(graphs), -1)
-    return make_topology(measure, table, np.linalg.norm(away[:, None] - away[None], axis=2), left_out)
+    away = squareform(pdist(np.array(graphs, np.float64))) if graphs else np.zeros((0, 0))
+    return make_topology(measure, table, away, left_out)
 
 
 def neighbour_graph(points) -> np.ndarray:
