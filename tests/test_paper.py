@@ -1,13 +1,17 @@
 """Every panel of the paper: drawn where there are results, saying what the results say."""
 
+import copy
+import io
+
 import numpy as np
 import pytest
 from made_results import CUBE, results
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
 from fastrnn.figures import cdi, distances, flipflop, losses, portraits, sine, tasks
-from fastrnn.figures.figure import CELL_COLOURS, POINT_COLOURS, render
+from fastrnn.figures.figure import ACTIVATION_COLOURS, CELL_COLOURS, PAIR, POINT_COLOURS, render
 from fastrnn.figures.paper import draw_all, panels
 from fastrnn.figures.space import Space
 from fastrnn.figures.untrained import trained_and_untrained
@@ -49,10 +53,10 @@ def test_what_there_are_no_results_for_is_not_drawn(tmp_path):
 
 def test_left_out_networks_are_counted(kept):
     (panel,) = [panel for panel in panels(kept["sine"]) if panel.name == "frequencies"]
-    assert "14 networks;" in panel.caption(kept["sine"])
+    assert "14 networks, against" in panel.caption(kept["sine"])
     left_out = kept["sine"].sine.left_out
     kept["sine"].sine.left_out = left_out.assign(id=["x"], reason=["y"]) if len(left_out) else _one()
-    assert "14 networks, 1 left out;" in panel.caption(kept["sine"])
+    assert "14 networks, 1 left out, against" in panel.caption(kept["sine"])
     kept["sine"].sine.left_out = left_out
 
 
@@ -85,6 +89,51 @@ def test_fixed_points_have_the_papers_colours_and_places(kept):
                 sorted(map(tuple, places(ax, POINT_COLOURS[kind]))), sorted(map(tuple, expected))
             )
         assert "8 + 12 + 6 + 1 points" in [text.get_text() for text in ax.texts]
+
+
+def test_what_is_far_from_the_trajectories_is_counted_only(kept):
+    one = copy.deepcopy(next(iter(kept["flipflop"].portraits.values())))
+    far = int(np.flatnonzero(one.n_unstable == 3)[0])
+    near = portraits.fixed_points([one], "flipflop").axes[0]
+    one.points[far] += 50
+    ax = portraits.fixed_points([one], "flipflop").axes[0]
+    assert len(places(ax, POINT_COLOURS[3])) == 0 and len(places(ax, POINT_COLOURS[2])) == 6
+    words = [text.get_text() for text in ax.texts]
+    assert "1 out of view" in words and "8 + 12 + 6 + 1 points" in words
+    assert np.ptp(ax.dataLim.intervalx) == pytest.approx(np.ptp(near.dataLim.intervalx))
+    labels = [text.get_text() for text in ax.figure.legends[0].texts]
+    assert "3 unstable" not in labels and "2 unstable" in labels
+
+
+def test_portraits_name_the_size(kept):
+    for draw in (portraits.trajectories, portraits.fixed_points):
+        figure = draw(list(kept["sine"].portraits.values()), "sine")
+        assert figure.axes[0].get_title(loc="left").strip() == "Vanilla tanh, n = 4"
+
+
+def test_a_histogram_keeps_both_sides_of_the_threshold_apart(kept):
+    edges = losses._edges([1e-4, 3e-3, 0.5], 0.01)
+    assert np.isclose(edges, 0.01).any() and edges[0] < 1e-4 and edges[-1] > 0.5
+    np.testing.assert_allclose(np.diff(np.log(edges)), np.log(edges[1] / edges[0]))
+    assert len(losses._edges([], None)) > 2
+
+
+def test_networks_in_one_place_are_told(kept):
+    made = kept["sine"].svcca
+    ax = distances.embedding(made.table, 0 * made.embedding.points, 0.0, "x").axes[0]
+    assert [text.get_text() for text in ax.texts] == ["all distances are 0"]
+    assert not distances.embedding(made.table, made.embedding.points, 0.0, "x").axes[0].texts
+
+
+def test_no_colour_means_two_things():
+    assert len({*CELL_COLOURS.values(), *ACTIVATION_COLOURS.values(), *PAIR}) == len(CELL_COLOURS) + 4
+
+
+def test_words_stay_words_and_shades_stay_shades(kept):
+    files = render(distances.distance_matrix(kept["flipflop"].svcca.table, kept["flipflop"].svcca.distances, "how far"))
+    assert b">how far</text>" in files["svg"]
+    picture = np.asarray(Image.open(io.BytesIO(files["png"])).convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(picture, axis=0)) > 256  # the colour bar is no staircase
 
 
 def test_a_view_keeps_right_angles_of_the_paper_and_says_what_is_near():
@@ -126,7 +175,7 @@ def test_trajectories_are_coloured_by_what_the_task_is_about(kept):
         assert len(palette) <= count and np.array(index).shape == (6, one.trajectories.shape[1] - 1)
     first = portraits.segment_colours(next(iter(kept["flipflop"].portraits.values())), "flipflop", [0])
     target = next(iter(kept["flipflop"].portraits.values())).targets[0, 1:, 0]
-    assert [first[0][i] for i in first[1][0]] == [portraits.HIGH if v > 0 else portraits.LOW for v in target]
+    assert [first[0][i] for i in first[1][0]] == [PAIR[int(v > 0)] for v in target]
 
 
 def test_the_matrix_is_ordered_by_kind(kept):
@@ -155,7 +204,7 @@ def test_embeddings_show_tanh_by_cell_and_vanilla_by_activation(kept):
     mine = (made.table.cell == "gru") & (made.table.activation == "tanh")
     np.testing.assert_array_equal(np.transpose(gru.get_data()), made.embedding.points[mine])
     assert sum(len(line.get_xdata()) for line in every.lines) == 16
-    assert figure.get_suptitle() == "SVCCA distance: 16 networks, metric MDS, stress 0.12"
+    assert figure.get_suptitle() == "SVCCA distance, 16 networks: metric MDS, stress 0.12"
     only_relu = made.table.activation == "relu"
     figure = distances.embedding(made.table[only_relu], made.embedding.points[only_relu], 0.1, "x")
     assert figure.axes[0].get_title(loc="left") == "by cell (relu only)"
@@ -215,7 +264,9 @@ def test_correlations_are_sorted_and_the_compared_pairs_stand_out(kept):
     means = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
     assert len(means) == 10 and means == sorted(means)
     np.testing.assert_allclose(means, sorted(study.mean[np.tril_indices(4)]))
-    assert len({line.get_color() for line in ax.lines}) == 3
+    black = {label.get_text() for label in ax.get_yticklabels() if label.get_color() == "#000000"}
+    assert black == {"trained tanh, trained relu", "trained relu, untrained relu"}
+    assert sum(line.get_color() == "#000000" for line in ax.lines) == 4
 
 
 def test_the_tasks_show_input_target_and_output(kept):

@@ -9,13 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..analysis.portrait import Portrait
-from .figure import CELL_COLOURS, OTHER, SEQUENTIAL, cell_name, counted, in_house_style, new_figure
-from .portraits import chosen, grid, title
+from .figure import CELL_COLOURS, OTHER, PAIR, SEQUENTIAL, cell_name, counted, in_house_style, keys_above, new_figure
+from .portraits import chosen, grid, in_view, title
 from .space import Space
 
-CONTEXTS = ("#0072b2", "#d55e00")  # of trajectories
 CONTEXT_MARKERS = ("o", "s")
-BEYOND = 0.3  # of the trajectories' extent: points farther off are not drawn, but counted
 DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)))
 
 
@@ -31,27 +29,18 @@ def slow_points(portraits: list[Portrait]) -> Figure:
     for ax, one in zip(axes, portraits, strict=False):
         trials = chosen(len(one.trajectories))
         lines, context = one.trajectories[trials], one.inputs[trials, 0, 1].astype(int)
-        seen = _in_view(one.points, one.trajectories)
+        seen = in_view(one.points, one.trajectories)
         space = Space.around(ax, lines, one.points[seen])
-        space.lines(lines, [CONTEXTS[c] for c in context], width=0.35, alpha=0.4)
+        space.lines(lines, [PAIR[c] for c in context], width=0.35, alpha=0.4)
         for c, marker in enumerate(CONTEXT_MARKERS):
             mine = np.flatnonzero(seen & (one.condition == c))
             space.points(one.points[mine], shade.to_rgba(one.readout[mine, 0]), marker, 8, edge="none")
         counts = " + ".join(str(int((one.condition == c).sum())) for c in range(len(one.held)))
-        unseen = int((~seen).sum())
-        title(ax, one, f"{counts} slow points" + (f", {unseen} out of view" if unseen else ""))
+        title(ax, one, f"{counts} slow points", int((~seen).sum()))
+    style = {"markerfacecolor": "white", "linewidth": 1, "markersize": 4}
     handles = [
-        Line2D(
-            [],
-            [],
-            color=colour,
-            marker=marker,
-            markerfacecolor="white",
-            linewidth=1,
-            markersize=4,
-            label=f"context {c + 1}",
-        )
-        for c, (colour, marker) in enumerate(zip(CONTEXTS, CONTEXT_MARKERS, strict=True))
+        Line2D([], [], color=colour, marker=marker, label=f"context {c}", **style)
+        for c, (colour, marker) in enumerate(zip(PAIR, CONTEXT_MARKERS, strict=True), 1)
     ]
     label = "output at the slow point"
     figure.colorbar(shade, ax=figure.axes, location="bottom", aspect=60, fraction=0.03, pad=0.02, label=label)
@@ -65,15 +54,15 @@ def spectra(study) -> Figure:
 
     study : `CdiStudy`. A column for each activation; sizes differ by dashes.
     """
-    figure, axes, panels = _by_activation(study, 2.8)
+    figure, axes, panels = _by_activation(study, 3.0)
     for ax, rows in zip(axes[0], panels, strict=True):
         ax.axhline(1, color="#888888", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
         for row in rows:
             _band(ax, study.spectrum_mean[row], study.spectrum_sem[row], **_look(study, row))
-        ax.set_xlabel("eigenvalue, by magnitude")
-        ax.legend(loc="upper right")
-    axes[0, 0].set_ylabel("magnitude")
-    axes[0, 0].set_ylim(0, 1.5 * max(1.0, float(np.nan_to_num(study.spectrum_mean).max())))  # room for the legend
+        ax.set_xlabel("rank of the eigenvalue")
+    axes[0, 0].set_ylabel("magnitude of the eigenvalue")
+    axes[0, 0].set_ylim(0, 1.1 * max(1.0, float(np.nan_to_num(study.spectrum_mean).max())))
+    keys_above(axes[0], columns=2)
     return figure
 
 
@@ -83,7 +72,7 @@ def modes(study) -> Figure:
 
     study : `CdiStudy`. The relevant stream above, the other below; mean over networks, shaded by the s.e.m.
     """
-    figure, axes, panels = _by_activation(study, 4.6, 2)
+    figure, axes, panels = _by_activation(study, 4.8, 2)
     for stream, (row_of_axes, name) in enumerate(zip(axes, ("relevant", "irrelevant"), strict=True)):
         for ax, rows in zip(row_of_axes, panels, strict=True):
             ax.axhline(1 - stream, color="#888888", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
@@ -94,15 +83,8 @@ def modes(study) -> Figure:
         row_of_axes[0].set_ylabel(f"integral of a unit input,\n{name} stream")
     for ax in axes[1]:
         ax.set_xlabel("slowest modes kept")
-    axes[0, 0].legend(loc="lower right")
+    keys_above(axes[0], columns=2)
     return figure
-
-
-def _in_view(points, trajectories) -> np.ndarray:
-    """Which points are not far from where the trajectories are, bool (F,)."""
-    low, high = trajectories.min(axis=(0, 1)), trajectories.max(axis=(0, 1))
-    beyond = BEYOND * (high - low).max()
-    return ((points > low - beyond) & (points < high + beyond)).all(axis=1)
 
 
 def _by_activation(study, height: float, rows: int = 1):
@@ -111,7 +93,7 @@ def _by_activation(study, height: float, rows: int = 1):
     figure, axes = new_figure(2.9 * len(activations) + 0.5, height, rows, len(activations), sharex=True, sharey="row")
     panels = [np.flatnonzero(study.groups.activation == name) for name in activations]
     for ax, name, mine in zip(axes[0], activations, panels, strict=True):
-        ax.set_title(f"{name}: {counted(int(study.groups.networks.iloc[mine].sum()), 'network')}", loc="left")
+        ax.set_title(f"{name}: {counted(int(study.groups.networks.iloc[mine].sum()), 'network')}")
     return figure, axes, panels
 
 

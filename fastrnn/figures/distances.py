@@ -5,25 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pandas
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from .figure import (
     ACTIVATION_COLOURS,
     CELL_COLOURS,
     CELL_MARKERS,
-    CELL_NAMES,
     OTHER,
     SEQUENTIAL,
     cell_name,
     counted,
     in_house_style,
+    keys_above,
     kind_name,
     new_figure,
 )
 
 LABELLED = 12  # kinds whose names fit beside a matrix
-HEADROOM = 1.4  # above the points there is room for a legend
-DOT = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.3}
+TIGHT = 1e-9  # networks that lie together within this are at one place
 
 
 @in_house_style
@@ -32,7 +30,7 @@ def distance_matrix(table: pandas.DataFrame, distances: np.ndarray, distance: st
 
     table : DataFrame with cell, activation, n of the N networks; distance : what it is, for the colour bar
     """
-    figure, axes = new_figure(4.6, 4.0)
+    figure, axes = new_figure(4.6, 3.4)
     draw_matrix(figure, axes[0, 0], table, distances, distance)
     return figure
 
@@ -43,35 +41,26 @@ def embedding(table: pandas.DataFrame, points: np.ndarray, stress: float, distan
 
     From the left: the tanh networks by cell, the vanilla networks by activation, all kinds.
     """
-    figure, axes = new_figure(7.0, 3.1, 1, 3)
+    figure, axes = new_figure(7.0, 3.0, 1, 3)
     draw_embedding(axes[0], table, points)
-    text = f"{distance}: {counted(len(table), 'network')}, metric MDS, stress {stress:.2f}"
-    figure.suptitle(text, fontsize=8, x=0.01, ha="left")
+    text = f"{distance}, {counted(len(table), 'network')}: metric MDS, stress {stress:.2f}"
+    figure.suptitle(text, x=0.01, ha="left")
     return figure
 
 
 @in_house_style
 def both_metrics(svcca, cka) -> Figure:
     """SVCCA (upper row) beside CKA: distance matrix, embedding by cell and by activation; both are `Comparison`."""
-    figure, axes = new_figure(7.0, 4.6, 2, 3, width_ratios=(1.25, 1, 1))
+    figure, axes = new_figure(7.0, 5.0, 2, 3, width_ratios=(1.35, 1, 1))
     for row, made, name in ((axes[0], svcca, "SVCCA distance"), (axes[1], cka, "CKA distance")):
-        draw_matrix(figure, row[0], made.table, made.distances, name, labels=False)
+        draw_matrix(figure, row[0], made.table, made.distances, name, cells_only=True)
         draw_embedding(row[1:], made.table, made.embedding.points)
-        row[0].set_title(f"{name}, {counted(len(made.table), 'network')}", loc="left", fontsize=8)
-        row[1].text(
-            1,
-            -0.02,
-            f"stress {made.embedding.stress:.2f}",
-            transform=row[1].transAxes,
-            ha="right",
-            va="top",
-            fontsize=6,
-        )
+        row[0].set_title(f"{name}, {counted(len(made.table), 'network')}")
     return figure
 
 
-def draw_matrix(figure, ax, table, distances, distance: str, labels: bool = True) -> None:
-    """The matrix, its networks ordered by kind, a line between cells."""
+def draw_matrix(figure, ax, table, distances, distance: str, cells_only: bool = False) -> None:
+    """The matrix, its networks ordered by kind, a line between cells; names of kinds, or of cells, on the left."""
     order = _by_kind(table)
     rows = table.iloc[order]
     image = ax.imshow(distances[np.ix_(order, order)], cmap=SEQUENTIAL, vmin=0, interpolation="nearest")
@@ -85,58 +74,59 @@ def draw_matrix(figure, ax, table, distances, distance: str, labels: bool = True
         style = {"color": "white", "linewidth": 1.2 if kinds[start][0] != kinds[start - 1][0] else 0.4}
         ax.axhline(start - 0.5, **style)
         ax.axvline(start - 0.5, **style)
-    middles = [(a + b - 1) / 2 for a, b in zip(starts, ends, strict=True)]
-    names = [kind_name(*kinds[start]) for start in starts]
-    shown = labels and len(names) <= LABELLED
-    ax.set_yticks(middles if shown else [], names if shown else [])
+    if cells_only:
+        places = {cell: np.flatnonzero(rows.cell == cell).mean() for cell in dict.fromkeys(rows.cell)}
+        ax.set_yticks(list(places.values()), map(cell_name, places), rotation=90, va="center")
+    elif len(starts) <= LABELLED:
+        middles = [(a + b - 1) / 2 for a, b in zip(starts, ends, strict=True)]
+        ax.set_yticks(middles, [kind_name(*kinds[start]) for start in starts])
+    else:
+        ax.set_yticks([])
     ax.set_xticks([])
     ax.tick_params(length=0)
-    if labels:
-        ax.set_xlabel(f"{counted(len(table), 'network')}, in the same order")
+    ax.set_xlabel(f"{counted(len(table), 'network')}, in the same order")
 
 
 def draw_embedding(axes, table, points) -> None:
-    """By cell, by activation, and in a third axes, if there is one, by both."""
+    """By cell, by activation, and in a third axes, if there is one, by both; all to one scale."""
     by_cell, by_activation = _only(table, "activation", "tanh"), _only(table, "cell", "vanilla")
-    _scatter(axes[0], points, table.cell.where(by_cell), CELL_COLOURS, CELL_MARKERS)
-    _scatter(axes[1], points, table.activation.where(by_activation), ACTIVATION_COLOURS, {"relu": "^"})
-    axes[0].set_title(f"by cell ({', '.join(table.activation[by_cell].unique())} only)", loc="left", fontsize=8)
-    only = ", ".join(map(cell_name, table.cell[by_activation].unique()))
-    axes[1].set_title(f"by activation ({only} only)", loc="left", fontsize=8)
+    cell, activation = table.cell[by_activation].iloc[0], table.activation[by_cell].iloc[0]
+    axes[0].set_title(f"by cell ({activation} only)")
+    for name in dict.fromkeys(table.cell[by_cell]):
+        mine = by_cell & (table.cell == name)
+        _scatter(axes[0], points[mine], CELL_COLOURS.get(name, OTHER), name, activation, cell_name(name))
+    axes[1].set_title(f"by activation ({cell_name(cell)} only)")
+    for name in dict.fromkeys(table.activation[by_activation]):
+        mine = by_activation & (table.activation == name)
+        _scatter(axes[1], points[mine], ACTIVATION_COLOURS.get(name, OTHER), cell, name, name)
     if len(axes) > 2:
-        _all_kinds(axes[2], table, points)
-    middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    reach = 0.58 * max(float(np.ptp(points, axis=0).max()), 1e-9)
+        axes[2].set_title("all kinds (open: relu)")
+        for (name, other), mine in table.groupby(["cell", "activation"], sort=False).indices.items():
+            _scatter(axes[2], points[mine], CELL_COLOURS.get(name, OTHER), name, other)
+    keys_above(axes, columns=2)
+    middle, extent = (points.min(axis=0) + points.max(axis=0)) / 2, float(np.ptp(points, axis=0).max())
+    reach = 0.56 * max(extent, TIGHT)
     for ax in axes:
-        ax.set_aspect("equal")
+        ax.set_box_aspect(1)
         ax.set_xlim(middle[0] - reach, middle[0] + reach)
-        ax.set_ylim(middle[1] - reach, middle[1] + HEADROOM * reach)
+        ax.set_ylim(middle[1] - reach, middle[1] + reach)
         ax.set_xticks([])
         ax.set_yticks([])
         ax.set_xlabel("MDS 1")
     axes[0].set_ylabel("MDS 2")
+    if extent <= TIGHT and len(points) > 1:
+        axes[0].text(0.5, 0.6, "all distances are 0", transform=axes[0].transAxes, ha="center", color=OTHER)
 
 
-def _all_kinds(ax, table, points) -> None:
-    """Colour and marker are the cell; open markers are relu."""
-    ax.set_title("all kinds (open: relu)", loc="left", fontsize=8)
-    for (cell, activation), rows in table.groupby(["cell", "activation"], sort=False).indices.items():
-        colour = CELL_COLOURS.get(cell, OTHER)
-        style = {"markersize": 4, "markeredgewidth": 0.8, "markeredgecolor": colour}
-        face = "none" if activation == "relu" else colour
-        ax.plot(*points[rows].T, CELL_MARKERS.get(cell, "o"), markerfacecolor=face, **style)
-
-
-def _scatter(ax, points, labels, colours, markers) -> None:
-    """Points (N, 2) with a label each, nothing where that is missing; a legend with counts."""
-    handles = []
-    for name in dict.fromkeys(labels.dropna()):
-        mine = np.flatnonzero(labels == name)
-        style = {"color": colours.get(name, OTHER), "marker": markers.get(name, "o"), "linestyle": ""} | DOT
-        ax.plot(*points[mine].T, **style)
-        handles.append(Line2D([], [], label=f"{CELL_NAMES.get(name, name)} ({len(mine)})", **style))
-    close = {"handletextpad": 0.1, "borderpad": 0.2, "labelspacing": 0.25, "columnspacing": 0.8}
-    ax.legend(handles=handles, loc="upper left", ncols=2, **close)
+def _scatter(ax, points, colour: str, cell: str, activation: str, name: str | None = None) -> None:
+    """Networks of a kind: the marker is the cell, open for relu; the name, with their number, goes to the legend."""
+    label = f"{name} ({len(points)})" if name else "_"
+    style = {"markersize": 4.5, "linestyle": "", "label": label}
+    if activation == "relu":
+        style |= {"markerfacecolor": "none", "markeredgecolor": colour, "markeredgewidth": 0.9}
+    else:
+        style |= {"markeredgecolor": "white", "markeredgewidth": 0.3}
+    ax.plot(*points.T, CELL_MARKERS.get(cell, "o"), color=colour, **style)
 
 
 def _only(table, column: str, wanted: str):

@@ -9,11 +9,12 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 STYLE = {
     "font.size": 8,
-    "axes.titlesize": 9,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "figure.titlesize": 8,
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
@@ -24,12 +25,14 @@ STYLE = {
     "axes.linewidth": 0.7,
     "xtick.major.width": 0.7,
     "ytick.major.width": 0.7,
+    "svg.fonttype": "none",  # words stay words, to be searched and edited
     "svg.hashsalt": "fastrnn",  # the same figure gives the same file
 }
 # Colours of Okabe and Ito, which colour-blind readers tell apart too; those of cells are no activation's.
 ACTIVATION_COLOURS = {"tanh": "#0072b2", "relu": "#d55e00"}
 CELL_COLOURS = {"vanilla": "#e69f00", "ugrnn": "#56b4e9", "gru": "#009e73", "lstm": "#cc79a7"}
 CELL_MARKERS = {"vanilla": "o", "ugrnn": "s", "gru": "^", "lstm": "D"}
+PAIR = ("#5e3c99", "#a39b1e")  # of two of anything else: memories of -1 and +1, contexts 1 and 2
 OTHER = "#555555"  # colour of anything that has none of its own
 # Colours of fixed points are the paper's: stable, 1, 2, 3 unstable dimensions; markers tell them apart without.
 POINT_COLOURS = ("#000000", "#d62728", "#2ca02c", "#1f4fd8", "#8a8a8a")
@@ -37,8 +40,9 @@ POINT_MARKERS = ("o", "^", "s", "D", "X")
 POINT_NAMES = ("stable", "1 unstable dimension", "2 unstable", "3 unstable", "4 and more")
 SEQUENTIAL = "viridis"  # from dark to light for all readers; in the middle it is no grey, which lines would be lost in
 CELL_NAMES = {"vanilla": "Vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LSTM"}
-PNG_DPI = 200
-PNG_COLOURS = 256  # a third of the bytes of all colours, and no eye sees the difference
+DPI = {"svg": 400, "png": 200}  # an SVG holds pictures where there are very many lines
+LAYOUTS = 2  # panels of a given shape come to rest
+KEY_LINE = 10  # points that a line of a legend takes
 
 
 def in_house_style(draw):
@@ -85,21 +89,27 @@ def empty_panel(ax, text: str) -> None:
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=OTHER, wrap=True)
 
 
+def keys_above(axes, keys=None, columns: int = 1) -> None:
+    """A legend between each axes and its title, the titles at one height; by default of what has a label."""
+    keys = [ax.get_legend_handles_labels()[0] for ax in axes] if keys is None else keys
+    lines = max((-(-len(key) // columns) for key in keys), default=0)
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.6, "borderpad": 0}
+    style = {"handlelength": 1.2, "handletextpad": 0.5, "labelspacing": 0.25, "columnspacing": 1.2}
+    for ax, key in zip(axes, keys, strict=True):
+        ax.set_title(ax.get_title(loc="left"), pad=6 + KEY_LINE * lines)
+        if key:
+            ax.legend(handles=key, ncols=columns, **place, **style)
+
+
 @in_house_style
 def render(figure: Figure) -> dict[str, bytes]:
     """The figure as files: SVG to print, PNG to look at."""
     files = {}
+    for _ in range(LAYOUTS):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # every file looks the same
     for suffix, options in (("svg", {"metadata": {"Date": None}}), ("png", {})):
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix, dpi=PNG_DPI, **options)
-        files[suffix] = buffer.getvalue() if suffix == "svg" else _fewer_colours(buffer)
-        figure.set_layout_engine("none")  # laid out once; the next file looks the same
+        figure.savefig(buffer, format=suffix, dpi=DPI[suffix], **options)
+        files[suffix] = buffer.getvalue()
     return files
-
-
-def _fewer_colours(png: io.BytesIO) -> bytes:
-    """The same picture with a palette, in which rare colours (a legend's) keep their place."""
-    made, method = io.BytesIO(), Image.Quantize.MAXCOVERAGE
-    reduced = Image.open(png).convert("RGB").quantize(PNG_COLOURS, method, dither=Image.Dither.NONE)
-    reduced.save(made, "png", optimize=True)
-    return made.getvalue()

@@ -33,12 +33,13 @@ def counts(study) -> Figure:
     if len(whole):
         row = whole.iloc[0]
         ax.axhline(row.modal_count, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
+        ax.set_ylim(0, 1.06 * max(row.modal_count, table[list(COLUMNS)].sum(axis=1).max()))
         text += f"; {row.modal_networks} of {row.networks} have {row.modal_count:g} points"
     ax.set_xticks(ticks, [kind_name(*kind).replace(" ", "\n") for kind in kinds])
     ax.tick_params(axis="x", length=0)
     ax.set_xlim(-1, start)
     ax.set_ylabel("fixed points")
-    ax.set_title(text, loc="left", fontsize=8)
+    ax.set_title(text)
     handles = [ax.bar(0, 0, color=colour, label=name) for colour, name in zip(POINT_COLOURS, POINT_NAMES, strict=True)]
     figure.legend(handles=handles, loc="outside lower left", ncols=5, handlelength=1, columnspacing=1.2)
     return figure
@@ -48,16 +49,19 @@ def counts(study) -> Figure:
 def graph(study) -> Figure:
     """Mean transition graph: share of the starts near a slot's points (rows) that settle in another (columns).
 
-    study : `FlipflopStudy`. Slots are the outputs at the points, each rounded to -1, 0 or 1.
+    study : `FlipflopStudy`. Slots are the outputs at the points, each rounded to -1, 0 or 1. Of the columns there are
+    those in which anything settles, and the last, where it goes elsewhere.
     """
-    figure, axes = new_figure(4.8, 4.3)
+    figure, axes = new_figure(3.6, 4.6)
     ax, mean = axes[0, 0], study.connectivity.mean(axis=0)
-    image = ax.imshow(mean, cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
-    names = ["".join("-0+"[v + 1] for v in slot) for slot in study.slots.tolist()]
-    ax.set_yticks(range(len(names)), names, fontsize=5, family="monospace")
-    ax.set_xticks(range(len(names) + 1), [*names, "elsewhere"], fontsize=5, rotation=90, family="monospace")
-    ax.set_ylabel("from the points with these outputs")
+    names = ["".join("\N{MINUS SIGN}0+"[v + 1] for v in slot) for slot in study.slots.tolist()]
+    shown = np.flatnonzero([*(mean[:, :-1] > 0).any(axis=0), True])
+    image = ax.imshow(mean[:, shown], cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    ax.set_yticks(range(len(names)), names, fontsize=6)
+    ax.set_xticks(range(len(shown)), [[*names, "elsewhere"][i] for i in shown], fontsize=6, rotation=90)
+    ax.tick_params(length=0)
+    ax.set_ylabel("starts near the point with these outputs")
     ax.set_xlabel("settles at")
-    ax.set_title(f"mean of {counted(len(study.table), 'network')}", loc="left", fontsize=8)
-    figure.colorbar(image, ax=ax, shrink=0.8, label="share of starts")
+    ax.set_title(f"mean of {counted(len(study.table), 'network')}")
+    figure.colorbar(image, ax=ax, shrink=0.6, aspect=30, label="share of starts")
     return figure

@@ -42,10 +42,10 @@ def hyperparameters(result, n: int, l2: float) -> Figure:
             if ax in axes[-1]:
                 ax.set_xlabel(title)
         row[0].set_ylabel("validation loss")
-        row[0].set_title(cell_name(cell), loc="left")
+        row[0].set_title(cell_name(cell))
     report = result.report()
     title = f"{report['task']}: {report['draws']} draws of each kind, n = {n}, L2 {l2:g}"
-    figure.suptitle(title + f", {report['iterations']:,} iterations", fontsize=9, x=0.01, ha="left")
+    figure.suptitle(title + f", {report['iterations']:,} iterations", x=0.01, ha="left")
     figure.legend(handles=_legend(draws, chosen), loc="outside lower left", ncols=6, handletextpad=0.3, columnspacing=1)
     return figure
 
@@ -61,7 +61,14 @@ def _draw_panel(ax, draws: pandas.DataFrame, chosen: pandas.DataFrame, name: str
         lost = (mine.fate == Status.DIVERGED.label) | ~(mine.validation_loss <= limits[1])
         for fate, face in ((Status.TRAINED, colour), (Status.DROPPED, "none")):
             part = mine[(mine.fate == fate.label) & ~lost]
-            style = {"s": DRAW_SIZE, "facecolors": face, "edgecolors": colour, "linewidths": 0.8, "zorder": 3}
+            style = {
+                "s": DRAW_SIZE,
+                "facecolors": face,
+                "edgecolors": colour,
+                "linewidths": 0.8,
+                "zorder": 3,
+                "clip_on": False,
+            }
             ax.scatter(part[name], part.validation_loss, **style)
         at_the_top = np.full(int(lost.sum()), limits[1])
         ax.scatter(mine[name][lost], at_the_top, s=14, marker="x", color=colour, linewidths=0.8, clip_on=False)

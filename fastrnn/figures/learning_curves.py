@@ -12,10 +12,9 @@ from matplotlib.ticker import FuncFormatter
 
 from ..errors import Status
 from ..runs import Run
-from .figure import ACTIVATION_COLOURS, OTHER, cell_name, in_house_style, new_figure
+from .figure import ACTIVATION_COLOURS, OTHER, cell_name, counted, in_house_style, keys_above, new_figure
 
 LINES_DRAWN_AS_VECTORS = 30  # in a panel; more become an image inside the SVG, which stays small
-LEGEND_LINE = 10  # points
 LIGHTEST = 0.6  # how far towards white the largest L2 goes
 HEADROOM = 5.0  # top of the axis over the losses at the start: the spikes of a network that explodes are cut off
 
@@ -57,23 +56,24 @@ def learning_curves(run: Run) -> Figure:
     shades = _shades(sorted({l2 for group in groups for l2 in group.rows.l2}))
     limits = _limits(groups, run.threshold)
     for row, n in enumerate(sizes):
+        keys = []
         for column, cell in enumerate(cells):
             panel = [group for group in groups if group.kind == (cell, n)]
-            _draw_panel(axes[row, column], run, panel, shades, limits)
-            title = cell_name(cell) + (f", n = {n}" if n else "")
-            axes[row, column].set_title(title, loc="left", pad=4 + LEGEND_LINE * len(panel))
+            keys.append(_draw_panel(axes[row, column], run, panel, shades, limits))
+            axes[row, column].set_title(cell_name(cell) + (f", n = {n}" if n else ""))
+        keys_above(axes[row], keys)
     for ax in axes[-1]:
         ax.set_xlabel("iteration")
     for ax in axes[:, 0]:
         ax.set_ylabel("training loss")
-    figure.suptitle(_title(run, groups), fontsize=9, x=0.01, ha="left")
+    figure.suptitle(_title(run, groups), x=0.01, ha="left")
     if len(shades) > 1:
         _l2_legend(figure, shades)
     return figure
 
 
-def _draw_panel(ax, run: Run, panel: list[Curves], shades: dict[float, float], limits: tuple[float, float]) -> None:
-    """All networks of one cell and size."""
+def _draw_panel(ax, run: Run, panel: list[Curves], shades: dict[float, float], limits: tuple[float, float]) -> list:
+    """All networks of one cell and size; what goes to the legend."""
     ax.set_yscale("log")
     ax.set_ylim(*limits)
     ax.xaxis.set_major_formatter(FuncFormatter(_thousands))
@@ -89,9 +89,7 @@ def _draw_panel(ax, run: Run, panel: list[Curves], shades: dict[float, float], l
         entries.append(Line2D([], [], color=colour, linewidth=1.5, label=_count(run, group)))
     if run.threshold is not None:
         ax.axhline(run.threshold, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
-    if entries:
-        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "borderpad": 0.2}
-        ax.legend(handles=entries, handlelength=1.0, handletextpad=0.5, labelspacing=0.2, **place)
+    return entries
 
 
 def _mark_divergence(ax, iteration, curve, top: float) -> None:
@@ -123,7 +121,7 @@ def _count(run: Run, group: Curves) -> str:
 
 
 def _title(run: Run, groups: list[Curves]) -> str:
-    text = f"{run.task_name}: {sum(len(group.rows) for group in groups):,} networks"
+    text = f"{run.task_name}: {counted(sum(len(group.rows) for group in groups), 'network')}"
     if run.threshold is None:
         return text
     learnt = sum(int(run.learnt(group.rows).sum()) for group in groups)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ..errors import Status
 from ..runs import Run
-from .figure import ACTIVATION_COLOURS, OTHER, cell_name, in_house_style, new_figure
+from .figure import ACTIVATION_COLOURS, OTHER, cell_name, in_house_style, keys_above, new_figure
 
 BINS = 24
 HATCHES = ("", "//////")
@@ -19,7 +19,7 @@ def final_losses(run: Run) -> Figure:
     table = run.table[run.table.status == Status.TRAINED.label]
     table = table[np.isfinite(table.validation_loss) & (table.validation_loss > 0)]
     cells = list(dict.fromkeys(run.table.cell))
-    figure, axes = new_figure(max(3.0, 1.8 * len(cells)), 2.3, 1, len(cells), sharex=True, sharey=True)
+    figure, axes = new_figure(max(3.0, 1.8 * len(cells)), 2.5, 1, len(cells), sharex=True, sharey=True)
     edges = _edges(table.validation_loss, run.threshold)
     for ax, cell in zip(axes[0], cells, strict=True):
         of_cell = run.table[run.table.cell == cell]
@@ -32,16 +32,18 @@ def final_losses(run: Run) -> Figure:
         if run.threshold is not None:
             ax.axvline(run.threshold, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)))
         ax.set_xscale("log")
-        ax.set_title(cell_name(cell), loc="left")
+        ax.set_title(cell_name(cell))
         ax.set_xlabel("validation loss")
-        ax.legend(loc="upper left", bbox_to_anchor=(0, 1.0), handlelength=1.0, handletextpad=0.4)
         ax.yaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].set_ylabel("networks")
-    axes[0, 0].set_ylim(top=1.35 * axes[0, 0].get_ylim()[1])  # room for the legend
+    keys_above(axes[0])
     return figure
 
 
 def _edges(losses, threshold) -> np.ndarray:
-    """Of the bins, evenly on a logarithmic scale from the least loss to the greatest, the threshold within."""
+    """Of the bins, even on a logarithmic scale from the least loss to the greatest; the threshold is one of them."""
     values = [*losses, *([] if threshold is None else [threshold])] or [0.1, 1.0]
-    return np.geomspace(0.8 * min(values), 1.25 * max(values), BINS + 1)
+    low, high = np.log(0.9 * min(values)), np.log(1.1 * max(values))
+    width, start = (high - low) / BINS, high if threshold is None else np.log(threshold)
+    below, above = np.ceil((start - low) / width), np.ceil((high - start) / width)
+    return np.exp(start + width * np.arange(-below, above + 1))

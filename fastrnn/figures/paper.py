@@ -16,8 +16,10 @@ ARRANGED = (
     "Points are networks, placed in the plane so that their distances are as nearly as possible those measured "
     "(metric MDS); axes have no units"
 )
-TYPICAL = "one network a kind, that of the median validation loss among those that learnt"
+TYPICAL = "one of each kind, that of the median validation loss among those studied"
 KINDS_OF_POINTS = "stable black; with 1, 2, 3 unstable dimensions red, green, blue"
+FAR = "Points far from all trajectories are counted, not drawn."
+COLOURED_BY = {"flipflop": "what the first channel holds", "sine": "their input", "cdi": "the sum to be held"}
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,16 @@ def _embedding(made, distance: str) -> Figure:
     return distances.embedding(made.table, made.embedding.points, made.embedding.stress, distance)
 
 
-def _seen(text: str) -> Callable[[Kept], str]:
+def _shade(kept: Kept) -> str:
+    """What the colour of trajectories means."""
+    return COLOURED_BY.get(kept.run.task_name, "the first target")
+
+
+def _seen(kept: Kept, text: str) -> str:
     """Caption of a panel of portraits."""
-    return lambda kept: (
-        f"{len(kept.portraits)} networks ({TYPICAL}), each in its own first three principal components; what is far "
-        f"away is fainter. {text}"
+    return (
+        f"{counted(len(kept.portraits), 'network')} ({TYPICAL}), each in its own first three principal components, "
+        f"which have one scale; what is far away is fainter. {text}"
     )
 
 
@@ -100,7 +107,10 @@ PANELS = (
         "learning_curves",
         "Learning curves",
         lambda kept: learning_curves(kept.run),
-        lambda kept: f"Training loss (mean squared error) of {_asked(kept)}, a line each.",
+        lambda kept: (
+            f"Training loss (mean squared error) of {_asked(kept)}, a line each, in the colour of the activation. "
+            "A cross: a network diverged. Dashed: below it a network counts as having learnt the task."
+        ),
         everywhere=True,
     ),
     Panel(
@@ -108,8 +118,8 @@ PANELS = (
         "Losses at the end",
         lambda kept: losses.final_losses(kept.run),
         lambda kept: (
-            f"Validation losses (mean squared error) at the end of training of {_asked(kept)}; "
-            "those that diverged have none. Dashed: below it a network counts as having learnt the task."
+            f"Histograms of the validation losses (mean squared error) of {_asked(kept)} at the end of training, from "
+            "which those that diverged are missing. Dashed: below it a network counts as having learnt the task."
         ),
         everywhere=True,
     ),
@@ -117,7 +127,10 @@ PANELS = (
         "task",
         "The task",
         lambda kept: tasks.task(_each(kept)[0], kept.run.task_name),
-        lambda kept: f"Probe trials, and the outputs of {_each(kept)[0].id}.",
+        lambda kept: (
+            f"Probe trials: inputs, targets (dashed), and the outputs of the network {_each(kept)[0].id}, 1 of "
+            f"{_asked(kept)}."
+        ),
         ("portraits",),
         {"flipflop": "1a", "sine": "2a", "cdi": "3a"},
         everywhere=True,
@@ -126,7 +139,7 @@ PANELS = (
         "trajectories",
         "Trajectories",
         lambda kept: portraits.trajectories(_each(kept), kept.run.task_name),
-        _seen("Lines are probe trials."),
+        lambda kept: _seen(kept, f"Lines are probe trials, in the colour of {_shade(kept)}."),
         ("portraits",),
         {"flipflop": "1b", "sine": "2b", "cdi": "3b"},
         everywhere=True,
@@ -135,9 +148,10 @@ PANELS = (
         "slow-points",
         "Slow points",
         lambda kept: cdi.slow_points(_each(kept)),
-        _seen(
-            "Slow points in both contexts, in the colour of the network's output there; those far from all "
-            "trajectories are only counted."
+        lambda kept: _seen(
+            kept,
+            "Markers are slow points, in the colour of the network's output there; their numbers in context 1 and 2 "
+            f"are given. Thin lines are probe trials, coloured by context. {FAR}",
         ),
         ("portraits",),
         {"cdi": "3b-slow-points"},
@@ -146,9 +160,10 @@ PANELS = (
         "fixed-points",
         "Fixed points",
         lambda kept: portraits.fixed_points(_each(kept), kept.run.task_name),
-        _seen(
-            f"Fixed points under held inputs: {KINDS_OF_POINTS}. Lines of the same colours, where there are any, lead "
-            "away from unstable points along their unstable directions."
+        lambda kept: _seen(
+            kept,
+            f"Fixed points under held inputs: {KINDS_OF_POINTS}; their numbers are given in this order. Lines of the "
+            f"same colours, where there are any, lead away from unstable points along their unstable directions. {FAR}",
         ),
         ("portraits",),
         {"flipflop": "1e", "sine": "2d"},
@@ -160,8 +175,9 @@ PANELS = (
         "Linearisation at the fixed points",
         lambda kept: sine.eigenvalues(_each(kept)),
         lambda kept: (
-            f"{len(kept.portraits)} networks ({TYPICAL}): the {sine.MODES} largest eigenvalues of the Jacobian at the "
-            "fixed point of each input. A mode grows beyond the dashed unit circle; its angle is its frequency."
+            f"{counted(len(kept.portraits), 'network')} ({TYPICAL}): the {sine.MODES} largest eigenvalues of the "
+            "Jacobian at the fixed point of each input. A mode grows beyond the dashed unit circle; its angle is "
+            "its frequency."
         ),
         ("portraits",),
         {"sine": "2d-eigenvalues"},
@@ -192,11 +208,11 @@ PANELS = (
         "topology",
         "Networks by the graphs of their fixed points",
         lambda kept: distances.embedding(
-            kept.topology.table, kept.topology.points, kept.topology.stress, "distance of graphs"
+            kept.topology.table, kept.topology.points, kept.topology.stress, "Distance of graphs"
         ),
         lambda kept: (
-            f"{kept.topology.measure[:1].upper()}{kept.topology.measure[1:]}: distances between "
-            f"{_networks(kept.topology)}. {ARRANGED}. Stress {kept.topology.stress:.2f}."
+            f"Distances between the graphs of the fixed points of {_networks(kept.topology)} "
+            f"({kept.topology.measure}). {ARRANGED}. Stress {kept.topology.stress:.2f}."
         ),
         ("topology",),
         {"flipflop": "1f", "sine": "2e", "cdi": "3d"},
@@ -217,8 +233,8 @@ PANELS = (
         "Mean transition graph",
         lambda kept: flipflop.graph(kept.flipflop),
         lambda kept: (
-            f"Where {_networks(kept.flipflop)} go from near a point whose outputs, rounded to -, 0 and +, stand on the "
-            "left; mean share of the starts."
+            "Where networks go from near a fixed point: rows are points, by their three outputs rounded to -1, 0 and "
+            f"+1, columns where the starts settle. Mean share of the starts over {_networks(kept.flipflop)}."
         ),
         ("flipflop",),
         {"flipflop": "1-graph"},
@@ -229,7 +245,8 @@ PANELS = (
         lambda kept: sine.frequencies(kept.sine),
         lambda kept: (
             "Frequency of the leading complex pair of eigenvalues at the fixed point of each input, "
-            f"{_networks(kept.sine)}; thick lines are medians of a cell. Below: by how much it is off."
+            f"{_networks(kept.sine)}, against the frequency that the input commands. Thin lines are networks, thick "
+            "ones medians of a cell. Below: the difference of both frequencies."
         ),
         ("sine",),
         {"sine": "2f"},
@@ -240,7 +257,8 @@ PANELS = (
         lambda kept: cdi.spectra(kept.cdi),
         lambda kept: (
             "Magnitudes of the eigenvalues, largest first, averaged over a network's slow points in both contexts; "
-            f"mean over {_networks(kept.cdi)}, kind by kind, with bands of one standard error."
+            f"mean over {_networks(kept.cdi)}, kind by kind, with bands of one standard error. Dashed: a mode that "
+            "neither grows nor decays."
         ),
         ("cdi",),
         {"cdi": "3e"},
@@ -262,9 +280,11 @@ PANELS = (
         "Trained and untrained networks",
         lambda kept: untrained.trained_and_untrained(kept.untrained),
         lambda kept: (
-            f"{counted(len(kept.untrained.table), 'vanilla network')}, trained or not. Left: of one network of each "
-            "class trajectories (colour: context) and last outputs. Right: average canonical correlation of "
-            f"the first {kept.untrained.components} components, mean over pairs of two classes and its 95% interval."
+            f"{counted(len(kept.untrained.table), 'vanilla network')}, trained or not. Left, of one network of each "
+            "class: trajectories in its first three principal components, and its output at the last step of each "
+            f"trial against the target. Right: average canonical correlation of the first {kept.untrained.components} "
+            "components, mean over the pairs of networks of two classes, with its 95% interval; black: what the paper "
+            "compares."
         ),
         ("untrained",),
         {"cdi": "4"},
@@ -273,7 +293,11 @@ PANELS = (
         "figure-e",
         "SVCCA beside CKA",
         lambda kept: distances.both_metrics(kept.svcca, kept.cka),
-        lambda kept: f"Distances between {_networks(kept.svcca)} by SVCCA (above) and CKA (below). {ARRANGED}.",
+        lambda kept: (
+            f"Distances between {_networks(kept.svcca)} by SVCCA (above) and CKA (below); in the matrices each cell's "
+            f"networks are in the order {', '.join(kept.svcca.table.activation.unique())}. {ARRANGED}. "
+            f"Stress {kept.svcca.embedding.stress:.2f} and {kept.cka.embedding.stress:.2f}."
+        ),
         ("svcca", "cka"),
         everywhere=True,
     ),

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from ..analysis.portrait import Portrait
 from .figure import (
     OTHER,
+    PAIR,
     POINT_COLOURS,
     POINT_MARKERS,
     POINT_NAMES,
@@ -25,7 +26,8 @@ from .space import Space
 COLUMNS = 4
 TRIALS_DRAWN = 24
 SHADES = 64  # of a colour map
-LOW, HIGH = "#e69f00", "#0072b2"  # a memory of -1 and +1
+BEYOND = 0.3  # of the extent of the trajectories: points farther off are not drawn, but counted
+DETAIL = {"fontsize": 6, "color": "#666666", "in_layout": False}
 
 
 @in_house_style
@@ -50,21 +52,24 @@ def trajectories(portraits: list[Portrait], task: str) -> Figure:
 def fixed_points(portraits: list[Portrait], task: str) -> Figure:
     """Fixed points of one network a kind, black where stable, red, green, blue with 1, 2, 3 unstable dimensions.
 
-    Behind them trajectories, faint; lines of a saddle's colour are the paths that lead away from it.
+    Behind them trajectories, faint; lines of a saddle's colour are the paths that lead away from it. Points far from
+    all trajectories are counted, not drawn.
     """
     figure, axes = grid(portraits)
     for ax, one in zip(axes, portraits, strict=False):
         lines = one.trajectories[chosen(len(one.trajectories))]
-        space = Space.around(ax, lines, one.points)
+        seen = in_view(one.points, one.trajectories)
+        space = Space.around(ax, lines, one.points[seen])
         space.lines(lines, ["#9a9a9a"] * len(lines), width=0.35, alpha=0.35)
-        ways = sorted(one.each_path(), key=lambda way: -one.n_unstable[way[0]])
+        ways = [way for way in one.each_path() if in_view(way[2], one.trajectories).all()]
+        ways.sort(key=lambda way: -one.n_unstable[way[0]])
         colours = [POINT_COLOURS[point_kind(one.n_unstable[source])] for source, _, _ in ways]
         space.lines([path for _, _, path in ways], colours, width=0.8, rasterized=False)
-        size = 18 if len(one.points) < 60 else 8
+        size = 18 if seen.sum() < 60 else 8
         for kind in range(len(POINT_COLOURS)):
-            mine = point_kind(one.n_unstable) == kind
+            mine = seen & (point_kind(one.n_unstable) == kind)
             space.points(one.points[mine], POINT_COLOURS[kind], POINT_MARKERS[kind], size)
-        title(ax, one, _census(one))
+        title(ax, one, _census(one), int((~seen).sum()))
     _point_key(figure, portraits)
     return figure
 
@@ -84,16 +89,28 @@ def chosen(trials: int) -> np.ndarray:
     return np.unique(np.linspace(0, trials - 1, min(trials, TRIALS_DRAWN)).round().astype(int))
 
 
-def title(ax, one: Portrait, second: str | None = None) -> None:
-    """The kind, and in smaller letters a second line: by default how much of the variance is seen."""
+def title(ax, one: Portrait, second: str | None = None, unseen: int = 0) -> None:
+    """The kind, and in smaller letters a second line: by default how much of the variance is seen.
+
+    unseen : how many points are out of view, which is said below
+    """
     second = second or f"{100 * one.share.sum():.0f}% of the variance"
-    ax.set_title(f"{kind_name(one.cell, one.activation)}\n", loc="left", fontsize=8, pad=2, linespacing=1.2)
-    ax.text(0, 1, second, transform=ax.transAxes, fontsize=6, color="#666666", va="bottom")
+    ax.set_title(f"{kind_name(one.cell, one.activation, one.n)}\n", pad=2, linespacing=1.2)
+    ax.text(0, 1, second, transform=ax.transAxes, va="bottom", **DETAIL)
+    if unseen:
+        ax.text(0, 0, f"{unseen} out of view", transform=ax.transAxes, va="top", **DETAIL)
+
+
+def in_view(points, trajectories) -> np.ndarray:
+    """Which points (F, 3) are not far from where the trajectories (B, T, 3) are, bool (F,)."""
+    low, high = trajectories.min(axis=(0, 1)), trajectories.max(axis=(0, 1))
+    beyond = BEYOND * (high - low).max()
+    return ((points > low - beyond) & (points < high + beyond)).all(axis=1)
 
 
 def _census(one: Portrait) -> str:
     """How many points of each kind, stable first."""
-    kinds = np.bincount(one.n_unstable) if len(one.points) else np.array([0])
+    kinds = np.bincount(point_kind(one.n_unstable)) if len(one.points) else np.array([0])
     slow = int((~one.exact).sum())
     text = " + ".join(str(count) for count in kinds)
     return f"{text} points" + (f", {slow} slow" if slow else "")
@@ -103,7 +120,7 @@ def segment_colours(one: Portrait, task: str, trials) -> tuple[list[str], np.nda
     """A palette, and for each segment of the trajectories of some trials an index into it, int (len(trials), T - 1)."""
     targets, inputs = one.targets[trials, 1:, 0], one.inputs[trials, 1:, 0]
     if task == "flipflop":
-        return [LOW, HIGH], (targets > 0).astype(int)
+        return list(PAIR), (targets > 0).astype(int)
     values, limits = (inputs, (0.0, 1.0)) if task == "sine" else (targets, _limits(one))
     shades = np.clip(np.rint((SHADES - 1) * Normalize(*limits)(values)), 0, SHADES - 1).astype(int)
     used, index = np.unique(shades, return_inverse=True)
@@ -120,9 +137,8 @@ def _limits(one: Portrait) -> tuple[float, float]:
 def _colour_key(figure, portraits, task) -> None:
     place = {"loc": "outside lower left", "ncols": 2, "handlelength": 1.2}
     if task == "flipflop":
-        handles = [
-            Line2D([], [], color=c, linewidth=1.5, label=f"first memory {v}") for c, v in ((LOW, -1), (HIGH, "+1"))
-        ]
+        labels = ("the first channel holds \N{MINUS SIGN}1", "it holds +1")
+        handles = [Line2D([], [], color=c, linewidth=1.5, label=v) for c, v in zip(PAIR, labels, strict=True)]
         figure.legend(handles=handles, **place)
     elif portraits:
         limits = (0.0, 1.0) if task == "sine" else _limits(portraits[0])
@@ -133,7 +149,8 @@ def _colour_key(figure, portraits, task) -> None:
 
 
 def _point_key(figure, portraits) -> None:
-    kinds = sorted({int(kind) for one in portraits for kind in point_kind(one.n_unstable)})
+    seen = [one.n_unstable[in_view(one.points, one.trajectories)] for one in portraits]
+    kinds = sorted({int(kind) for unstable in seen for kind in point_kind(unstable)})
     style = {"linestyle": "", "markersize": 4.5, "markeredgewidth": 0}
     handles = [
         Line2D([], [], marker=POINT_MARKERS[k], color=POINT_COLOURS[k], label=POINT_NAMES[k], **style) for k in kinds

@@ -9,7 +9,17 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ..analysis.portrait import Portrait
-from .figure import CELL_COLOURS, OTHER, SEQUENTIAL, cell_name, counted, in_house_style, kind_name, new_figure
+from .figure import (
+    CELL_COLOURS,
+    OTHER,
+    SEQUENTIAL,
+    cell_name,
+    counted,
+    in_house_style,
+    keys_above,
+    kind_name,
+    new_figure,
+)
 
 COLUMNS = 4
 MODES = 8  # eigenvalues drawn of each point
@@ -24,9 +34,10 @@ def eigenvalues(portraits: list[Portrait]) -> Figure:
     """
     columns = min(COLUMNS, max(1, len(portraits)))
     rows = max(1, -(-len(portraits) // columns))
-    figure, axes = new_figure(1.75 * columns, 0.6 + 1.75 * rows, rows, columns, sharex=True, sharey=True)
     every = np.concatenate([SHOWN, *(one.eigenvalues[one.exact, :MODES].ravel() for one in portraits)])
-    up = 1.05 * np.abs(every.imag).max()
+    left, right, up = 1.05 * every.real.min(), 1.02 * every.real.max(), 1.05 * np.abs(every.imag).max()
+    height = 1.45 * min(2 * up / (right - left), 2.0)
+    figure, axes = new_figure(1.75 * columns, 0.95 + (height + 0.3) * rows, rows, columns, sharex=True, sharey=True)
     circle = np.exp(1j * np.linspace(0, 2 * np.pi, 181))
     for ax, one in zip(axes.flat, portraits, strict=False):
         ax.plot(circle.real, circle.imag, color="#888888", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
@@ -35,14 +46,15 @@ def eigenvalues(portraits: list[Portrait]) -> Figure:
         shown = values.ravel()
         dots = {"c": inputs, "cmap": SEQUENTIAL, "vmin": 0, "vmax": 1, "s": 5, "linewidths": 0, "rasterized": True}
         ax.scatter(shown.real, shown.imag, zorder=2, **dots)
-        ax.set_title(kind_name(one.cell, one.activation), loc="left", fontsize=8)
+        ax.set_title(kind_name(one.cell, one.activation, one.n))
         ax.set_aspect("equal")
-        ax.set_xlim(1.05 * every.real.min(), 1.02 * every.real.max())
+        ax.set_xlim(left, right)
         ax.set_ylim(-up, up)
     for ax in axes.flat[len(portraits) :]:
         ax.set_axis_off()
-    for ax in axes[-1]:
+    for ax in axes.flat[max(0, len(portraits) - columns) : len(portraits)]:  # below which there is no other
         ax.set_xlabel("real part")
+        ax.tick_params(labelbottom=True)
     for ax in axes[:, 0]:
         ax.set_ylabel("imaginary part")
     scale = matplotlib.cm.ScalarMappable(Normalize(0, 1), SEQUENTIAL)
@@ -59,7 +71,7 @@ def frequencies(study) -> Figure:
     """
     table = study.table
     activations = list(dict.fromkeys(table.activation)) or ["tanh"]
-    figure, axes = new_figure(2.9 * len(activations) + 0.6, 4.4, 2, len(activations), sharex=True, sharey="row")
+    figure, axes = new_figure(2.9 * len(activations) + 0.6, 4.6, 2, len(activations), sharex=True, sharey="row")
     commanded = 1000 * study.commanded
     for column, activation in enumerate(activations):
         above, below = axes[:, column]
@@ -76,9 +88,9 @@ def frequencies(study) -> Figure:
                 ax.plot(commanded, lines.T, color=colour, linewidth=0.5, alpha=0.35, rasterized=len(lines) > 20)
                 label = f"{cell_name(cell)} ({len(frequency)})"
                 ax.plot(commanded, thick, color=colour, linewidth=1.8, label=label)
-        above.set_title(f"{activation}: {counted(int((table.activation == activation).sum()), 'network')}", loc="left")
-        above.legend(loc="upper left")
+        above.set_title(f"{activation}: {counted(int((table.activation == activation).sum()), 'network')}")
         below.set_xlabel("commanded frequency (cycles / 1000 steps)")
+    keys_above(axes[0], columns=2)
     axes[0, 0].set_ylabel("linear frequency\n(cycles / 1000 steps)")
-    axes[1, 0].set_ylabel("linear less commanded\n(cycles / 1000 steps)")
+    axes[1, 0].set_ylabel("linear minus commanded\n(cycles / 1000 steps)")
     return figure

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MultipleLocator
 
-from .cdi import CONTEXTS
-from .figure import counted, in_house_style, new_figure
+from .figure import OTHER, PAIR, counted, in_house_style, new_figure
 from .space import Space
 
 TRIALS = 24
-COMPARED = {
-    frozenset({"trained relu", "untrained relu"}): "#d55e00",
-    frozenset({"trained tanh", "trained relu"}): "#0072b2",
-}
+COMPARED = ({"trained relu", "untrained relu"}, {"trained tanh", "trained relu"})  # in the paper
+COMPARED_COLOUR, OTHERS_COLOUR = "#000000", "#8a8a8a"
 
 
 @in_house_style
@@ -21,19 +20,21 @@ def trained_and_untrained(study) -> Figure:
     """Trajectories of one network of each class, its outputs, and average canonical correlations between classes.
 
     study : `UntrainedStudy`. Bars are 95% intervals from networks resampled; the two pairs that the paper compares are
-    coloured.
+    black, the others grey.
     """
     classes = list(study.classes)
-    figure, _ = new_figure(7.0, 3.2)
+    figure, _ = new_figure(7.2, 3.0)
     figure.clear()
-    left, right = figure.subfigures(1, 2, width_ratios=(1.45, 1))
-    axes = left.subplots(2, len(classes), squeeze=False, height_ratios=(1, 1))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.4, 1))
+    axes = left.subplots(2, len(classes), squeeze=False, height_ratios=(0.85, 1))
     counts = study.table["class"].value_counts()
     for i, name in enumerate(classes):
         _trajectories(axes[0, i], study, i)
-        axes[0, i].set_title(f"{name}\n{counted(int(counts.get(name, 0)), 'network')}", fontsize=7, loc="left")
+        axes[0, i].set_title(f"{name}\n{counted(int(counts.get(name, 0)), 'network')}", fontsize=7)
         _outputs(axes[1, i], study, i)
     axes[1, 0].set_ylabel("output")
+    handles = [Line2D([], [], color=colour, linewidth=1.5, label=f"context {c}") for c, colour in enumerate(PAIR, 1)]
+    left.legend(handles=handles, loc="outside lower left", ncols=2, handlelength=1.2)
     _correlations(right.subplots(1, 1), study, classes)
     return figure
 
@@ -41,7 +42,7 @@ def trained_and_untrained(study) -> Figure:
 def _trajectories(ax, study, i: int) -> None:
     lines = study.trajectories[i, :TRIALS]
     space = Space.around(ax, lines, names=False)
-    space.lines(lines, [CONTEXTS[int(c)] for c in study.context[:TRIALS]], width=0.4)
+    space.lines(lines, [PAIR[int(c)] for c in study.context[:TRIALS]], width=0.4)
 
 
 def _outputs(ax, study, i: int) -> None:
@@ -51,7 +52,7 @@ def _outputs(ax, study, i: int) -> None:
     ax.plot([-reach, reach], [-reach, reach], color="#888888", linewidth=0.7, linestyle=(0, (4, 3)))
     ax.plot(target, np.clip(output, -1.2 * reach, 1.2 * reach), ".", color="#444444", markersize=2.5)
     ax.set_xlabel("target")
-    ax.set_title(f"loss {study.losses[i]:.3g}", fontsize=7, loc="left")
+    ax.set_title(f"loss {study.losses[i]:.3g}", fontsize=7)
     ax.set_ylim(-1.25 * reach, 1.25 * reach)
     ax.tick_params(labelleft=i == 0)
     ax.locator_params(axis="x", nbins=2)
@@ -62,12 +63,14 @@ def _correlations(ax, study, classes) -> None:
     pairs = [(a, b) for a in range(len(classes)) for b in range(a + 1) if np.isfinite(study.mean[a, b])]
     pairs.sort(key=lambda pair: study.mean[pair])
     for place, (a, b) in enumerate(pairs):
-        colour = COMPARED.get(frozenset({classes[a], classes[b]}), "#777777")
-        ax.plot([study.low[a, b], study.high[a, b]], [place, place], color=colour, linewidth=2, alpha=0.6)
-        ax.plot(study.mean[a, b], place, "o", color=colour, markersize=4)
-    names = [f"{classes[b]} - {classes[a]}" for a, b in pairs]
-    ax.set_yticks(range(len(pairs)), names, fontsize=6.5)
+        colour = COMPARED_COLOUR if {classes[a], classes[b]} in COMPARED else OTHERS_COLOUR
+        ax.plot([study.low[a, b], study.high[a, b]], [place, place], "|-", color=colour, linewidth=1, markersize=4)
+        ax.plot(study.mean[a, b], place, "o", color=colour, markersize=3)
+    ax.set_yticks(range(len(pairs)), [f"{classes[b]}, {classes[a]}" for a, b in pairs])
+    for label, (a, b) in zip(ax.get_yticklabels(), pairs, strict=True):
+        label.set_color(COMPARED_COLOUR if {classes[a], classes[b]} in COMPARED else OTHER)
     ax.set_xlabel("average canonical\ncorrelation")
+    ax.xaxis.set_major_locator(MultipleLocator(0.1))
     ax.set_ylim(-0.6, max(len(pairs), 1) - 0.4)
     ax.grid(axis="y", color="#e4e4e4", linewidth=0.5)
     ax.set_axisbelow(True)
