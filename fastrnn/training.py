@@ -30,6 +30,7 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     *,
+    precision: str = "float32",
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
 ) -> Run:
@@ -43,7 +44,8 @@ def train(
     ----------
     spec : what to train; where the folder holds a population already, one that contains it
     out : the folder, default `runs/<task>`
-    device, threads : as for `engines.get`
+    device, threads, precision : as for `engines.get`; a run may go on on another device or in another precision, with a
+        warning, and every group's file records what trained it
     checkpoint_seconds : how often to save; a kill loses at most so much
     progress : whether to write messages to stderr, and a bar where it is a terminal
 
@@ -68,7 +70,7 @@ def train(
     if not checkpoint_seconds >= 0:
         raise UsageError(f"checkpoint_seconds must be 0 or more; it is {checkpoint_seconds!r}")
     out = default_folder(spec) if out is None else Path(out)
-    engine = engines.get(device, threads)
+    engine = engines.get(device, threads, precision)
     with RunFolder(out, spec) as folder, Interruption() as interruption, Progress(progress) as shown:
         training = Training(folder, engine, shown, interruption, checkpoint_seconds)
         worked = training.run()
@@ -126,11 +128,6 @@ class Training:
         self.states: dict[str, TrainingGroup] = {}  # groups of the present wave that are not finished
         self.cost: dict[str, float] = {}  # by group, estimated seconds for one iteration of one network
         self.saved = time.monotonic()
-
-    @property
-    def processor(self) -> str:
-        """Engine and kind of processor, on which the bits depend."""
-        return f"{self.engine.name} ({self.engine.processor})"
 
     def run(self) -> bool:
         """Do all there is to do; whether there was anything."""
@@ -288,13 +285,15 @@ class Training:
         return np.concatenate(losses)
 
     def _note_processor(self, group: str, state: TrainingGroup) -> None:
-        """Record what trains the group, with a warning where something else began it."""
-        if state.engines and state.engines[-1] != self.processor:
+        """Record what trains the group, on which the bits depend; with a warning where something else began it."""
+        engine = self.engine.of(state.networks.n)
+        processor = f"{engine.name} ({engine.processor})"
+        if state.engines and state.engines[-1] != processor:
             self.progress.say(
-                f"warning: {group} was trained on {state.engines[-1]} so far and goes on on {self.processor}: the "
+                f"warning: {group} was trained on {state.engines[-1]} so far and goes on on {processor}: the "
                 "results will be sound, but not the same bits as on one kind of processor"
             )
-        state.engines = tuple(dict.fromkeys((*state.engines, self.processor)))
+        state.engines = tuple(dict.fromkeys((*state.engines, processor)))
 
 
 def describe(finished: FinishedGroup) -> str:

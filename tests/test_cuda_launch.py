@@ -59,6 +59,17 @@ def test_a_kernel_is_compiled_once_and_its_numbers_are_cast():
     assert [type(value) for value in values] == [np.ndarray] * 3 + [np.int32] * 3
 
 
+def test_a_kernel_may_need_more_shared_memory_later():
+    """One that does networks of any size; what was allowed stays."""
+    device = Recorder()
+    launcher, allowed = Launcher(device), []
+    for shared in (100, 70_000, 200):
+        launcher.launch(Kernel("update", "transpose", 256, shared), (2,), **arguments())
+        allowed.append(launcher._compiled["transpose"].max_dynamic_shared_size_bytes)
+    assert allowed == [100, 70_000, 70_000]
+    assert len(device.made) == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -231,5 +242,7 @@ def test_an_unusable_gpu_is_explained(monkeypatch, capsys, what):
     assert capsys.readouterr() == ("", "")
     assert engines.get("auto", threads=1).name == "cpu"
     said = capsys.readouterr().err
+    with pytest.raises(UsageError, match=f"precision is 'bf16x3', which needs a GPU; no GPU: .*{message}"):
+        engines.get("auto", precision="bf16x3")
     assert said.startswith("device auto: cpu (")
     assert "; no GPU: " in said

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from cuda_host.device import HostDevice
 from cuda_host.module import COMPILER
-from samples import relative_error
+from samples import random_networks, random_trials, relative_error
 
 import fastrnn
+from fastrnn import engines
 from fastrnn.engines.cuda import engine as cuda_engine
 from fastrnn.engines.cuda.launch import kernels_folder
 from fastrnn.progress import Interrupted
@@ -46,22 +47,29 @@ def test_both_devices_train_the_same_population(tmp_path, capsys):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("devices", [("cuda", "cpu"), ("cpu", "cuda")])
-def test_a_run_goes_on_on_the_other_device(tmp_path, capsys, monkeypatch, devices):
-    """From the checkpoint of an interrupted run; the numbers are those of one device up to rounding, and it warns."""
-    advance, rounds = Training.advance, []
+@pytest.fixture
+def train_half(monkeypatch):
+    """`train`, interrupted after three of the six iterations."""
+    advance = Training.advance
 
     def stop_after_a_round(self, turn):
         turn.iterations = 3
         advance(self, turn)
-        rounds.append(turn)
         self.interruption.requested = True
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "advance", stop_after_a_round)
-        with pytest.raises(Interrupted):
-            fastrnn.train(spec(), tmp_path / "both", devices[0])
-    assert rounds
+    def half(*arguments, **settings):
+        with monkeypatch.context() as patch:
+            patch.setattr(Training, "advance", stop_after_a_round)
+            with pytest.raises(Interrupted):
+                fastrnn.train(*arguments, **settings)
+
+    return half
+
+
+@pytest.mark.parametrize("devices", [("cuda", "cpu"), ("cpu", "cuda")])
+def test_a_run_goes_on_on_the_other_device(tmp_path, capsys, train_half, devices):
+    """From the checkpoint of an interrupted run; the numbers are those of one device up to rounding, and it warns."""
+    train_half(spec(), tmp_path / "both", devices[0])
     run = fastrnn.train(spec(), tmp_path / "both", devices[1])
     assert f"was trained on {devices[0]} (" in capsys.readouterr().err
     whole = fastrnn.train(spec(), tmp_path / "whole", "cpu", progress=False)
@@ -69,9 +77,71 @@ def test_a_run_goes_on_on_the_other_device(tmp_path, capsys, monkeypatch, device
         assert relative_error(run.networks(group).parameters, whole.networks(group).parameters) < 1e-5
 
 
+def test_the_precision_is_recorded_and_another_one_warns(tmp_path, capsys, train_half):
+    wide, exact = spec(cells="vanilla", sizes=64), "cuda (host, compute capability 9.0)"
+    rounded = exact.replace(")", ", bf16x3)")
+    train_half(wide, tmp_path / "both", "cuda", precision="bf16x3")
+    both = fastrnn.train(wide, tmp_path / "both", "cuda")
+    assert f"vanilla-tanh-64 was trained on {rounded} so far and goes on on {exact}: the" in capsys.readouterr().err
+    one = fastrnn.train(wide, tmp_path / "one", "auto", precision="bf16x3")
+    assert f"device auto: {rounded}" in capsys.readouterr().err
+    runs = {"both": both, "one": one, "exact": fastrnn.train(wide, tmp_path / "exact", "cuda")}
+    finished = {name: run.finished("vanilla-tanh-64") for name, run in runs.items()}
+    assert {name: group.engines for name, group in finished.items()} == {
+        "both": (rounded, exact),
+        "one": (rounded,),
+        "exact": (exact,),
+    }
+    parameters = {name: group.networks.parameters for name, group in finished.items()}
+    for name in ("both", "one"):
+        assert 0 < relative_error(parameters[name], parameters["exact"]) < 1e-4
+
+
+def test_auto_leaves_other_sizes_to_the_processor_and_says_so(tmp_path, capsys, train_half):
+    mixed, group = spec(sizes=(16, 20)), "gru-tanh-20"
+    train_half(mixed, tmp_path / "run", "auto", 1)
+    said = capsys.readouterr().err
+    assert "device auto: networks of n = 20 are left to cpu (" in said
+    assert "1 thread); the CUDA engine does sizes that are multiples of 16 up to 256 in float32\n" in said
+    assert said.count("left to") == 1
+    run = fastrnn.train(mixed, tmp_path / "run", "auto", 1)
+    assert "was trained on" not in capsys.readouterr().err
+    assert run.table.status.tolist() == ["trained"] * 8
+    whole = fastrnn.train(spec(sizes=20), tmp_path / "cpu", "cpu", progress=False)
+    np.testing.assert_array_equal(run.networks(group).parameters, whole.networks(group).parameters)
+    assert run.finished(group).engines == whole.finished(group).engines
+    assert run.finished("gru-tanh-16").engines == ("cuda (host, compute capability 9.0)",)
+
+
+def test_auto_does_everything_for_every_size():
+    """What the engine of the size gives."""
+    auto, gpu, cpu = engines.get("auto", 1), engines.get("cuda"), engines.get("cpu", 1)
+    task = fastrnn.get_task("flipflop", steps=3)
+    for n, engine in ((16, gpu), (20, cpu)):
+        networks = random_networks("gru", "tanh", n, 3, 3, 2)
+        trials = random_trials(networks, 5, 3, masked=True)
+        points = (np.ones((2, 3, networks.S)), np.zeros((3, 3)))
+        for one, other in (
+            (auto.loss_and_gradients(networks, *trials), engine.loss_and_gradients(networks, *trials)),
+            (auto.run(networks, trials[0]), engine.run(networks, trials[0])),
+            ((auto.loss(networks, task, 9),), (engine.loss(networks, task, 9),)),
+            (auto.jacobian(networks, *points), gpu.jacobian(networks, *points)),
+            ((auto.step(networks, *points),), (gpu.step(networks, *points),)),
+        ):
+            for a, b in zip(one, other, strict=True):
+                np.testing.assert_equal(a, b)
+        seconds = engine.seconds_per_iteration("gru", "tanh", n, task)
+        assert auto.seconds_per_iteration("gru", "tanh", n, task) == pytest.approx(seconds, rel=0.5)
+        assert auto.workspace_bytes("gru", n, task) == engine.workspace_bytes("gru", n, task)
+    assert (auto.name, auto.threads, auto.processor, auto.description) == ("cuda", 1, gpu.processor, gpu.description)
+    auto.warm_up("gru", "tanh")
+
+
 def test_sizes_that_are_not_supported_stop_a_run_before_it_begins(tmp_path):
     with pytest.raises(fastrnn.errors.UsageError, match="multiples of 16 up to 256 in float32; n is 20"):
         fastrnn.train(spec(sizes=(16, 20)), tmp_path / "run", "cuda", progress=False)
+    with pytest.raises(fastrnn.errors.UsageError, match=r"multiples of 64 up to 256 in bf16x3; n is 16: .* 'float32'"):
+        fastrnn.train(spec(), tmp_path / "run", precision="bf16x3", progress=False)
     assert not list(tmp_path.glob("run/*.toml"))
 
 

@@ -31,6 +31,9 @@ TaskSettings = Annotated[
     typer.Option("--setting", help="A constant of the task, such as steps=50; may be repeated."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision = Annotated[
+    str, typer.Option(help="float32, or on a GPU bf16x3: tensor cores, for sizes that are multiples of 64.")
+]
 Threads = Annotated[int | None, typer.Option(help="Threads of the CPU.  [default: all there are]")]
 CheckpointSeconds = Annotated[float, typer.Option(help="Seconds between checkpoints.")]
 

@@ -20,6 +20,7 @@ from .options import (
     GateBias,
     Iterations,
     Json,
+    Precision,
     Seed,
     Sizes,
     SpecFile,
@@ -72,6 +73,7 @@ def search(
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "float32",
     out: Annotated[str | None, typer.Option(help="Folder of the search.  [default: searches/<task>]")] = None,
     checkpoint_seconds: CheckpointSeconds = 60.0,
     as_json: Json = False,
@@ -110,6 +112,7 @@ def search(
         out,
         device,
         threads,
+        precision=precision,
         checkpoint_seconds=checkpoint_seconds,
         command=shlex.join(["fastrnn", *sys.argv[1:]]),
     )

@@ -18,6 +18,7 @@ from .options import (
     GateBias,
     Iterations,
     Json,
+    Precision,
     Seed,
     Sizes,
     SpecFile,
@@ -58,6 +59,7 @@ def train_population(
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "float32",
     out: Annotated[str | None, typer.Option(help="Folder of the run.  [default: runs/<task>]")] = None,
     checkpoint_seconds: CheckpointSeconds = 60.0,
     as_json: Json = False,
@@ -83,5 +85,6 @@ def train_population(
     given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias}
     lists = {"cells": cells, "activations": activations, "sizes": sizes, "l2": l2, "exclude": exclude}
     settings = population_settings(spec, given, lists, setting, hyperparameters)
-    run = train(PopulationSpec.from_settings(settings), out, device, threads, checkpoint_seconds=checkpoint_seconds)
+    population = PopulationSpec.from_settings(settings)
+    run = train(population, out, device, threads, precision=precision, checkpoint_seconds=checkpoint_seconds)
     return print_run(run, as_json)

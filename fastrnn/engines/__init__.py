@@ -7,6 +7,7 @@ import sys
 from ..errors import UsageError
 
 DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("float32", "bf16x3")
 
 
 def get(device: str = "auto", threads: int | None = None, precision: str = "float32"):
@@ -15,20 +16,27 @@ def get(device: str = "auto", threads: int | None = None, precision: str = "floa
     Parameters
     ----------
     device : "cpu"; "cuda" is an error that says why where no GPU can be used; "auto" takes the GPU if there is one, the
-        CPU otherwise, and says which
+        CPU otherwise and for sizes that the GPU's kernels don't do, and says which
     threads : threads of the CPU engine, default all processors this process may use
-    precision : of a GPU's matrix products: "float32", or "bf16x3" on tensor cores, each operand in two parts of bf16
+    precision : of the matrix products: "float32", or on a GPU "bf16x3", tensor cores with each operand in two parts of
+        bf16, for sizes that are multiples of 64
+
+    Raises
+    ------
+    UsageError
+        for an unknown device or precision, a GPU that is asked for and can't be used, and bf16x3 without one
 
     >>> get("cpu", threads=1).name
     'cpu'
     """
     if device not in DEVICES:
         raise UsageError(f"unknown device {device!r}; the devices are {', '.join(DEVICES)}")
-    if device == "cpu" and precision != "float32":
-        raise UsageError(f"the CPU engine computes in float32; precision is {precision!r}: leave it out, or use a GPU")
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}; the precisions are {', '.join(PRECISIONS)}")
     why_not = ""
     if device != "cpu":
         from .cuda.engine import CUDAEngine
+        from .divided import DividedEngine
 
         try:
             engine = CUDAEngine(precision=precision)
@@ -37,9 +45,12 @@ def get(device: str = "auto", threads: int | None = None, precision: str = "floa
                 raise UsageError(f"device 'cuda' can't be used: {error}") from None
             why_not = f"; no GPU: {error}"
         else:
-            if device == "auto":
-                print(f"device auto: {engine.description}", file=sys.stderr)
-            return engine
+            if device == "cuda":
+                return engine
+            print(f"device auto: {engine.description}", file=sys.stderr)
+            return DividedEngine(engine, threads) if precision == "float32" else engine
+    if precision != "float32":
+        raise UsageError(f"the CPU engine computes in float32; precision is {precision!r}, which needs a GPU{why_not}")
     from .cpu.engine import CPUEngine
 
     engine = CPUEngine(threads)

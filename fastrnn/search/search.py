@@ -38,6 +38,7 @@ def search_hyperparameters(
     device: str = "auto",
     threads: int | None = None,
     *,
+    precision: str = "float32",
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
     command: str = "",
@@ -55,7 +56,7 @@ def search_hyperparameters(
     ----------
     spec : what to search; where the folder holds a search already, the same one, maybe of more configurations
     out : the folder, default `searches/<task>`
-    device, threads, checkpoint_seconds, progress : as for `train`
+    device, threads, precision, checkpoint_seconds, progress : as for `train`
     command : what was typed, for the record
 
     Raises
@@ -85,7 +86,7 @@ def search_hyperparameters(
         raise UsageError(f"checkpoint_seconds must be 0 or more; it is {checkpoint_seconds!r}")
     out = Path("searches") / default_folder(spec.population).name if out is None else Path(out)
     check_place(out, SETTINGS)
-    engine = engines.get(device, threads)
+    engine = engines.get(device, threads, precision)
     with Interruption() as interruption, Progress(progress) as shown:
         _note_settings(out, spec, command)
         tools = (engine, shown, interruption, checkpoint_seconds)

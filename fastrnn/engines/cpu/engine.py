@@ -13,9 +13,9 @@ import numpy as np
 from llvmlite import binding
 
 from ...cells import get_cell
-from ...counters import TRAINING, VALIDATION
+from ...counters import TRAINING
 from ...errors import Status, UsageError
-from ..checks import check_networks, check_points, check_run_inputs, check_trials, whole_number
+from ..engine import Engine
 from .kernels import DEPTH, HAS_FMA, LANES, PANEL, multiply_packed
 from .layout import RECORD, make_layout, packing
 from .loop import ABANDONED, DIVERGED, EVALUATE, GRADIENTS, STOPPED_AT, TRAIN, run_network
@@ -62,7 +62,7 @@ class Shared(NamedTuple):
     control: np.ndarray
 
 
-class CPUEngine:
+class CPUEngine(Engine):
     """Trains and runs networks on the processor.
 
     Each network is advanced by one thread; where there are fewer networks than threads, a team of threads shares
@@ -85,7 +85,6 @@ class CPUEngine:
 
     @property
     def processor(self) -> str:
-        """Kind of processor, on which the bits of a result depend."""
         fused = "" if HAS_FMA else ", no FMA"
         return f"{binding.get_host_cpu_name()}, {LANES} lanes{fused}"
 
@@ -94,36 +93,16 @@ class CPUEngine:
         plural = "thread" if self.threads == 1 else "threads"
         return f"cpu ({self.processor}; {self.threads} {plural})"
 
+    def _check_size(self, n: int) -> None:
+        """Any size will do."""
+
     # ------------------------------------------------------------------------------------------------- training
 
-    def advance(self, networks, optimizer, task, iterations: int, batch: int = 64) -> np.ndarray:
-        """Advance every network that is in training by at most `iterations`, in place.
-
-        Returns
-        -------
-        losses : float32 (N, iterations), the data term at each iteration; NaN where none was run or it diverged
-        """
-        return self.advance_all([(networks, optimizer)], task, iterations, batch)[0]
-
-    def advance_all(self, groups, task, iterations: int, batch: int = 64) -> list[np.ndarray]:
-        """`advance` for several groups at once, so that all threads stay busy.
-
-        Parameters
-        ----------
-        groups : list of (Networks, Optimizer)
-        task : Task; each network draws its own trials from its key
-        iterations : at most so many for each network, never beyond its `decay_steps`
-        batch : trials an iteration, B
-        """
-        if iterations < 0 or iterations != int(iterations):
-            raise UsageError(f"iterations must be a whole number, 0 or more; it is {iterations!r}")
+    def _advance_all(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
         all_losses = [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
         jobs = []
         for (networks, optimizer), losses in zip(groups, all_losses, strict=True):
-            check_networks(networks, task, optimizer)
-            layout = make_layout(
-                networks.cell, networks.n, networks.D, networks.K, task.T, whole_number("batch", batch)
-            )
+            layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, batch)
             for i in range(len(networks)):
                 count = min(iterations, int(optimizer.decay_steps[i] - optimizer.iteration[i]))
                 if optimizer.status[i] == Status.TRAINING and count > 0:
@@ -179,10 +158,8 @@ class CPUEngine:
 
     # -------------------------------------------------------------------------------------- losses and gradients
 
-    def loss(self, networks, task, trials: int = 512, purpose: int = VALIDATION) -> np.ndarray:
-        """The data term of each network on its own validation trials (or another purpose's), float64 (N,)."""
-        check_networks(networks, task)
-        layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, whole_number("trials", trials))
+    def _loss(self, networks, task, trials: int, purpose: int) -> np.ndarray:
+        layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, trials)
         losses = np.full((len(networks), 1), np.nan)
 
         def evaluate(i, team):
@@ -200,20 +177,7 @@ class CPUEngine:
         self._share_out(range(len(networks)), evaluate)
         return losses[:, 0]
 
-    def loss_and_gradients(self, networks, inputs, targets, mask=None):
-        """The data term and its gradient by every parameter.
-
-        Parameters
-        ----------
-        inputs (N, B, T, D), targets (N, B, T, K) : each network's own trials
-        mask (N, B, T) : weights of the steps, default one; the loss is the weighted mean of the squared error
-
-        Returns
-        -------
-        losses : float64 (N,)
-        gradients : dict of float32 arrays named and shaped as `networks.arrays`
-        """
-        inputs, targets, mask = check_trials(networks, inputs, targets, mask)
+    def _loss_and_gradients(self, networks, inputs, targets, mask):
         N, B, T, _ = inputs.shape
         layout = make_layout(networks.cell, networks.n, networks.D, networks.K, T, B)
         position, _ = packing(networks.cell, layout)
@@ -229,20 +193,9 @@ class CPUEngine:
             )  # fmt: skip
 
         self._share_out(range(N), differentiate)
-        return losses[:, 0], networks.named(flat)
+        return losses[:, 0], flat
 
-    def run(self, networks, inputs):
-        """Roll networks out from their initial states.
-
-        Parameters
-        ----------
-        inputs : (N, B, T, D), or (B, T, D) common to all networks
-
-        Returns
-        -------
-        states (N, B, T, S) after each step, outputs (N, B, T, K), float32
-        """
-        inputs = check_run_inputs(networks, inputs)
+    def _run(self, networks, inputs):
         N, B, T, _ = inputs.shape
         layout = make_layout(networks.cell, networks.n, networks.D, networks.K, T, B)
         states = np.empty((N, B, T, networks.S), np.float32)
@@ -274,47 +227,39 @@ class CPUEngine:
 
     # ----------------------------------------------------------------------------------------------- for analyses
 
-    def step(self, networks, states, inputs) -> np.ndarray:
-        """One update in float64: states (N, M, S), inputs (N, M, D) or (M, D) -> (N, M, S)."""
-        return self._by_network(networks, states, inputs, "step")
+    def _step(self, networks, states, inputs):
+        return np.stack(self._by_network(networks, states, inputs, "step"))
 
-    def jacobian(self, networks, states, inputs):
-        """Jacobians of the update in float64, by state (N, M, S, S) and by input (N, M, S, D); see `cells.Cell`."""
-        return self._by_network(networks, states, inputs, "jacobian")
+    def _jacobian(self, networks, states, inputs):
+        made = self._by_network(networks, states, inputs, "jacobian")
+        return tuple(np.stack(parts) for parts in zip(*made, strict=True))
 
-    def _by_network(self, networks, states, inputs, method):
-        states, inputs = check_points(networks, states, inputs)
+    def _by_network(self, networks, states, inputs, method) -> list:
+        """What a method of the cell gives for each network."""
         function = getattr(get_cell(networks.cell), method)
         made = []
         for i in range(len(networks)):
             parameters = {name: array[i].astype(np.float64) for name, array in networks.arrays.items()}
             made.append(function(parameters, networks.activation, networks.gate_bias, states[i], inputs[i]))
-        return np.stack(made) if method == "step" else tuple(np.stack(parts) for parts in zip(*made, strict=True))
+        return made
 
     # -------------------------------------------------------------------------------------------------- estimates
 
     def warm_up(self, cell: str, activation: str) -> None:
-        """Compile a kind, or read its machine code from the cache."""
         from ...networks import Networks
 
         networks = Networks.initialize(cell, activation, LANES, 1, 1, [0])
         self.loss_and_gradients(networks, np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, 1)))
 
     def seconds_per_iteration(self, cell: str, activation: str, n: int, task, batch: int = 64) -> float:
-        """Estimated time of one training iteration of one network on one thread.
-
-        The matrix product's rate is measured once; pointwise work is taken as proportional to the gates.
-        """
+        """The matrix product's rate is measured once; pointwise work is taken as proportional to the gates."""
         self._rate = self._rate or measured_rate()
         gates = get_cell(cell).gates
         flops = task.T * batch * (6 * gates * n * n + 4 * gates * n * task.D + 6 * n * task.K)
         return flops / self._rate + task.T * batch * n * gates * 1.0e-9
 
     def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:
-        """Memory of one network in flight: workspace, packed parameters, velocity, transpose and partial gradients.
-
-        There are as many in flight as threads, whatever the number of networks.
-        """
+        """Workspace, packed parameters, velocity, transpose and partial gradients."""
         layout = make_layout(cell, n, task.D, task.K, task.T, batch)
         transposed = layout.units * (layout.first_columns + layout.second_columns)
         return 4 * (layout.work_size + transposed + (2 + layout.slices) * layout.packed_size)

@@ -1,24 +1,24 @@
-"""The CUDA engine's face: the same methods as the CPU engine's, groups cut where the device's memory is short."""
+"""The CUDA engine's face: what an engine does by launches, groups cut where the device's memory is short."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ...cells import get_cell
-from ...counters import TRAINING, VALIDATION
+from ...counters import TRAINING
 from ...errors import RunError, Status, UsageError
 from ...shapes import check_shape
-from ..checks import check_networks, check_points, check_run_inputs, check_trials, whole_number
+from ..engine import Engine
 from .gpu import find_gpu
 from .group import Group
 from .launch import Launcher
-from .tiling import MULTIPLES, check_size, jacobian_points, levenberg_marquardt, step_points
+from .tiling import MULTIPLES, check_size, does_size, jacobian_points, levenberg_marquardt, sizes_in, step_points
 
 EVALUATED = 64  # trials at once where no gradient is asked for
 MATRICES_BYTES = 4 << 30  # of the starts that are searched at once: each has two matrices (S, S)
 
 
-class CUDAEngine:
+class CUDAEngine(Engine):
     """Trains and runs networks on a GPU.
 
     All networks of a group advance in the same launches, and groups beside each other. A network's results are the
@@ -42,7 +42,6 @@ class CUDAEngine:
 
     @property
     def processor(self) -> str:
-        """Kind of device, on which the bits of a result depend."""
         major, minor = self.device.capability
         precision = "" if self.precision == "float32" else f", {self.precision}"
         return f"{self.device.name}, compute capability {major}.{minor}{precision}"
@@ -51,43 +50,24 @@ class CUDAEngine:
     def description(self) -> str:
         return f"cuda ({self.processor})"
 
+    @property
+    def sizes(self) -> str:
+        """Which sizes of networks it trains and runs, in words."""
+        return sizes_in(self.precision)
+
+    def does(self, n: int) -> bool:
+        """Whether networks of n units are among them."""
+        return does_size(n, self.precision)
+
+    def _check_size(self, n: int) -> None:
+        check_size(n, self.precision)
+
     # ------------------------------------------------------------------------------------------------- training
 
-    def advance(self, networks, optimizer, task, iterations: int, batch: int = 64) -> np.ndarray:
-        """Advance every network that is in training by at most `iterations`, in place.
-
-        Returns
-        -------
-        losses : float32 (N, iterations), the data term at each iteration; NaN where none was run or it diverged
-        """
-        return self.advance_all([(networks, optimizer)], task, iterations, batch)[0]
-
-    def advance_all(self, groups, task, iterations: int, batch: int = 64) -> list[np.ndarray]:
-        """`advance` for several groups, which fill the device together.
-
-        Parameters
-        ----------
-        groups : list of (Networks, Optimizer)
-        task : Task; each network draws its own trials from its key
-        iterations : at most so many for each network, never beyond its `decay_steps`
-        batch : trials an iteration, B
-
-        Raises
-        ------
-        UsageError
-            for a size the kernels can't do
-        RunError
-            when not even one network fits into the device's memory
-        """
-        if iterations < 0 or iterations != int(iterations):
-            raise UsageError(f"iterations must be a whole number, 0 or more; it is {iterations!r}")
-        batch = whole_number("batch", batch)
-        for networks, optimizer in groups:
-            check_networks(networks, task, optimizer)
-            check_size(networks.n, self.precision)
+    def _advance_all(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
         if not groups or not iterations:
             return [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
-        return self._cut(groups, lambda groups: self._advance(groups, task, int(iterations), batch))
+        return self._cut(groups, lambda groups: self._train(groups, task, iterations, batch))
 
     def _cut(self, groups, work, one: str = "network"):
         """`work(groups)`, a list with an array for each; in smaller pieces where they do not fit into memory.
@@ -112,7 +92,8 @@ class CUDAEngine:
         pieces = (tuple(part[piece] for part in whole) for piece in (slice(None, half), slice(half, None)))
         return [np.concatenate([self._cut([piece], work, one)[0] for piece in pieces])]
 
-    def _advance(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
+    def _train(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
+        """Of groups that fit into memory together."""
         trained = []
         for index, (networks, optimizer) in enumerate(groups):
             with self.device.stream(index):
@@ -138,18 +119,13 @@ class CUDAEngine:
 
     # -------------------------------------------------------------------------------------- losses and gradients
 
-    def loss(self, networks, task, trials: int = 512, purpose: int = VALIDATION) -> np.ndarray:
-        """The data term of each network on its own validation trials (or another purpose's), float64 (N,)."""
-        check_networks(networks, task)
-        check_size(networks.n, self.precision)
-        trials = whole_number("trials", trials)
-
+    def _loss(self, networks, task, trials: int, purpose: int) -> np.ndarray:
         def evaluate(groups):
-            return [self._loss(networks, task, trials, purpose) for (networks,) in groups]
+            return [self._evaluate(networks, task, trials, purpose) for (networks,) in groups]
 
         return self._cut([(networks,)], evaluate)[0]
 
-    def _loss(self, networks, task, trials: int, purpose: int) -> np.ndarray:
+    def _evaluate(self, networks, task, trials: int, purpose: int) -> np.ndarray:
         batch = min(trials, EVALUATED)
         with self.device.stream(0):
             group = Group(self.launcher, networks, batch, task.T, way_back=False, precision=self.precision)
@@ -169,27 +145,12 @@ class CUDAEngine:
         with np.errstate(invalid="ignore", divide="ignore"):
             return sums[:, 0] / (sums[:, 1] * networks.K)
 
-    def loss_and_gradients(self, networks, inputs, targets, mask=None):
-        """The data term and its gradient by every parameter.
-
-        Parameters
-        ----------
-        inputs (N, B, T, D), targets (N, B, T, K) : each network's own trials
-        mask (N, B, T) : weights of the steps, default one; the loss is the weighted mean of the squared error
-
-        Returns
-        -------
-        losses : float64 (N,)
-        gradients : dict of float32 arrays named and shaped as `networks.arrays`
-        """
-        trials = check_trials(networks, inputs, targets, mask)
-        check_size(networks.n, self.precision)
-
+    def _loss_and_gradients(self, networks, inputs, targets, mask):
         def differentiate(groups):
             return [self._gradients(*group) for group in groups]
 
-        made = self._cut([(networks, *trials)], differentiate)[0]
-        return made[:, -2:].copy().view(np.float64)[:, 0], networks.named(np.ascontiguousarray(made[:, :-2]))
+        made = self._cut([(networks, inputs, targets, mask)], differentiate)[0]
+        return made[:, -2:].copy().view(np.float64)[:, 0], np.ascontiguousarray(made[:, :-2])
 
     def _gradients(self, networks, inputs, targets, mask) -> np.ndarray:
         """Gradients and, in the last two float32 of each row, the float64 loss: (N, M + 2)."""
@@ -205,27 +166,14 @@ class CUDAEngine:
             gradients = group.download(group.gradients[:, 0])
         return np.concatenate([gradients, losses[:, None].view(np.float32)], axis=1)
 
-    def run(self, networks, inputs):
-        """Roll networks out from their initial states.
-
-        Parameters
-        ----------
-        inputs : (N, B, T, D), or (B, T, D) common to all networks
-
-        Returns
-        -------
-        states (N, B, T, S) after each step, outputs (N, B, T, K), float32
-        """
-        inputs = check_run_inputs(networks, inputs)
-        check_size(networks.n, self.precision)
-
+    def _run(self, networks, inputs):
         def roll(groups):
-            return [self._run(networks, inputs) for networks, inputs in groups]
+            return [self._roll_out(*group) for group in groups]
 
         made = self._cut([(networks, inputs)], roll)[0]
         return np.ascontiguousarray(made[..., : networks.S]), np.ascontiguousarray(made[..., networks.S :])
 
-    def _run(self, networks, inputs) -> np.ndarray:
+    def _roll_out(self, networks, inputs) -> np.ndarray:
         """States and outputs side by side, (N, B, T, S + K)."""
         N, B, T, _ = inputs.shape
         batch = min(B, EVALUATED)
@@ -246,32 +194,28 @@ class CUDAEngine:
 
     # ----------------------------------------------------------------------------------------------- for analyses
 
-    def step(self, networks, states, inputs) -> np.ndarray:
-        """One update in float64: states (N, M, S), inputs (N, M, D) or (M, D) -> (N, M, S); any n."""
-        states, inputs = check_points(networks, states, inputs)
-        return self._cut([(networks, states, inputs)], lambda groups: [self._step(*group) for group in groups])[0]
-
     def _step(self, networks, states, inputs):
         kernel = step_points(networks.cell, networks.activation, networks.n, networks.D)
-        return self._at_points(kernel, "next", states.shape, networks, states, inputs)
-
-    def jacobian(self, networks, states, inputs):
-        """Jacobians of the update in float64, by state (N, M, S, S) and by input (N, M, S, D); any n."""
-        states, inputs = check_points(networks, states, inputs)
-        made = self._cut([(networks, states, inputs)], lambda groups: [self._jacobian(*group) for group in groups])[0]
-        S = networks.S
-        return np.ascontiguousarray(made[..., :S]), np.ascontiguousarray(made[..., S:])
+        return self._at_points(kernel, "next", (networks.S,), networks, states, inputs)
 
     def _jacobian(self, networks, states, inputs):
-        kernel = jacobian_points(networks.cell, networks.activation, networks.n, networks.D)
-        shape = (*states.shape, networks.S + networks.D)
-        return self._at_points(kernel, "jacobians", shape, networks, states, inputs)
+        S, D = networks.S, networks.D
+        kernel = jacobian_points(networks.cell, networks.activation, networks.n, D)
+        made = self._at_points(kernel, "jacobians", (S, S + D), networks, states, inputs)
+        return np.ascontiguousarray(made[..., :S]), np.ascontiguousarray(made[..., S:])
 
     def _at_points(self, kernel, name: str, shape, networks, states, inputs) -> np.ndarray:
-        """What a kernel makes of shape `shape` at states (N, M, S) and inputs (N, M, D)."""
+        """What a kernel makes, of shape `shape` at each point, at states (N, M, S) and inputs (N, M, D)."""
+
+        def work(groups):
+            return [self._make_at_points(kernel, name, shape, *group) for group in groups]
+
+        return self._cut([(networks, states, inputs)], work)[0]
+
+    def _make_at_points(self, kernel, name, shape, networks, states, inputs) -> np.ndarray:
         xp = self.device.xp
         with self.device.stream(0):
-            made = xp.empty(shape, np.float64)
+            made = xp.empty((*states.shape[:2], *shape), np.float64)
             on_device = {"parameters": networks.parameters, "states": states, "inputs": inputs}
             on_device = {key: xp.array(np.ascontiguousarray(array)) for key, array in on_device.items()}
             if made.size:
@@ -352,14 +296,14 @@ class CUDAEngine:
         """Nothing: kernels are made for sizes as well, at the first iteration of a group."""
 
     def seconds_per_iteration(self, cell: str, activation: str, n: int, task, batch: int = 64) -> float:
-        """Estimated time of one training iteration of one network among many; `UsageError` for a size not supported."""
+        """One network among many."""
         check_size(n, self.precision)
         gates = get_cell(cell).gates
         flops = task.T * batch * (6 * gates * n * n + 4 * gates * n * task.D + 6 * n * task.K)
         return flops / self.device.rate
 
     def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:
-        """Memory of the computer that a network in flight takes beyond its state: none, trials live on the device."""
+        """None: trials live on the device."""
         return 0
 
 

@@ -99,6 +99,7 @@ class Launcher:
     def __init__(self, device):
         self.device = device
         self._compiled = {}
+        self._allowed = {}  # bytes of shared memory that were asked for, by kernel
 
     def compile(self, kernels) -> None:
         """Compile those of some kernels that are not yet, all together."""
@@ -109,15 +110,17 @@ class Launcher:
                 options=compiler_options(),
                 name_expressions=tuple(kernel.name for kernel in missing),
             )
-            self._compiled |= {kernel.name: self._prepared(module, kernel) for kernel in missing}
+            self._compiled |= {kernel.name: module.get_function(kernel.name) for kernel in missing}
 
-    def _prepared(self, module, kernel: Kernel):
+    def _ready(self, kernel: Kernel):
+        """The kernel's code, allowed as much shared memory as it needs now: some kernels do networks of any size."""
         limit = self.device.shared_limit
         if kernel.shared > limit:
             raise UsageError(f"kernel {kernel.name} needs {kernel.shared} bytes of shared memory; a block has {limit}")
-        function = module.get_function(kernel.name)
-        if kernel.shared:
-            function.max_dynamic_shared_size_bytes = kernel.shared
+        self.compile([kernel])
+        function = self._compiled[kernel.name]
+        if kernel.shared > self._allowed.get(kernel.name, 0):
+            function.max_dynamic_shared_size_bytes = self._allowed[kernel.name] = kernel.shared
         return function
 
     def launch(self, kernel: Kernel, blocks: tuple[int, ...], **arguments) -> None:
@@ -144,8 +147,7 @@ class Launcher:
             else self._number(name, argument, arguments[argument], kind)
             for argument, (kind, is_array) in wanted.items()
         ]
-        self.compile([kernel])
-        self._compiled[kernel.name](blocks, (kernel.threads,), tuple(values), shared_mem=kernel.shared)
+        self._ready(kernel)(blocks, (kernel.threads,), tuple(values), shared_mem=kernel.shared)
 
     def _array(self, kernel, name, array, kind):
         if not self.device.owns(array):

@@ -55,14 +55,26 @@ class Tiling:
     slices: int
 
 
+def does_size(n: int, precision: str = "float32") -> bool:
+    """Whether the kernels can do n units in that precision."""
+    return n % MULTIPLES[precision] == 0 and n <= LARGEST
+
+
+def sizes_in(precision: str) -> str:
+    """Which they can, in words.
+
+    >>> sizes_in("float32")
+    'multiples of 16 up to 256 in float32'
+    """
+    return f"multiples of {MULTIPLES[precision]} up to {LARGEST} in {precision}"
+
+
 def check_size(n: int, precision: str = "float32") -> None:
     """`UsageError` unless the kernels can do n units in that precision."""
-    multiple = MULTIPLES[precision]
-    if n % multiple or n > LARGEST:
-        other = "precision 'float32'" if n % DEPTH == 0 and n <= LARGEST else "device 'cpu'"
+    if not does_size(n, precision):
+        other = "precision 'float32'" if does_size(n) else "device 'cpu'"
         raise UsageError(
-            f"the CUDA engine does sizes that are multiples of {multiple} up to {LARGEST} in {precision}; n is {n}: "
-            f"take such a size, or {other}"
+            f"the CUDA engine does sizes that are {sizes_in(precision)}; n is {n}: take such a size, or {other}"
         )
 
 
