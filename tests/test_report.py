@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas
 import pytest
 from browser import Browser, find
 from made_results import CUBE, finished_run, results, save
@@ -14,8 +15,9 @@ import fastrnn
 from fastrnn.cli import app
 from fastrnn.errors import RunError
 from fastrnn.figures import paper
+from fastrnn.figures.figure import PAIR
 from fastrnn.progress import Interrupted, Interruption
-from fastrnn.report import index, markup, page, write_index, write_report, writing
+from fastrnn.report import index, markup, page, pages, write_index, write_report, writing
 from fastrnn.report.scene import REACH, scene
 from fastrnn.studies import load_analysis
 
@@ -102,10 +104,11 @@ def test_the_page_is_whole_and_loads_nothing(written):
 def test_the_page_says_what_the_run_says(written):
     text = (written / "report.html").read_text()
     assert "<h1>a &lt;b&gt;&amp;&quot;run&#x27;</h1>" in text and "<b>8</b><span>networks" in text
-    assert "<b>1 of 2</b><span>claims that hold" in text
+    assert "<b>1 of 2</b><span>statements of the paper hold" in text
     assert "four kinds &lt;fail&gt;" in text and "<fail>" not in text
     assert '<span class="verdict fails">does not hold</span>' in text
     assert "fastrnn train-population --spec population.toml" in text and fastrnn.__version__ in text
+    assert text.count("--out &#x27;runs/a &lt;b&gt;&amp;&quot;run") == 1  # quoted for a shell
     table = load_analysis(written).run.table
     assert all(f"<td>{name}</td>" in text for name in table.id)
     assert f'data-v="{float(table.validation_loss[3])!r}"' in text
@@ -215,6 +218,38 @@ def test_the_index_leads_to_the_runs(written, tmp_path):
     assert [link for link in parsed.links if link != "data:,"] == [f"{NAME}/report.html"]
     assert "<td>bare</td>" in text and "1 of 2" in text and "all networks reach low error" in text
     assert "There are none" in index([], tmp_path)
+
+
+def test_the_index_sets_runs_side_by_side(written, tmp_path):
+    first, second = load_analysis(written), load_analysis(written)
+    table = second.claims.table.copy()
+    table.loc[table.index[1], "verdict"] = "undecided"
+    second.claims.table = table
+    (row,) = [row for row in index([first, second], tmp_path).split("<tr>") if table.statement.iloc[1] in row]
+    assert re.findall(r'verdict \w+">([a-z ]+)<', row) == ["holds", "undecided"]
+    twice = pandas.concat([first.claims.table, table], ignore_index=True)  # a statement with two statistics
+    second.claims.table = twice
+    assert pages._verdicts(second)[tuple(table[["claim", "statement"]].iloc[1])] == "undecided"
+
+
+def test_all_figures_are_on_one_scale(written):
+    text = (written / "report.html").read_text()
+    for name in ("figure-1d", "figure-1b"):  # vectors, and too many of them
+        inches = float(re.search(r'width="([\d.]+)pt"', (written / f"figures/{name}.svg").read_text())[1]) / 72
+        assert f'id="{name}"><img alt' in text
+        (width,) = re.findall(rf'id="{name}"><img alt="[^"]*" style="width: (\d+)px"', text)
+        assert int(width) == pytest.approx(120 * inches, abs=1)
+
+
+def test_points_far_from_the_trajectories_are_out_of_the_scene(tmp_path):
+    one = next(iter(results(tmp_path / "run", cells=("gru",)).portraits.values()))
+    near = scene(one, "flipflop")
+    one.points[0] = 1e6  # a stable one, where no path begins
+    made = scene(one, "flipflop")
+    assert len(made["points"]) == 26 and len(made["paths"]) == len(near["paths"])
+    assert [made["points"][path["source"]]["unstable"] for path in made["paths"]] == [1] * len(made["paths"])
+    assert "27 fixed points, 1 of them far away and not shown" in made["about"]
+    assert made["shade"] == {"what": "the first channel holds", "ends": ["\N{MINUS SIGN}1", "+1"], "colours": [*PAIR]}
 
 
 def test_numbers_are_short_and_words_are_safe():
@@ -355,6 +390,9 @@ def test_views_of_the_other_tasks(browser, tmp_path, task):
     center(browser)
     first = ink(browser)
     assert state(browser)["scene"] == "0" and browser.js("document.getElementById('paths-choice').hidden")
+    bar = browser.js("document.getElementById('shade').textContent").split()
+    assert bar[-1] == ("1" if task == "sine" else bar[-2][1:]) and bar[-2][:1] in "0\N{MINUS SIGN}"
+    assert browser.js("document.getElementById('shade-bar').style.background").startswith("linear-gradient")
     browser.js("document.getElementById('show-points').click()")
     state(browser)
     assert ink(browser) != first

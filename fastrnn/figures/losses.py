@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from ..errors import Status
@@ -27,8 +28,8 @@ def final_losses(run: Run) -> Figure:
             losses = table.validation_loss[(table.cell == cell) & (table.activation == activation)]
             colour, asked = ACTIVATION_COLOURS.get(activation, OTHER), int((of_cell.activation == activation).sum())
             label = f"{activation}: {len(losses)}" + ("" if len(losses) == asked else f" of {asked}")
-            style = {"histtype": "stepfilled", "alpha": 0.55, "hatch": HATCHES[place % 2], "edgecolor": colour}
-            ax.hist(losses, edges, facecolor=colour, linewidth=0.8, label=label, **style)
+            style = {"histtype": "stepfilled", "hatch": HATCHES[place % 2], "edgecolor": colour}
+            ax.hist(losses, edges, facecolor=to_rgba(colour, 0.45), linewidth=0.8, label=label, **style)
         if run.threshold is not None:
             ax.axvline(run.threshold, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)))
         ax.set_xscale("log")

@@ -27,6 +27,7 @@ COLUMNS = 4
 TRIALS_DRAWN = 24
 SHADES = 64  # of a colour map
 BEYOND = 0.3  # of the extent of the trajectories: points farther off are not drawn, but counted
+SCALES = {"sine": "input, which commands the frequency", "cdi": "target: sum of the cued stream so far"}
 DETAIL = {"fontsize": 6, "color": "#666666", "in_layout": False}
 
 
@@ -128,6 +129,16 @@ def segment_colours(one: Portrait, task: str, trials) -> tuple[list[str], np.nda
     return palette, index.reshape(shades.shape)
 
 
+def colour_scale(one: Portrait, task: str) -> dict:
+    """What the colours of trajectories mean: in words, at both ends, and colours evenly from one end to the other."""
+    if task == "flipflop":
+        return {"what": "the first channel holds", "ends": ["\N{MINUS SIGN}1", "+1"], "colours": list(PAIR)}
+    low, high = (0.0, 1.0) if task == "sine" else _limits(one)
+    colours = [to_hex(colour) for colour in matplotlib.colormaps[SEQUENTIAL](np.linspace(0, 1, 9))]
+    ends = [f"{value:.3g}".replace("-", "\N{MINUS SIGN}") for value in (low, high)]
+    return {"what": SCALES.get(task, "first target"), "ends": ends, "colours": colours}
+
+
 def _limits(one: Portrait) -> tuple[float, float]:
     """Symmetric range of the first target."""
     most = max(float(np.abs(one.targets[..., 0]).max()), 1e-9)
@@ -143,8 +154,7 @@ def _colour_key(figure, portraits, task) -> None:
     elif portraits:
         limits = (0.0, 1.0) if task == "sine" else _limits(portraits[0])
         scale = matplotlib.cm.ScalarMappable(Normalize(*limits), SEQUENTIAL)
-        label = "input, which commands the frequency" if task == "sine" else "target: sum of the cued stream so far"
-        label = label if task in ("sine", "cdi") else "first target"
+        label = SCALES.get(task, "first target")
         figure.colorbar(scale, ax=figure.axes, location="bottom", aspect=60, fraction=0.03, pad=0.02, label=label)
 
 

@@ -47,11 +47,12 @@ def data(identifier: str, json_text: str) -> str:
     return f'<script type="application/json" id="{identifier}">{safe}</script>\n'
 
 
-def picture(content: bytes, kind: str, alternative: str) -> str:
-    """An image inside the page; kind is "svg" or "png"."""
+def picture(content: bytes, kind: str, alternative: str, width: float | None = None) -> str:
+    """An image inside the page; kind is "svg" or "png", width in pixels of the page, where it isn't the image's own."""
     mime = {"svg": "image/svg+xml", "png": "image/png"}[kind]
     source = base64.b64encode(content).decode()
-    return f'<img alt="{text(alternative)}" src="data:{mime};base64,{source}">'
+    size = f' style="width: {width:.0f}px"' if width else ""
+    return f'<img alt="{text(alternative)}"{size} src="data:{mime};base64,{source}">'
 
 
 def table(frame: pandas.DataFrame, heads: dict[str, str] | None = None, raw=(), tall: bool = False) -> str:
@@ -61,9 +62,10 @@ def table(frame: pandas.DataFrame, heads: dict[str, str] | None = None, raw=(), 
     """
     heads = heads or {}
     names = [str(name) for name in frame.columns]
+    aligned = [' class="number"' if name not in raw and _is_number(value) else "" for name, value in _first(frame)]
     head = "".join(
-        f'<th scope="col"><button type="button">{text(heads.get(name, name.replace("_", " ")))}</button></th>'
-        for name in names
+        f'<th scope="col"{side}><button type="button">{text(heads.get(name, name.replace("_", " ")))}</button></th>'
+        for name, side in zip(names, aligned, strict=True)
     )
     rows = "\n".join(
         "<tr>" + "".join(_cell(value, name in raw) for name, value in zip(names, row, strict=True)) + "</tr>"
@@ -87,6 +89,16 @@ def number(value: float) -> str:
 def _cell(value, raw: bool) -> str:
     if raw:
         return f'<td class="rich">{value}</td>' if "<div" in value or len(value) > 4 * WORDS else f"<td>{value}</td>"
-    if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
+    if not _is_number(value):
         return f'<td class="words">{text(value)}</td>' if len(str(value)) > WORDS else f"<td>{text(value)}</td>"
     return f'<td class="number" data-v="{float(value)!r}">{number(float(value))}</td>'
+
+
+def _is_number(value) -> bool:
+    return hasattr(value, "__float__") and not isinstance(value, (bool, np.bool_, str))
+
+
+def _first(frame: pandas.DataFrame) -> list[tuple]:
+    """Names of the columns with the value in the first row, None where there is none."""
+    values = next(frame.itertuples(index=False, name=None), (None,) * frame.shape[1])
+    return list(zip(map(str, frame.columns), values, strict=True))

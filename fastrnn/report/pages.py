@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
+import shlex
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from .scene import scene
 from .view import viewer
 
 VECTORS = 250_000  # bytes up to which a figure goes into the page as SVG; larger ones as PNG
+PIXELS = 96 / 72 * 1.25  # of the page for each point of a figure: all are on one scale, their letters as large as ours
 WIDE = (
     "learning_curves",
     "trajectories",
@@ -86,13 +89,10 @@ def index(runs: list[Kept], folder) -> str:
         there = (kept.run.path / REPORT).exists()
         name = f'<a href="{text(link)}">{text(_name(kept))}</a>' if there else text(_name(kept))
         counts = {key: report[key] for key in ("networks", "learnt", "diverged")}
-        rows.append({"run": name, "task": report["task"]} | counts | {"claims that hold": _score(kept)})
+        rows.append({"run": name, "task": report["task"]} | counts | {"statements that hold": _score(kept)})
     body = "<header><h1>Runs</h1></header>\n<main>\n"
     body += table(pandas.DataFrame(rows), raw=("run",)) if rows else "<p>There are none.</p>"
-    claims = [kept.claims.table for kept in runs if kept.claims is not None]
-    if claims:
-        whole = pandas.concat(claims, ignore_index=True)
-        body += "<h2>Claims of the paper</h2>\n" + _claims_table(whole[whole.subject == "all"])
+    body += _claims_by_run([kept for kept in runs if kept.claims is not None])
     return document("fastrnn: runs", body + f"</main>\n{_footer()}", script(asset("tables.js")))
 
 
@@ -116,7 +116,7 @@ def _head(kept: Kept) -> str:
         cards.append((number(len(kept.selection.table)), "studied"))
     cards.append((number(float(losses.median())), "median validation loss"))
     if kept.claims is not None:
-        cards.append((_score(kept), "claims that hold"))
+        cards.append((_score(kept), "statements of the paper hold"))
     items = "".join(f"<li><b>{value}</b><span>{text(what)}</span></li>" for value, what in cards)
     settings = kept.run.settings
     what = (
@@ -128,12 +128,36 @@ def _head(kept: Kept) -> str:
     return f'<h1>{text(_name(kept))}</h1>\n<p>{what}</p>\n<ul class="cards">{items}</ul>\n{problems}'
 
 
+def _verdicts(kept: Kept) -> dict[tuple, str]:
+    """By claim and statement whether it holds of all networks: one of several statistics that doesn't is enough."""
+    whole = kept.claims.table[kept.claims.table.subject == "all"]
+    found = {}
+    for name, rows in whole.groupby(["claim", "statement"], sort=False):
+        said = set(rows.verdict)
+        found[name] = next((verdict for verdict in ("does not hold", "undecided") if verdict in said), "holds")
+    return found
+
+
 def _score(kept: Kept) -> str:
-    """How many of the claims' statistics of all networks hold."""
+    """How many of the statements hold."""
     if kept.claims is None:
         return "-"
-    whole = kept.claims.table[kept.claims.table.subject == "all"]
-    return f"{int((whole.verdict == 'holds').sum())} of {len(whole)}"
+    verdicts = list(_verdicts(kept).values())
+    return f"{verdicts.count('holds')} of {len(verdicts)}"
+
+
+def _claims_by_run(runs: list[Kept]) -> str:
+    """A row a statement, a column a run."""
+    if not runs:
+        return ""
+    verdicts = [_verdicts(kept) for kept in runs]
+    names = sorted(dict.fromkeys(name for found in verdicts for name in found), key=lambda name: name[0])
+    columns = {"claim": [claim for claim, _ in names], "statement": [statement for _, statement in names]}
+    for i, (kept, found) in enumerate(zip(runs, verdicts, strict=True)):
+        columns[i] = [_pill(found[name]) if name in found else "" for name in names]
+        heads = {str(i): _name(kept) for i, kept in enumerate(runs)}
+    said = "<p>What holds of all networks of a run; the numbers behind it are in the run's own page.</p>"
+    return f"<h2>Claims of the paper</h2>\n{said}" + table(pandas.DataFrame(columns), heads, raw=[*heads])
 
 
 def _claims(kept: Kept) -> str:
@@ -161,11 +185,15 @@ def _claims_table(frame: pandas.DataFrame) -> str:
     for name in ("task", "subject"):
         if frame[name].nunique() > 1:
             columns[name] = frame[name]
+    columns["verdict"] = list(map(_pill, frame.verdict))
     columns["statement, and when it holds"] = list(map(under, frame.statement, frame.rule))
-    verdicts = [f'<span class="verdict {VERDICTS.get(v, "open")}">{text(v)}</span>' for v in frame.verdict]
-    columns |= {"verdict": verdicts, "statistic": list(map(under, frame.statistic, frame.note))}
+    columns["statistic"] = list(map(under, frame.statistic, frame.note))
     columns |= {name: frame[name] for name in ("value", "low", "high", "networks")}
     return table(pandas.DataFrame(columns), HEADS, raw=("statement, and when it holds", "verdict", "statistic"))
+
+
+def _pill(verdict: str) -> str:
+    return f'<span class="verdict {VERDICTS.get(verdict, "open")}">{text(verdict)}</span>'
 
 
 def _figures(kept: Kept, failed: dict[str, str]) -> str:
@@ -187,16 +215,18 @@ def _figures(kept: Kept, failed: dict[str, str]) -> str:
 
 def _image(folder: Path, name: str, heading: str) -> str:
     """The figure's SVG, or where that is large or missing its PNG; empty where there is neither."""
-    for kind, most in (("svg", VECTORS), ("png", float("inf"))):
-        path = folder / f"{name}.{kind}"
-        if path.exists() and path.stat().st_size <= most:
-            return picture(path.read_bytes(), kind, heading)
-    return ""
+    vectors, pixels = folder / f"{name}.svg", folder / f"{name}.png"
+    content = vectors.read_bytes() if vectors.exists() else b""
+    points = re.search(rb'<svg [^>]*?width="([\d.]+)pt"', content)
+    width = PIXELS * float(points[1]) if points else None
+    if content and len(content) <= VECTORS:
+        return picture(content, "svg", heading, width)
+    return picture(pixels.read_bytes(), "png", heading, width) if pixels.exists() else ""
 
 
 def _groups(kept: Kept) -> str:
     summary = kept.run.summary()
-    empty = [name for name in ("untrained", "training", "diverged") if not summary[name].any()]
+    empty = [name for name in ("untrained", "training", "dropped", "diverged") if not summary[name].any()]
     return table(summary.drop(columns=empty), HEADS)
 
 
@@ -228,9 +258,8 @@ def _networks(kept: Kept) -> str:
 
 def _settings(kept: Kept) -> str:
     path, settings = kept.run.path, kept.run.settings
-    commands = (
-        f"fastrnn train-population --spec {POPULATION} --out runs/{_name(kept)}\nfastrnn analyze runs/{_name(kept)}"
-    )
+    folder = shlex.quote(f"runs/{_name(kept)}")
+    commands = f"fastrnn train-population --spec {POPULATION} --out {folder}\nfastrnn analyze {folder}"
     trained = settings.get("record", {}).get("fastrnn", "unknown")
     rows = [("fastrnn, training", trained), ("fastrnn, this page", _version("fastrnn"))]
     rows += [(name, _version(name)) for name in LIBRARIES]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..analysis.portrait import Portrait
-from ..figures.figure import POINT_COLOURS, kind_name
-from ..figures.portraits import chosen, segment_colours
+from ..figures.figure import POINT_COLOURS, counted, kind_name
+from ..figures.portraits import chosen, colour_scale, in_view, segment_colours
 
 REACH = 1000  # coordinates go from -REACH to REACH
 STEPS = 150  # of a trajectory, at most
@@ -19,9 +19,11 @@ def scene(one: Portrait, task: str) -> dict:
     """What viewer.js draws of one network, in what JSON can hold.
 
     Trajectories are thinned evenly to `STEPS` states; places are in `REACH`ths of the largest extent from the middle.
+    Points far from all trajectories are left out, and counted.
     """
     trials = chosen(len(one.trajectories))
-    clouds = [one.trajectories[trials].reshape(-1, 3), one.points]
+    seen = np.flatnonzero(in_view(one.points, one.trajectories))
+    clouds = [one.trajectories[trials].reshape(-1, 3), one.points[seen]]
     low, high = (edge(np.concatenate(clouds), axis=0) for edge in (np.min, np.max))
     middle, scale = (low + high) / 2, REACH / max(float((high - low).max()) / 2, 1e-9)
 
@@ -31,8 +33,11 @@ def scene(one: Portrait, task: str) -> dict:
     T = one.trajectories.shape[1]
     kept = np.unique(np.linspace(0, T - 1, min(T, STEPS)).round().astype(int))
     palette, index = segment_colours(one, task, trials)
+    number = {int(point): i for i, point in enumerate(seen)}
+    paths = [way for way in one.each_path() if len(way[2]) > 1 and in_view(way[2], one.trajectories).all()]
     return {
-        "about": _about(one, task),
+        "about": _about(one, len(one.points) - len(seen)),
+        "shade": colour_scale(one, task),
         "name": kind_name(one.cell, one.activation, one.n),
         "box": np.maximum(np.rint((high - low) / 2 * scale), 20).astype(int).tolist(),
         "palette": palette,
@@ -41,18 +46,18 @@ def scene(one: Portrait, task: str) -> dict:
             {"at": place(one.trajectories[trial, kept]), "runs": _runs(row[kept[:-1]])}
             for trial, row in zip(trials, index, strict=True)
         ],
-        "points": _points(one, place),
-        "paths": [{"source": source, "at": place(path)} for source, _, path in one.each_path() if len(path) > 1],
+        "points": _points(one, seen, place),
+        "paths": [{"source": number[int(way[0])], "at": place(way[2])} for way in paths if int(way[0]) in number],
         "held": _held(one, task),
         "held_name": HELD.get(task, "input"),
     }
 
 
-def _about(one: Portrait, task: str) -> str:
+def _about(one: Portrait, unseen: int) -> str:
     share = f"{100 * one.share.sum():.0f}% of its variance on {len(one.inputs)} probe trials is in these components"
     slow = int((~one.exact).sum())
-    points = f"{len(one.points) - slow} fixed points" + (f" and {slow} slow points" if slow else "")
-    return f"{one.id}: {points}; {share}."
+    points = counted(len(one.points) - slow, "fixed point") + (f" and {counted(slow, 'slow point')}" if slow else "")
+    return f"{one.id}: {points}{f', {unseen:,} of them far away and not shown' if unseen else ''}; {share}."
 
 
 def _runs(colours) -> list[list[int]]:
@@ -61,10 +66,11 @@ def _runs(colours) -> list[list[int]]:
     return [[int(i), int(colours[i])] for i in starts]
 
 
-def _points(one: Portrait, place) -> list[dict]:
-    most = FEW if len(one.points) <= CROWD else MANY
+def _points(one: Portrait, seen, place) -> list[dict]:
+    most = FEW if len(seen) <= CROWD else MANY
     made = []
-    for i, values in enumerate(one.eigenvalues):
+    for i in seen:
+        values = one.eigenvalues[i]
         shown = values[np.abs(values) > SMALL][:most]
         made.append(
             {

@@ -25,11 +25,7 @@ def viewer(portraits: list) -> str:
     )
     boxes = "".join(
         f'<label id="{name}-choice"><input type="checkbox" id="show-{name}" checked> {words}</label>'
-        for name, words in (
-            ("trajectories", "trajectories"),
-            ("points", "points"),
-            ("paths", "paths away from saddles"),
-        )
+        for name, words in CHOICES
     )
     legend = "".join(
         f'<li><svg viewBox="0 0 12 12" fill="{colour}" aria-hidden="true">{shape}</svg>{text(name)}</li>'
@@ -47,5 +43,7 @@ def viewer(portraits: list) -> str:
         'aria-label="trajectories and fixed points in three dimensions"></canvas>'
         '<div id="tip" hidden><pre id="tip-text"></pre>'
         '<canvas id="plane" aria-label="eigenvalues in the complex plane"></canvas>'
-        f'</div></div>\n<ul class="legend">{legend}</ul>\n<p class="soft" id="about"></p>\n'
+        f'</div></div>\n<ul class="legend">{legend}<li id="shade">trajectories: <span id="shade-what"></span> '
+        '<span id="shade-low"></span> <i id="shade-bar"></i> <span id="shade-high"></span></li></ul>\n'
+        '<p class="soft" id="about"></p>\n'
     )

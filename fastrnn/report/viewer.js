@@ -37,7 +37,7 @@
 
   function projector(size) {
     const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
-    const scale = 0.33 * Math.min(size.width, size.height) * view.zoom / 1000; // scenes reach from -1000 to 1000
+    const scale = 0.36 * Math.min(size.width, size.height) * view.zoom / 1000; // scenes reach from -1000 to 1000
     return (x, y, z) => {
       const right = cy * x - sy * y, away = sy * x + cy * y;
       const up = cp * z + sp * away, near = sp * z - cp * away;
@@ -49,7 +49,7 @@
   // Trajectories and paths as strokes: a depth, a colour, and places to draw a line through.
   function strokes(scene, project) {
     const found = [];
-    const add = (flat, start, end, colour, width, alpha) => {
+    const add = (layer, flat, start, end, colour, width, alpha) => {
       const line = [];
       let depth = 0;
       for (let i = start; i <= end; i++) {
@@ -57,23 +57,24 @@
         line.push(place);
         depth += place[2];
       }
-      found.push({ line, colour, width, alpha, depth: depth / line.length });
+      found.push({ layer, line, colour, width, alpha, depth: depth / line.length });
     };
     if (option("trajectories")) {
       for (const { at, runs } of scene.trajectories) {
         const last = at.length / 3 - 1;
         runs.forEach(([start, colour], k) => {
           const end = k + 1 < runs.length ? runs[k + 1][0] : last;
-          for (let i = start; i < end; i += 4) add(at, i, Math.min(i + 4, end), scene.palette[colour], 1, 0.5);
+          for (let i = start; i < end; i += 4) add(0, at, i, Math.min(i + 4, end), scene.palette[colour], 1.1, 0.6);
         });
       }
     }
     if (option("paths")) {
+      const sources = new Set(scene.paths.map((path) => path.source));
       for (const { at, source } of scene.paths) {
         const colour = scene.colours[Math.min(scene.points[source].unstable, scene.colours.length - 1)];
         const last = at.length / 3 - 1;
-        const lit = view.hover < 0 || view.hover === source;
-        for (let i = 0; i < last; i += 4) add(at, i, Math.min(i + 4, last), colour, lit ? 1.8 : 1, lit ? 0.9 : 0.15);
+        const lit = !sources.has(view.hover) || view.hover === source;
+        for (let i = 0; i < last; i += 4) add(1, at, i, Math.min(i + 4, last), colour, lit ? 1.8 : 1, lit ? 0.9 : 0.15);
       }
     }
     return found;
@@ -142,10 +143,10 @@
       scene.points.forEach((point, index) => {
         const place = project(...point.at);
         drawn.push([place[0], place[1], index]);
-        things.push({ depth: place[2] + 40, place, index });
+        things.push({ layer: 1, depth: place[2] + 40, place, index });
       });
     }
-    things.sort((a, b) => a.depth - b.depth);
+    things.sort((a, b) => a.layer - b.layer || a.depth - b.depth); // trajectories hide no point
     pen.lineCap = pen.lineJoin = "round";
     for (const thing of things) {
       if (thing.place) {
@@ -301,6 +302,12 @@
     leave();
     view.scene = index;
     document.getElementById("about").textContent = scenes[index].about;
+    const shade = scenes[index].shade;
+    document.getElementById("shade-what").textContent = shade.what;
+    document.getElementById("shade-low").textContent = shade.ends[0];
+    document.getElementById("shade-high").textContent = shade.ends[1];
+    const colours = shade.colours.length > 2 ? shade.colours : shade.colours.map((c, i) => `${c} ${50 * i}% ${50 * i + 50}%`);
+    document.getElementById("shade-bar").style.background = `linear-gradient(to right, ${colours.join(", ")})`;
     document.getElementById("paths-choice").hidden = !scenes[index].paths.length;
     redraw();
   }
