@@ -1,0 +1,124 @@
+"""`docs/figures.md` and its pictures, made from real runs: `python -m benchmarks.gallery RUN [RUN ...]`.
+
+Of each run, which `fastrnn analyze` must have been through: the commands that made it, how its training ended, its
+main figures with their captions, and what became of the paper's claims. Whatever else was in `docs/figures` goes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+from fastrnn.errors import FastrnnError, UsageError
+from fastrnn.figures.figure import counted
+from fastrnn.figures.paper import Panel, panels
+from fastrnn.spec import PopulationSpec
+from fastrnn.storage import atomic_write
+from fastrnn.studies.kept import Kept, load_analysis
+
+ROOT = Path(__file__).resolve().parent.parent
+TITLES = {"flipflop": "Flip-flop", "cdi": "Context-dependent integration", "sine": "Sine"}
+SHOWN = {
+    "flipflop": ("1b", "1e", "1-counts", "1d", "1f"),
+    "cdi": ("3b-slow-points", "3e", "3f", "3c", "4"),
+    "sine": ("2b", "2d", "2f", "2c"),
+}
+LISTS = ("cells", "activations", "sizes", "l2")
+NUMBERS = ("seeds", "iterations", "batch", "seed")
+TOP = """# Figures from real runs
+
+<!-- made by `python -m benchmarks.gallery {runs}` -->
+
+All of them were drawn by `fastrnn analyze`, which puts them, some more, and all of them as SVG, into `figures/` of a
+run and into its `report.html`. Numbers such as 1b are those of the paper's figures. What the claims' rules are, and
+their numbers kind by kind, stands in the report too.
+"""
+
+
+def gallery(runs: list[Kept]) -> str:
+    """Markdown: a section a run."""
+    names = " ".join(f"runs/{kept.run.task_name}" for kept in runs)
+    return "\n".join([TOP.format(runs=names), *map(_section, runs)])
+
+
+def chosen(kept: Kept) -> list[tuple[str, Panel]]:
+    """Number in the paper and panel of the figures shown, in their order."""
+    there = {panel.paper.get(kept.run.task_name): panel for panel in panels(kept)}
+    return [(name, there[name]) for name in SHOWN[kept.run.task_name] if name in there]
+
+
+def image(kept: Kept, number: str) -> str:
+    """Name of a figure among those of all runs."""
+    return f"{kept.run.task_name}-{number}.png"
+
+
+def command(settings: dict) -> str:
+    """The call of `fastrnn train-population` that asks for the population of a `population.toml`."""
+    task = settings["task"]
+    usual, words = PopulationSpec.preset("quick", task), [f"fastrnn train-population --task {task}"]
+    words += [
+        f"--{name} {','.join(map(str, settings[name]))}"
+        for name in LISTS
+        if tuple(settings[name]) != tuple(getattr(usual, name))
+    ]
+    words += [f"--{name} {settings[name]}" for name in NUMBERS if settings[name] != getattr(usual, name)]
+    return " ".join(words)
+
+
+def main(arguments: list[str], root=ROOT) -> None:
+    """Copy the pictures and write the page."""
+    if not arguments:
+        raise UsageError("which runs? give the folders of runs that were analyzed: runs/flipflop runs/cdi runs/sine")
+    runs = [load_analysis(path) for path in arguments]
+    tasks = [kept.run.task_name for kept in runs]
+    if len(set(tasks)) < len(tasks) or not set(tasks) <= set(SHOWN):
+        raise UsageError(f"one run each of {', '.join(SHOWN)} at most; the tasks are {', '.join(tasks)}")
+    sources = {image(kept, number): kept.run.path / "figures" / f"figure-{number}.png"
+               for kept in runs for number, _ in chosen(kept)}  # fmt: skip
+    missing = [str(path) for path in sources.values() if not path.exists()]
+    if missing or any(kept.claims is None for kept in runs):
+        raise UsageError(
+            f"not all is there ({', '.join(missing) or 'no claims'}); run fastrnn analyze on the runs first"
+        )
+    folder = Path(root) / "docs" / "figures"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, path in sources.items():
+        shutil.copyfile(path, folder / name)
+    atomic_write(folder.with_suffix(".md"), gallery(runs).encode())
+
+
+def _section(kept: Kept) -> str:
+    run, report = kept.run, kept.run.report()
+    lost = f", {report['diverged']} diverged" if report["diverged"] else ""
+    said = (
+        f"{counted(report['networks'], 'network')}, {report['learnt']} of which learnt the task (validation loss below "
+        f"{report['threshold']:g}){lost}; {len(kept.selection.table)} were studied."
+    )
+    commands = f"```sh\n{command(run.settings)}\nfastrnn analyze runs/{run.task_name}\n```\n"
+    parts = [f"## {TITLES[run.task_name]}: {counted(report['networks'], 'network')}\n", commands, said + "\n"]
+    for number, panel in chosen(kept):
+        parts.append(f"![{panel.heading}](figures/{image(kept, number)})\n")
+        parts.append(f"**{number.split('-')[0]}: {panel.heading}.** {panel.caption(kept)}\n")
+    return "\n".join([*parts, _claims(kept.claims.table)])
+
+
+def _claims(table: pandas.DataFrame) -> str:
+    """A row a statistic of all networks."""
+    rows = ["| claim | statement | | statistic | value, 95% interval | networks |", "|---|---|---|---|---|---|"]
+    for row in table[table.subject == "all"].itertuples():
+        interval = f" ({row.low:.3g} to {row.high:.3g})" if np.isfinite(row.low) else ""
+        fields = (row.claim, row.statement, row.verdict, row.statistic, f"{row.value:.3g}{interval}", row.networks)
+        rows.append("| " + " | ".join(str(field).replace("|", r"\|") for field in fields) + " |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except FastrnnError as error:
+        sys.exit(f"error: {error}")
