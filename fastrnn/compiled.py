@@ -4,6 +4,9 @@ numba's own cache looks only at the file a function stands in: an edit in a call
 machine code behind, and two processes that compile at once can swap each other's entries. Here an entry's file name
 is a digest of everything it depends on: all sources of the package that are compiled, the function, the types, the
 processor, and the versions of Python, numba and llvmlite.
+
+Entries of other sources are of no use to these, but may be to another installation. They go when nobody has used them
+for a while, or when there are many; to a process that does use them that is a miss, and it compiles again.
 """
 
 from __future__ import annotations
@@ -11,8 +14,12 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
+import shutil
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +27,8 @@ import llvmlite
 import numba
 from numba.core import ccallback, sigutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+
+from .storage import hash_sources
 
 PACKAGE = Path(__file__).resolve().parent
 COMPILED_SOURCES = (
@@ -31,6 +40,9 @@ COMPILED_SOURCES = (
     "analysis/similarity/nuclear.py",
 )
 
+DIGITS = 16  # of the digest, which names a folder
+UNUSED_SECONDS, MOST_FOLDERS = 60 * 86_400, 32  # kept of other sources; a folder is some 4 MB
+
 # a*b+c may be fused and the sign of zero is free. Not "nnan" or "ninf": a diverged network must be seen. Not "reassoc":
 # sums keep the order in which they are written.
 FAST_MATH = {"contract", "nsz"}
@@ -40,11 +52,8 @@ FAST_MATH = {"contract", "nsz"}
 def sources_digest() -> str:
     """Digest of every source that compiled code is made from, and of what compiles them."""
     versions = (numba.__version__, llvmlite.__version__, *map(str, sys.version_info[:2]))
-    digest = hashlib.sha256(" ".join(versions).encode())
-    for pattern in COMPILED_SOURCES:
-        for path in sorted(PACKAGE.glob(pattern)):
-            digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    said = " ".join((*versions, hash_sources(PACKAGE, COMPILED_SOURCES)))
+    return hashlib.sha256(said.encode()).hexdigest()[:DIGITS]
 
 
 def cache_folder() -> Path:
@@ -58,6 +67,25 @@ def cache_folder() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
     return Path(base) / "fastrnn"
+
+
+@cache
+def note_use(folder: Path) -> None:
+    """Note, once in a process, that a folder of entries is in use."""
+    with suppress(OSError):
+        os.utime(folder)
+
+
+@cache
+def remove_unused(folder: Path) -> None:
+    """Remove, once in a process, the folders beside `folder` that were not used for long, and the oldest of many."""
+    with suppress(OSError):
+        beside = [path for path in folder.parent.iterdir() if re.fullmatch(rf"[0-9a-f]{{{DIGITS}}}", path.name)]
+        used = {path: path.stat().st_mtime for path in beside if path != folder}
+        newest = sorted(used, key=used.get, reverse=True)
+        for place, path in enumerate(newest):
+            if place >= MOST_FOLDERS or used[path] < time.time() - UNUSED_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 class _Locator(_CacheLocator):
@@ -100,6 +128,7 @@ class _Entries:
             return None
         if hashlib.sha256(data[32:]).digest() != data[:32]:
             return None
+        note_use(self.folder)
         return pickle.loads(data[32:])
 
     def save(self, key, value):
@@ -111,6 +140,7 @@ class _Entries:
         try:
             temporary.write_bytes(hashlib.sha256(data).digest() + data)
             temporary.replace(path)
+            remove_unused(self.folder)
         except OSError:
             temporary.unlink(missing_ok=True)
 

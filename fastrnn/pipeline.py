@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from .studies.ledger import Ledger
 from .studies.selection import Selection
 from .studies.steps import NAMES, Step, selection_step, steps_of
 
+AGAIN = "fastrnn analyze, without --only, makes it again"
 LIBRARIES = 400 << 20  # bytes in memory before any network is looked at
 KEPT_COMPONENTS = 24  # of a response when networks are compared, about
 
@@ -32,6 +34,7 @@ class Analyzed:
     studied : networks in the studies; left_out : by id, why a network is not
     done : steps that were computed now; fresh : steps that were up to date
     failed : by step, why it could not be done
+    stale : steps that were not asked for and whose results are out of date
     """
 
     run: Run
@@ -40,6 +43,7 @@ class Analyzed:
     done: list[str] = field(default_factory=list)
     fresh: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    stale: list[str] = field(default_factory=list)
 
     def report(self) -> dict:
         """All of it in what JSON can hold, the claims with it."""
@@ -51,6 +55,7 @@ class Analyzed:
             "left_out": self.left_out,
             "done": self.done,
             "up_to_date": len(self.fresh),
+            "out_of_date": self.stale,
             "failed": self.failed,
             "claims": [] if claims is None else claims.table.to_dict("records"),
         }
@@ -60,13 +65,14 @@ def analyze(run, only=None, *, progress: bool = True) -> Analyzed:
     """Do all analyses of a run that are missing or out of date, and keep what comes of them.
 
     Results are kept in the run's folder under `analysis/`; `load_analysis` reads them. What is there already and was
-    made from the same inputs, by checksum, is not computed again. A step that fails is named and the others are done.
+    made from the same inputs by the same code, by checksum, is not computed again. A step that fails is named and the
+    others are done.
 
     Parameters
     ----------
     run : Run, or path of its folder
     only : names of the steps wanted, any of `studies.steps.NAMES`; default all. Steps that they need and
-        that were never done are not done for them: they say so
+        that were never done, or are out of date, are not done for them: they say so
     progress : whether to write messages to stderr, and a bar where it is a terminal
 
     Returns
@@ -93,8 +99,8 @@ def analyze(run, only=None, *, progress: bool = True) -> Analyzed:
         lock.release()
 
 
-def analyze_all(runs, only=None, *, progress: bool = True) -> list[Analyzed]:
-    """`analyze` several runs, one after the other.
+def analyze_all(runs, only=None, *, progress: bool = True) -> Iterator[Analyzed]:
+    """`analyze` several runs, one after the other, each when it is asked for.
 
     Parameters
     ----------
@@ -103,7 +109,7 @@ def analyze_all(runs, only=None, *, progress: bool = True) -> list[Analyzed]:
 
     Returns
     -------
-    list of Analyzed; a run whose folder can't be used at all has that under `failed`, and the others are done
+    iterator of Analyzed; a run whose folder can't be used at all has that under `failed`, and the others are done
 
     Raises
     ------
@@ -111,15 +117,17 @@ def analyze_all(runs, only=None, *, progress: bool = True) -> list[Analyzed]:
         before anything is done, where one of them is no run, or `only` names something else
     """
     runs = [run if isinstance(run, Run) else load_run(run) for run in runs]
-    made = []
-    for run in runs:
-        try:
-            made.append(analyze(run, only, progress=progress))
-        except RunError as error:
-            made.append(Analyzed(run, failed={"run": str(error)}))
-            with Progress(progress) as shown:
-                shown.say(f"{made[-1].run.path}: {error}")
-    return made
+    _check_only(only)
+    return (_usable_or_not(run, only, progress) for run in runs)
+
+
+def _usable_or_not(run: Run, only, progress: bool) -> Analyzed:
+    try:
+        return analyze(run, only, progress=progress)
+    except RunError as error:
+        with Progress(progress) as shown:
+            shown.say(f"{run.path}: {error}")
+        return Analyzed(run, failed={"run": str(error)})
 
 
 def find_runs(folder) -> list[Path]:
@@ -152,6 +160,7 @@ class _Analysis:
     def __init__(self, run: Run, wanted: set[str], progress: Progress, interruption: Interruption):
         self.run_, self.wanted, self.progress, self.interruption = run, wanted, progress, interruption
         self.made = Analyzed(run)
+        self.stale: dict[str, str] = {}  # files that are out of date, and the steps they are of
         self.one_thread = ThreadpoolController()
         (run.path / FOLDER).mkdir(exist_ok=True)
         for folder in (run.path / FOLDER, *(path for path in (run.path / FOLDER).iterdir() if path.is_dir())):
@@ -162,12 +171,17 @@ class _Analysis:
 
     def run(self) -> Analyzed:
         selection = self._select()
-        steps = [step for step in steps_of(self.run_, selection) if step.name in self.wanted]
+        every = steps_of(self.run_, selection)
+        steps = [step for step in every if step.name in self.wanted]
+        self.stale = self.ledger.stale(every)
         self._plan(steps, selection)
         for step in steps:
             self._stop_if_asked()
             self._do(step)
             self.progress.advance(step.seconds, step.key)
+        self.made.stale = list(dict.fromkeys(self.stale.values()))
+        if self.made.stale:
+            self.progress.say(f"{self.run_.path}: out of date: {', '.join(self.made.stale)}; {AGAIN}")
         return self.made
 
     def _select(self) -> Selection:
@@ -209,11 +223,15 @@ class _Analysis:
         return int(LIBRARIES + min(kept, 4e9) + 2 * ROLLOUT_BYTES)
 
     def _do(self, step: Step) -> None:
-        if self.ledger.fresh(step):
+        outdated = list(dict.fromkeys(self.stale[file] for file in step.reads if file in self.stale))
+        if self.ledger.fresh(step) and not outdated:
             self.made.fresh.append(step.key)
+            self._settle(step)
             return
         inputs = self.ledger.inputs(step)
         try:
+            if outdated:
+                raise RunError(f"what it needs is out of date ({', '.join(outdated)}); {AGAIN}")
             with self.one_thread.limit(limits=1, user_api="blas"):  # the bits don't depend on the processors there are
                 step.work()
         except Interrupted:
@@ -222,9 +240,24 @@ class _Analysis:
             said = str(error) if isinstance(error, FastrnnError) else f"{type(error).__name__}: {error}"
             self.made.failed[step.key] = said
             self.progress.say(f"{step.key}: {said}")
+            if not outdated:
+                self._remove_outdated(step)
         else:
             self.ledger.note(step, inputs)
             self.made.done.append(step.key)
+            self._settle(step)
+
+    def _remove_outdated(self, step: Step) -> None:
+        """Of a step that failed nothing is left that it wrote from other inputs: the next ones would take it."""
+        for file in step.writes:
+            if self.stale.get(file) == step.key:
+                (self.run_.path / file).unlink(missing_ok=True)
+        self._settle(step)
+
+    def _settle(self, step: Step) -> None:
+        """What a step wrote is not out of date any more."""
+        for file in step.writes:
+            self.stale.pop(file, None)
 
     def _stop_if_asked(self) -> None:
         if self.interruption.requested:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 
 from tqdm import tqdm
 
+PATIENCE = 5.0  # seconds that the saving is given before Ctrl-C stops at once
 BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{postfix}"
 
 
@@ -56,10 +58,14 @@ class Progress:
 
 
 class Interruption:
-    """Between enter and exit the first Ctrl-C only sets `requested`; the second one stops at once, as ever."""
+    """Between enter and exit Ctrl-C only sets `requested`; one that comes `PATIENCE` seconds later stops at once.
+
+    Two in a moment, as fingers do it, or a terminal that signals a process and its parent, wait for the saving too.
+    """
 
     def __init__(self):
         self.requested = False
+        self._since = 0.0
         self._before = None
 
     def __enter__(self) -> Interruption:
@@ -73,7 +79,11 @@ class Interruption:
             signal.signal(signal.SIGINT, self._before)
 
     def _handle(self, number, frame) -> None:
-        if self.requested:
+        if not self.requested:
+            self.requested, self._since = True, time.monotonic()
+            said = "stopping after this round"
+        elif time.monotonic() - self._since < PATIENCE:
+            said = "still saving"
+        else:
             raise KeyboardInterrupt
-        self.requested = True
-        print("\nstopping after this round; again to stop at once", file=sys.stderr)
+        print(f"\n{said}; again after {PATIENCE:g} seconds to stop at once", file=sys.stderr)

@@ -190,7 +190,10 @@ class Run:
         """Ids of the groups' networks whose training loss fell by a tenth or more over the last tenth of its curve."""
         falling = set()
         for group in groups:
-            finished = self.finished(group)
+            try:
+                finished = self.finished(group)
+            except RunError:  # a damaged file; what else is known of its networks is in the table
+                continue
             tenth = max(1, finished.loss_curve.shape[1] // 10)
             before, last = (finished.loss_curve[:, -k * tenth :][:, :tenth].mean(axis=1) for k in (2, 1))
             falling |= {name for name, fell in zip(finished.ids, last < 0.9 * before, strict=True) if fell}

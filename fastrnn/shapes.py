@@ -6,6 +6,8 @@ M parameters of one network. The network axis comes first, units innermost.
 
 from __future__ import annotations
 
+import numbers
+
 import numpy as np
 
 from .errors import UsageError
@@ -26,10 +28,15 @@ def check_shape(name: str, array, letters: tuple[str, ...], **sizes: int) -> np.
     return array
 
 
+def is_number(value) -> bool:
+    """Whether something is a real number; True and False are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def check_positive(**values: float) -> None:
     """`UsageError` unless every value is a finite number above 0."""
     for name, value in values.items():
-        if not (np.isreal(value) and 0 < value < np.inf):
+        if not (is_number(value) and 0 < value < np.inf):
             raise UsageError(f"{name} must be a positive number; it is {value!r}")
 
 

@@ -73,6 +73,19 @@ def read_bytes(path) -> bytes:
         raise RunError(f"could not read {str(path)!r}: {error.strerror or error}") from error
 
 
+def hash_sources(package, patterns) -> str:
+    """SHA-256 of those files of a package, their names with them.
+
+    >>> hash_sources(Path(__file__).parent, ["storage.py"]) == hash_sources(Path(__file__).parent, ["s*age.py"])
+    True
+    """
+    digest = hashlib.sha256()
+    for pattern in patterns:
+        for path in sorted(Path(package).glob(pattern)):
+            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
 def remove_temporaries(folder) -> None:
     """Remove what a killed process left behind; only for a folder that no other process writes to."""
     for path in Path(folder).glob(f".*{TEMPORARY}"):

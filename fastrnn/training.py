@@ -17,6 +17,7 @@ from .groups import FinishedGroup, TrainingGroup
 from .plan import Plan, duration, make_plan, work_of
 from .progress import Interrupted, Interruption, Progress
 from .runs import Run, load_run
+from .shapes import is_number
 from .spec import PopulationSpec
 
 ROUND_SECONDS = 1.5  # between two looks at the clock and at Ctrl-C
@@ -67,7 +68,7 @@ def train(
     """
     if not isinstance(spec, PopulationSpec):
         raise UsageError(f"spec must be a PopulationSpec; it is {spec!r}")
-    if not checkpoint_seconds >= 0:
+    if not (is_number(checkpoint_seconds) and checkpoint_seconds >= 0):
         raise UsageError(f"checkpoint_seconds must be 0 or more; it is {checkpoint_seconds!r}")
     out = default_folder(spec) if out is None else Path(out)
     engine = engines.get(device, threads, precision)

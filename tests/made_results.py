@@ -175,7 +175,7 @@ def cdi(run, rng) -> CdiStudy:
     kept = np.stack([np.tile(1 - 0.5 ** np.arange(1, S + 1), (G, 1)), np.zeros((G, S))], axis=1)
     nan = np.full((N, 2, S), np.nan)
     return CdiStudy(
-        run.table, 0.95, nan, np.ones((N, 2, 2)), np.stack([nan, nan], axis=2), groups, spectrum,
+        run.table, 0.05, nan, np.ones((N, 2, 2)), np.stack([nan, nan], axis=2), groups, spectrum,
         np.full((G, S), 0.03), kept, np.full((G, 2, S), 0.05), NOTHING_LEFT_OUT,
     )  # fmt: skip
 

@@ -306,7 +306,7 @@ def cdi_of(vanilla=1.0, gated=10.0, integral=1.0, irrelevant=0.01, dimension=1.2
     modes = np.where(rows.cell == "vanilla", vanilla, gated)
     both = {"dimension": dimension, "near_one": modes, "relevant": integral, "irrelevant": irrelevant, "modes": modes}
     columns = {f"{name}_{c}": value for name, value in both.items() for c in (0, 1)}
-    return SimpleNamespace(table=rows.assign(**columns), near=0.95)
+    return SimpleNamespace(table=rows.assign(**columns), near=0.05)
 
 
 def test_one_mode_or_many():

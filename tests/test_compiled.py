@@ -1,6 +1,8 @@
 """The disk cache of compiled code: kept, keyed to the sources, and never in the way."""
 
+import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -86,6 +88,34 @@ def test_any_edit_of_a_compiled_source_gives_another_folder(tmp_path, monkeypatc
         digest()
     finally:
         sources_digest.cache_clear()
+
+
+def test_what_nobody_used_for_long_is_removed(folder):
+    beside = [folder / f"{i:016x}" for i in range(module.MOST_FOLDERS + 3)]
+    for days, path in enumerate(beside):
+        path.mkdir(parents=True)
+        (path / "entry.bin").write_bytes(b"old")
+        os.utime(path, (time.time() - days * 86_400,) * 2)
+    os.utime(beside[5], (0, 0))
+    theirs = folder / "notes"
+    theirs.mkdir()
+    os.utime(theirs, (0, 0))
+    assert compiled(triple)(2) == 6
+    kept = [path for path in beside if path.exists()]
+    assert kept == [path for path in beside if path != beside[5]][: module.MOST_FOLDERS]
+    assert theirs.exists() and len(entries(folder / sources_digest())) == 1
+    os.utime(folder / sources_digest(), (0, 0))
+    module.note_use.cache_clear()
+    assert compiled(triple)(2) == 6  # read, and noted
+    assert (folder / sources_digest()).stat().st_mtime > time.time() - 60
+
+
+def test_a_folder_that_another_process_removed_is_made_again(folder):
+    first = compiled(triple)
+    assert first(2) == 6
+    shutil.rmtree(folder)
+    assert first(2.5) == 7.5 and compiled(triple)(2) == 6
+    assert len(entries(folder)) >= 1
 
 
 def test_the_default_place_is_the_users_cache(monkeypatch, tmp_path):

@@ -99,7 +99,8 @@ def test_points_in_one_place_have_full_stress():
         (np.zeros((0, 0)), {}, "distances must be of 1 networks or more"),
         (np.zeros((2, 2)), {"dimensions": 0}, "dimensions must be a positive whole number"),
         (np.zeros((2, 2)), {"iterations": 1.5}, "iterations must be a positive whole number"),
-        (np.zeros((2, 2)), {"tolerance": 0}, "tolerance must be positive"),
+        (np.zeros((2, 2)), {"tolerance": 0}, "tolerance must be a positive number; it is 0"),
+        (np.zeros((2, 2)), {"tolerance": "1e-6"}, "tolerance must be a positive number; it is '1e-6'"),
         (np.zeros((2, 2)), {"start": "pca"}, "start must be 'classical' or 'random'"),
     ],
 )

@@ -59,7 +59,7 @@ def test_claims_that_tiny_networks_settle(made):
     folder, _, _ = made
     cdi = pandas.read_csv(folder / "runs" / "cdi" / "analysis" / "claims.csv").set_index(["statement", "subject"])
     assert cdi.verdict["all networks reach low error", "all"] == "holds"
-    modes = cdi[cdi.statistic.str.startswith("eigenvalues of magnitude above")].value
+    modes = cdi[cdi.statistic.str.startswith("eigenvalues of magnitude within 0.05 of 1")].value
     assert modes["vanilla integrates with one mode", "vanilla"] == pytest.approx(1, abs=0.3)
     assert modes["gated cells have many eigenvalues near 1", "gru"] > 3
     flipflop = pandas.read_csv(folder / "runs" / "flipflop" / "analysis" / "flipflop.csv")

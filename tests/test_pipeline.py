@@ -16,6 +16,7 @@ from populations import small
 from typer.testing import CliRunner
 
 import fastrnn
+from fastrnn import pipeline
 from fastrnn.cli import app
 from fastrnn.errors import RunError, UsageError
 from fastrnn.folder import FolderLock
@@ -23,7 +24,8 @@ from fastrnn.groups import FinishedGroup
 from fastrnn.pipeline import analyze, analyze_all, find_runs
 from fastrnn.progress import Interrupted
 from fastrnn.runs import load_run
-from fastrnn.studies import load_analysis, steps
+from fastrnn.storage import hash_sources
+from fastrnn.studies import ledger, load_analysis, steps
 from fastrnn.studies.ledger import RECORD, Ledger
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,12 +35,15 @@ STEPS = ["similarity svcca", "similarity cka"] + [
 STEPS += ["study", "topology", "portraits vanilla-tanh-4", "portraits gru-tanh-4", "claims"]
 
 
+def learning(**changes):
+    return small(**({"iterations": 800, "batch": 16, "task_settings": {"steps": 12, "channels": 1}} | changes))
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Six networks that have learnt enough to be studied."""
     path = tmp_path_factory.mktemp("runs") / "small"
-    spec = small(seeds=3, iterations=800, batch=16, task_settings={"steps": 12, "channels": 1})
-    fastrnn.train(spec, out=path, progress=False)
+    fastrnn.train(learning(seeds=3), out=path, progress=False)
     return path
 
 
@@ -149,7 +154,74 @@ def test_a_damaged_record_means_everything_is_made_again(done, capsys):
 
 def test_another_version_makes_it_again(done, monkeypatch):
     monkeypatch.setattr("fastrnn.__version__", "9.9", raising=False)
-    assert analyze(done, only="portraits", progress=False).done == STEPS[-3:-1]
+    assert analyze(done, progress=False).done == STEPS
+
+
+def test_other_code_makes_it_again(done, monkeypatch):
+    real = ledger.sources
+    edited = {"studies/**/*.py"}
+    monkeypatch.setattr(ledger, "sources", lambda patterns: real(patterns) + "".join(sorted(edited & {*patterns})))
+    made = analyze(done, progress=False)
+    assert made.fresh == STEPS[:4] and made.done == STEPS[4:]  # by tools that stayed as they were
+    edited.add("analysis/**/*.py")
+    assert analyze(done, progress=False).done == STEPS
+
+
+def test_the_sources_of_a_step_are_those_of_the_package(tmp_path):
+    copy = shutil.copytree(ledger.PACKAGE, tmp_path / "fastrnn", ignore=shutil.ignore_patterns("__pycache__"))
+    patterns = (*ledger.TOOLS, *steps.STUDIES)
+    seen = {hash_sources(copy, patterns)}
+    assert seen == {ledger.sources(patterns)}
+    for source in ("analysis/statistics/permanova.py", "cells/gru.py", "engines/cpu/newton.py", "studies/sine.py"):
+        with (copy / source).open("a") as file:
+            file.write("# edited\n")
+        seen.add(hash_sources(copy, patterns))
+    (copy / "cli" / "info.py").write_text("")
+    assert len(seen) == 5 and hash_sources(copy, patterns) in seen
+    assert all(list(copy.glob(pattern)) for pattern in (*patterns, *steps.SEARCHES))
+
+
+# ------------------------------------------------------------------------------------- results that are out of date
+
+
+def test_a_part_of_the_analysis_of_an_extended_population_says_what_is_out_of_date(done, capsys):
+    claims = (done / "analysis" / "claims.csv").read_text()
+    fastrnn.train(learning(seeds=4), out=done, progress=False)
+    out_of_date = [step for step in STEPS if step != "claims"]
+    made = analyze(done, only="claims")
+    assert made.studied == 8 and made.done == made.fresh == [] and made.stale == STEPS
+    reads = "similarity svcca, similarity cka, study, topology"
+    again = "fastrnn analyze, without --only, makes it again"
+    assert made.failed == {"claims": f"what it needs is out of date ({reads}); {again}"}
+    assert (done / "analysis" / "claims.csv").read_text() == claims
+    assert f"out of date: {', '.join(STEPS)}; {again}" in capsys.readouterr().err
+    said, _ = call(done, "--only", "fixed-points,similarity", code=0)
+    left = [step for step in out_of_date if not step.startswith(("similarity", "fixed-points"))] + ["claims"]
+    assert f"out of date: {', '.join(left)}: fastrnn analyze, without --only, makes them again" in said
+    page = (done / "report.html").read_text()
+    assert f"Out of date, made from other networks or by other code: {', '.join(left)}." in page
+    made = analyze(done, progress=False)
+    assert made.stale == [] and made.failed == {} and made.done == left
+    call(done)
+    assert "Out of date" not in (done / "report.html").read_text()
+
+
+def test_a_step_that_fails_leaves_nothing_that_is_out_of_date(done, monkeypatch):
+    def fail(*args, **kwargs):
+        raise np.linalg.LinAlgError("Eigenvalues did not converge")
+
+    fastrnn.train(learning(seeds=4), out=done, progress=False)
+    monkeypatch.setattr(steps, "transition_graphs", fail)
+    made = analyze(done, progress=False)
+    assert made.failed["study"] == "analysis/graphs/gru-tanh-4.safetensors is missing: run fastrnn analyze"
+    assert not (done / "analysis" / "flipflop.safetensors").exists()
+    assert set(load_analysis(done).claims.table.claim) == {1, 2} and made.stale == []
+
+
+def test_results_made_by_hand_are_nobodys(fresh):
+    fastrnn.compare_networks(load_run(fresh), "svcca")
+    made = analyze(fresh, only="claims", progress=False)
+    assert made.done == ["claims"] and made.stale == [] and 2 in set(load_analysis(fresh).claims.table.claim)
 
 
 def test_settings_of_a_step_make_it_out_of_date(done, monkeypatch):
@@ -218,8 +290,7 @@ def test_a_damaged_group_is_left_out_and_the_rest_studied(fresh):
 
 
 def test_one_network(tmp_path):
-    spec = small(cells="gru", seeds=1, iterations=800, batch=16, task_settings={"steps": 12, "channels": 1})
-    fastrnn.train(spec, out=tmp_path / "one", progress=False)
+    fastrnn.train(learning(cells="gru", seeds=1), out=tmp_path / "one", progress=False)
     made = analyze(tmp_path / "one", progress=False)
     kept = load_analysis(tmp_path / "one")
     assert made.failed == {} and made.studied == 1
@@ -336,6 +407,33 @@ def test_every_run_of_a_folder(done):
     assert [report["run"] for report in made] == [str(path) for path in find_runs(done.parent)]
     _, said = call("--all", "--folder", done.parent / "none", code=2)
     assert "there is no run under" in said
+
+
+def test_a_run_has_its_report_as_soon_as_it_is_done(done, monkeypatch):
+    other = Path(shutil.copytree(done, done.parent / "other"))
+    work = pipeline.analyze
+
+    def stopped(run, *args, **kwargs):
+        if run.path == other:
+            raise Interrupted("interrupted")
+        return work(run, *args, **kwargs)
+
+    monkeypatch.setattr(pipeline, "analyze", stopped)
+    _, said = call("--all", "--folder", done.parent, code=130)
+    assert said.endswith("fastrnn: interrupted\n")
+    assert (done / "report.html").exists() and not (other / "report.html").exists()
+    index = (done.parent / "index.html").read_text()
+    assert 'href="done/report.html"' in index and "<td>other</td>" in index
+
+
+def test_networks_left_out_are_counted_and_few_are_named(tmp_path):
+    fastrnn.train(small(iterations=1, seeds=4), out=tmp_path / "run", progress=False)
+    said, _ = call(tmp_path / "run", "--only", "claims", "--no-report")
+    assert said.startswith(f"{tmp_path}/run: 0 networks on flipflop (8 left out); 1 analyses done, 0 were up to date\n")
+    assert said.count("\nleft out: ") == 5
+    where = tmp_path / "run" / "analysis" / "selection-left_out.csv"
+    assert f"... and 3 more left out: {where} lists all of them\n" in said
+    assert len(where.read_text().splitlines()) == 1 + 8
 
 
 def test_exit_codes(fresh):

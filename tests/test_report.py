@@ -218,6 +218,8 @@ def test_the_index_leads_to_the_runs(written, tmp_path):
     assert [link for link in parsed.links if link != "data:,"] == [f"{NAME}/report.html"]
     assert "<td>bare</td>" in text and "1 of 2" in text and "all networks reach low error" in text
     assert "There are none" in index([], tmp_path)
+    (bare.path / "networks.csv").write_text("torn")
+    assert "<td>bare</td>" not in write_index(written.parent, [written, bare.path]).read_text()
 
 
 def test_the_index_sets_runs_side_by_side(written, tmp_path):

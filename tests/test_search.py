@@ -461,6 +461,8 @@ def test_bad_arguments(tmp_path):
         search_hyperparameters("cdi", tmp_path / "search")
     with pytest.raises(UsageError, match="checkpoint_seconds must be 0 or more; it is -1"):
         search(tmp_path / "search", checkpoint_seconds=-1)
+    with pytest.raises(UsageError, match="checkpoint_seconds must be 0 or more; it is None"):
+        search(tmp_path / "search", checkpoint_seconds=None)
     assert not (tmp_path / "search").exists()
 
 

@@ -255,6 +255,7 @@ def test_a_data_frame_of_factors():
         ({"cell": CELLS}, {"permutations": 0}, "permutations must be a positive whole number"),
         ({"cell": CELLS}, {"resamples": 0}, "resamples must be a positive whole number"),
         ({"cell": CELLS}, {"confidence": 95}, "confidence must be between 0 and 1"),
+        ({"cell": CELLS}, {"confidence": "95%"}, "confidence must be between 0 and 1; it is '95%'"),
     ],
 )
 def test_what_is_refused(factors, options, match):

@@ -202,6 +202,10 @@ def test_groups_of_different_sizes_stand_side_by_side():
     assert study.magnitudes.shape == (2, 2, 4) and np.isnan(study.magnitudes[0, :, 3]).all()
     assert study.groups[["group", "n", "networks"]].to_numpy().tolist() == [["of 2", 3, 1], ["of 3", 4, 1]]
     assert study.table.near_one_0.tolist() == [1, 3]
+    networks.W_rec[0, 1, 1] = 1.2  # larger than 1 is not near 1
+    points.eigenvalues[:] = np.nan  # not what is counted
+    above = line_modes(task, networks, points, lines, table)
+    assert above.magnitudes[0, 0].max() == pytest.approx(1.2) and above.table.near_one_0.tolist() == [2]
     np.testing.assert_allclose(study.spectrum_mean[1], [1, 0.99, 0.98, 0.3], atol=1e-6)
 
 
@@ -328,6 +332,18 @@ def test_means_over_classes_are_those_of_loops():
         else:
             assert np.isnan(mean[i, j])
     assert np.isnan(difference)  # of one relu network there is no pair
+
+
+def test_networks_that_are_not_finite_are_left_out_of_the_comparison(tmp_path, monkeypatch):
+    spec = small(task="cdi", cells="vanilla", activations="relu", iterations=0, seeds=1, sizes=6)
+    run = fastrnn.train(spec, out=tmp_path / "run", progress=False)
+    networks, rows_of = run.networks(run.groups[0]), run.group_table(run.groups[0])
+    networks.W_rec[:] = 1e30
+    study = untrained_study(run.task, [(networks, rows_of)], NONE_LEFT_OUT)
+    assert study.classes == ["untrained relu"] and study.left_out.id.tolist() == rows_of.id.tolist()
+    monkeypatch.setattr(Networks, "initialize", lambda *_: networks)
+    with pytest.raises(UsageError, match=r"no vanilla network has finite states on the probe trials \(2 left out\)"):
+        untrained_study(run.task, [(networks, rows_of)], NONE_LEFT_OUT)
 
 
 # ------------------------------------------------------------------------------------------- selection and probes

@@ -15,7 +15,7 @@ import pytest
 from places import small_disk
 from populations import assert_same_bits, contents, small
 
-from fastrnn import plan, training
+from fastrnn import plan, progress, training
 from fastrnn.engines.cpu.engine import CPUEngine
 from fastrnn.errors import RunError, UsageError
 from fastrnn.folder import RunFolder
@@ -208,12 +208,15 @@ def test_ctrl_c_before_the_first_iteration(reference, tmp_path, monkeypatch):
     assert_same_bits(tmp_path / "run", reference)
 
 
-def test_the_second_ctrl_c_stops_at_once(capsys):
+def test_ctrl_c_twice_in_a_moment_waits_for_the_saving_and_later_stops_at_once(capsys, monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGINT)
         assert interruption.requested
-        assert "stopping after this round; again to stop at once" in capsys.readouterr().err
+        assert "stopping after this round; again after 5 seconds to stop at once" in capsys.readouterr().err
+        os.kill(os.getpid(), signal.SIGINT)
+        assert "still saving; again after 5 seconds to stop at once" in capsys.readouterr().err
+        monkeypatch.setattr(progress, "PATIENCE", 0.0)
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == before
 
@@ -376,6 +379,8 @@ def test_bad_arguments(tmp_path):
         train("flipflop", tmp_path / "run")
     with pytest.raises(UsageError, match="checkpoint_seconds must be 0 or more; it is -1"):
         run(tmp_path / "run", checkpoint_seconds=-1)
+    with pytest.raises(UsageError, match="checkpoint_seconds must be 0 or more; it is 'never'"):
+        run(tmp_path / "run", checkpoint_seconds="never")
     with pytest.raises(UsageError, match="threads must be a positive whole number"):
         run(tmp_path / "run", threads=0)
     with pytest.raises(UsageError, match="device 'cuda' can't be used"):

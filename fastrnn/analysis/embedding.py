@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..networks import check_sizes
+from ..shapes import check_positive
 from .distance_matrix import centred_gram, check_distances
 
 NUDGE = 1e-3  # of the mean distance: moves starts off a flat configuration, in which stress can't fall any more
@@ -71,8 +72,7 @@ def embed(
     """
     distances = check_distances(distances)
     check_sizes(dimensions=dimensions, iterations=iterations)
-    if not tolerance > 0:
-        raise UsageError(f"tolerance must be positive; it is {tolerance!r}")
+    check_positive(tolerance=tolerance)
     if start not in ("classical", "random"):
         raise UsageError(f"start must be 'classical' or 'random'; it is {start!r}")
     N, mean = len(distances), float(distances.mean())

@@ -10,7 +10,7 @@ from .. import engines
 from ..cells import get_cell
 from ..errors import UsageError
 from ..networks import Networks, check_sizes
-from ..shapes import check_finite, check_positive, check_shape
+from ..shapes import check_finite, check_positive, check_shape, is_number
 from ..tasks import get_task
 from .completeness import PointStatus, unseen_mass
 from .eigen import count_unstable, eigenvalues_of
@@ -103,7 +103,7 @@ def find_fixed_points(
     task = check_task(networks, task)
     _check_settings(method, seed, batch=batch, budget=budget, trials=trials)
     check_positive(tolerance=tolerance, speed=speed, unique=unique, spread=1.0 if spread is None else spread)
-    if not noise >= 0 or not np.isfinite(noise):
+    if not (is_number(noise) and 0 <= noise < np.inf):
         raise UsageError(f"noise must be 0 or more; it is {noise!r}")
     engine = _gpu(networks, device, method)
     settings = Settings(method, tolerance, speed, unique, noise, int(batch), int(budget))

@@ -9,7 +9,10 @@ import typer
 
 from .exits import SOME_FAILED
 from .options import Debug, Json, values
-from .printing import print_json
+from .printing import JSON_HAS_ALL, print_json, print_some
+
+LEFT_OUT_SHOWN = 5
+LEFT_OUT = "analysis/selection-left_out.csv"  # as a `Result` names it
 
 
 def analyze(
@@ -29,8 +32,8 @@ def analyze(
 ) -> int:
     """Compare the networks of runs, study their dynamics, measure the paper's claims, draw and report it all.
 
-    Results are kept in each run's folder, under analysis/. What is there and was made from the same
-    files, by checksum, is not computed again. Networks that did not learn are left out and named. An analysis that
+    Results are kept in each run's folder, under analysis/. What is there and was made from the same files by the same
+    code, by checksum, is not computed again. Networks that did not learn are left out and named. An analysis that
     fails is named too, and the others are done (exit code 3). Figures are under figures/ of the run; report.html
     holds all of it, and index.html beside the runs leads there.
 
@@ -42,12 +45,17 @@ def analyze(
     """
     from ..errors import UsageError
     from ..pipeline import analyze_all, find_runs
+    from ..report import write_index
 
     if bool(runs) == every:
         raise UsageError("name folders of runs, or give --all: one of the two")
-    made = [one.report() for one in analyze_all(find_runs(folder) if every else runs, values(only, str, "only"))]
-    if report:
-        _write_reports(made, folder if every else None)
+    made, paths = [], find_runs(folder) if every else runs
+    for analyzed in analyze_all(paths, values(only, str, "only")):
+        made.append(analyzed.report())
+        if report and "run" not in analyzed.failed:
+            _write_report(made[-1])
+        if report and every:
+            write_index(folder, paths)
     if as_json:
         print_json(made)
     else:
@@ -56,17 +64,13 @@ def analyze(
     return SOME_FAILED if any(one["failed"] for one in made) else 0
 
 
-def _write_reports(made: list[dict], folder: str | None) -> None:
-    """A page for each run that could be used, its path and failures noted in `made`; an index in `folder`."""
-    from ..report import write_index, write_report
+def _write_report(made: dict) -> None:
+    """The page of a run; its path and failures go into `made`."""
+    from ..report import write_report
 
-    usable = [one for one in made if "run" not in one["failed"]]
-    for one in usable:
-        written = write_report(one["run"])
-        one["report"] = str(written.path)
-        one["failed"] |= written.failed
-    if folder is not None and usable:
-        write_index(folder, [one["run"] for one in usable])
+    written = write_report(made["run"])
+    made["report"] = str(written.path)
+    made["failed"] |= written.failed
 
 
 def _print_for_people(report: dict) -> None:
@@ -75,13 +79,15 @@ def _print_for_people(report: dict) -> None:
         done = f"{len(report['done'])} analyses done, {report['up_to_date']} were up to date"
     else:
         done = f"nothing to do, {report['up_to_date']} analyses are up to date"
-    print(f"{report['run']}: {report['studied']:,} networks on {report['task']}; {done}")
+    without = f" ({len(report['left_out']):,} left out)" if report["left_out"] else ""
+    print(f"{report['run']}: {report['studied']:,} networks on {report['task']}{without}; {done}")
     if "report" in report:
         print(f"report: {report['report']}")
-    for name, reason in report["left_out"].items():
-        print(f"left out: {name}: {reason}")
-    for name, reason in report["failed"].items():
-        print(f"failed: {name}: {reason}")
+    left_out = [f"{name}: {reason}" for name, reason in report["left_out"].items()]
+    print_some("left out", left_out, f"{report['run']}/{LEFT_OUT} lists all of them", LEFT_OUT_SHOWN)
+    if report["out_of_date"]:
+        print(f"out of date: {', '.join(report['out_of_date'])}: fastrnn analyze, without --only, makes them again")
+    print_some("failed", [f"{name}: {reason}" for name, reason in report["failed"].items()], JSON_HAS_ALL)
     for claim in report["claims"]:
         if claim["subject"] in ("all", "vanilla"):
             interval = f" [{claim['low']:.3g}, {claim['high']:.3g}]" if math.isfinite(claim["low"]) else ""

@@ -7,7 +7,7 @@ import math
 
 from .exits import SOME_FAILED
 
-FAILURES_SHOWN = 20
+JSON_HAS_ALL = "--json lists all of them"
 
 
 def print_json(value) -> None:
@@ -24,33 +24,44 @@ def _without_nan(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def print_some(what: str, lines: list[str], where: str, shown: int = 20) -> None:
+    """What failed or was left out, a line each; of many the first, and where the others are, in words."""
+    for line in lines[:shown]:
+        print(f"{what}: {line}")
+    if (more := len(lines) - shown) > 0:
+        print(f"... and {more:,} more {what}: {where}")
+
+
 def print_run(run, as_json: bool) -> int:
     """Print a run; the exit code that it deserves."""
     report = run.report()
     if as_json:
         print_json(report)
     else:
-        _print_table(run, report)
+        _print_for_people(run, report)
     return SOME_FAILED if report["diverged"] else 0
 
 
-def _print_table(run, report: dict) -> None:
+def _print_for_people(run, report: dict) -> None:
     """For people: a line on the whole, a table of the configurations, a list of what failed and why."""
     fates = ("trained", "training", "dropped", "diverged", "untrained")
     counts = [f"{report[status]:,} {status}" for status in fates if report[status]]
     print(f"{report['run']}: {report['networks']:,} networks on {report['task']}, {', '.join(counts)}")
     if report["threshold"] is not None:
         print(f"{report['learnt']:,} learnt the task (validation loss below {report['threshold']:g})")
-    summary = run.summary()
-    if report["threshold"] is None:
-        summary = summary.drop(columns=["learnt", "share"])
+    print(_table(run.summary(), report["threshold"] is not None))
+    print_some("failed", [f"{failure['id']}: {failure['reason']}" for failure in report["failures"]], JSON_HAS_ALL)
+
+
+def _table(summary, bounded: bool) -> str:
+    """The summary in 80 columns: of the statuses other than "trained" only what there is."""
+    fates = [name for name in ("diverged", "dropped", "training", "untrained") if summary[name].any()]
+    table = summary[["group", "l2"]].copy()
+    if bounded:
+        table["learnt"] = [f"{row.learnt} of {row.networks}" for row in summary.itertuples()]
     else:
-        summary["share"] = summary.share.map("{:.0%}".format)
-    empty = [name for name in ("untrained", "training", "diverged", "dropped") if not summary[name].any()]
-    summary = summary.drop(columns=[*empty, "median_training_loss"])
-    summary = summary.rename(columns=lambda name: name.replace("validation_", ""))
-    print(summary.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.3g}"))
-    for failure in report["failures"][:FAILURES_SHOWN]:
-        print(f"failed: {failure['id']}: {failure['reason']}")
-    if (more := len(report["failures"]) - FAILURES_SHOWN) > 0:
-        print(f"... and {more:,} more failed: --json lists all of them")
+        table["networks"] = summary.networks
+    table[fates] = summary[fates]
+    table["iterations"] = summary.iterations
+    table["median loss"], table["worst loss"] = summary.median_validation_loss, summary.worst_validation_loss
+    return table.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.3g}")

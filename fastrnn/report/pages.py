@@ -41,20 +41,21 @@ WORKS = "https://arxiv.org/abs/1907.08549"
 REPORT, INDEX = "report.html", "index.html"
 
 
-def page(kept: Kept, failed: dict[str, str] | None = None) -> str:
+def page(kept: Kept, failed: dict[str, str] | None = None, stale: list[str] | None = None) -> str:
     """The page of one run: what was trained and found, with the figures that are under its `figures/`.
 
     Parameters
     ----------
     kept : from `load_analysis`; what is missing in it is said in the page
     failed : by figure, why it could not be drawn
+    stale : analyses whose results are out of date
 
     Returns
     -------
     HTML that needs no other file and no network
     """
     parts = [
-        ("", "", _head(kept)),
+        ("", "", _head(kept, stale or [])),
         ("claims", "Claims", _claims(kept)),
         ("three-dimensions", "In three dimensions", viewer(_portraits(kept))),
         ("figures", "Figures", _figures(kept, failed or {})),
@@ -104,7 +105,7 @@ def _portraits(kept: Kept) -> list:
     return list(kept.portraits.values())
 
 
-def _head(kept: Kept) -> str:
+def _head(kept: Kept, stale: list[str]) -> str:
     report = kept.run.report()
     losses = kept.run.table.validation_loss
     losses = losses[np.isfinite(losses)]
@@ -125,6 +126,11 @@ def _head(kept: Kept) -> str:
         f'The analyses and figures are those of <a href="{WORKS}">Maheswaranathan et al. (2019)</a>.'
     )
     problems = "".join(f'<p class="problem">{text(name)}: {text(why)}</p>' for name, why in kept.problems.items())
+    if stale:
+        problems += (
+            f'<p class="problem">Out of date, made from other networks or by other code: {text(", ".join(stale))}. '
+            "<code>fastrnn analyze</code> makes them again.</p>"
+        )
     return f'<h1>{text(_name(kept))}</h1>\n<p>{what}</p>\n<ul class="cards">{items}</ul>\n{problems}'
 
 

@@ -17,10 +17,13 @@ from ..progress import Interrupted, Interruption, Progress
 from ..runs import Run, load_run
 from ..storage import atomic_write, read_bytes, write_error
 from ..studies.kept import Kept, load_analysis
+from ..studies.ledger import TOOLS, out_of_date, sources
+from ..studies.steps import STUDIES
 from .pages import INDEX, REPORT, index, page
 
 FIGURES = "figures"
 RECORD = f"{FIGURES}/record.json"
+DRAWN_BY = ("figures/**/*.py", "report/*.*", *STUDIES, *TOOLS)  # the last two tell what is out of date
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def write_report(run, *, progress: bool = True) -> Report:
                 failed[name] = f"{type(error).__name__}: {error}"
                 shown.say(f"{folder / name}: {failed[name]}")
             shown.advance(1, name)
-    atomic_write(path, page(kept, failed).encode())
+    atomic_write(path, page(kept, failed, out_of_date(run)).encode())
     if not failed:
         record = {"inputs": inputs, "files": {file: _checksum(run.path / file) for file in [*files, REPORT]}}
         atomic_write(run.path / RECORD, (json.dumps(record, indent=1) + "\n").encode())
@@ -98,15 +101,23 @@ def write_index(folder, runs) -> Path:
     Parameters
     ----------
     folder : where the page goes, usually that of the runs
-    runs : Runs, or paths of their folders
+    runs : Runs, or paths of their folders; those whose table can't be read are not on it
 
     Returns
     -------
     Path of the page
     """
     path = Path(folder) / INDEX
-    atomic_write(path, index([load_analysis(run) for run in runs], folder).encode())
+    runs = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    atomic_write(path, index([load_analysis(run) for run in runs if _has_table(run)], folder).encode())
     return path
+
+
+def _has_table(run: Run) -> bool:
+    try:
+        return run.table is not None
+    except RunError:
+        return False
 
 
 def _draw(panel: Panel, kept: Kept, folder: Path, name: str) -> list[str]:
@@ -122,7 +133,7 @@ def _inputs(run: Run) -> str:
     """Checksum of all that figures and page are made from."""
     groups, results = (sorted((run.path / name).rglob(f"*{SUFFIX}")) for name in ("groups", FOLDER))
     files = [run.path / POPULATION, run.path / TABLE, *groups, *results]
-    said = [__version__, {path.relative_to(run.path).as_posix(): _checksum(path) for path in files}]
+    said = [__version__, sources(DRAWN_BY), {path.relative_to(run.path).as_posix(): _checksum(path) for path in files}]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 

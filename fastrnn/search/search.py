@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..folder import RunFolder, check_place
 from ..progress import Interruption, Progress
 from ..runs import load_run
+from ..shapes import is_number
 from ..spec import RECORD, read_toml
 from ..storage import atomic_write, make_folder
 from ..training import Training, default_folder
@@ -82,7 +83,7 @@ def search_hyperparameters(
     """
     if not isinstance(spec, SearchSpec):
         raise UsageError(f"spec must be a SearchSpec; it is {spec!r}")
-    if not checkpoint_seconds >= 0:
+    if not (is_number(checkpoint_seconds) and checkpoint_seconds >= 0):
         raise UsageError(f"checkpoint_seconds must be 0 or more; it is {checkpoint_seconds!r}")
     out = Path("searches") / default_folder(spec.population).name if out is None else Path(out)
     check_place(out, SETTINGS)

@@ -16,7 +16,7 @@ from .result import Result
 from .selection import ROW
 from .topology import along_line
 
-NEAR = 0.95  # magnitude from which an eigenvalue counts as near one
+NEAR = 0.05  # an eigenvalue is near one where its magnitude differs by at most so much from 1
 LINEARIZED = 24  # points of a line, evenly along it, at which the system is linearised
 CONTEXTS = 2
 ARRAYS = ("magnitudes", "integral", "kept")
@@ -45,9 +45,9 @@ class CdiStudy(Result):
     table : DataFrame, one row a network: id, cell, activation, n, l2, seed, validation_loss, group; and for each
         context c in 0, 1 `points_c`, `pieces_c` (parts of the neighbour graph), `dimension_c` (participation ratio of
         the points; 1 for a straight line), `readout_low_c`, `readout_high_c` (range of the outputs along the line),
-        `near_one_c` (mean number of eigenvalues with magnitude above `near`), `relevant_c`, `irrelevant_c` (linear
+        `near_one_c` (mean number of eigenvalues of magnitude within `near` of 1), `relevant_c`, `irrelevant_c` (linear
         integral of a unit input), `modes_c` (fewest slowest modes that keep the relevant integral within a tenth)
-    near : the magnitude from which an eigenvalue counts as near one
+    near : how much the magnitude of an eigenvalue that counts as near one may differ from 1
     magnitudes : (N, 2, S) magnitudes of eigenvalues, largest first
     integral : (N, 2, 2) linear integral of a unit input: context, stream; all modes
     kept : (N, 2, 2, S) the same with the m + 1 slowest modes only
@@ -115,7 +115,7 @@ def _along(task, networks, points, line, arrays, i: int, c: int) -> dict[str, fl
         if k == 0:
             modes = float(np.median(modes_needed(full[sound], kept[sound]))) if sound.any() else np.nan
     readout = points.readout[line.point, 0]
-    near_one = float((magnitude > NEAR).sum(axis=1).mean())
+    near_one = float((np.abs(magnitude - 1) <= NEAR).sum(axis=1).mean())
     values = (line.pieces, line.effective_dimension, readout.min(), readout.max(), near_one)
     return dict(zip(_LINE, map(float, (*values, *arrays["integral"][i, c], modes)), strict=True))
 

@@ -279,14 +279,14 @@ def _cdi(study) -> list[dict]:
     for subject, part in [("all", table), *_kinds(table)]:
         values, what = mean["dimension"][part.index], "participation ratio"
         rows.append(mean_row(6, statement, subject, what, values, rule, partial(below, bound=LINE_DIMENSION)))
-    what = f"eigenvalues of magnitude above {study.near:g}"
+    what = f"eigenvalues of magnitude within {study.near:g} of 1"
     rows += _modes(table, mean["near_one"], what, "integrates with one mode", "have many eigenvalues near 1")
     what = "slowest modes that keep the integral within a tenth"
     rows += _modes(table, mean["modes"], what, "needs one mode", "need several modes")
     gated = table.cell != "vanilla"
     value = difference_interval(mean["near_one"][gated], mean["near_one"][~gated])
     statement, rule = "gated cells have more eigenvalues near 1 than vanilla", "the interval excludes 0"
-    what = f"gated less vanilla, eigenvalues of magnitude above {study.near:g}"
+    what = f"gated less vanilla, eigenvalues of magnitude within {study.near:g} of 1"
     rows.append(claim_row(6, statement, "all", what, value, mean["near_one"].notna().sum(), rule, above(value, 0.0)))
     for name, statement, low, high in (
         ("relevant", "the linear integral of a unit input is near 1", *NEAR_ONE),

@@ -1,9 +1,15 @@
-"""Which steps of an analysis are up to date: checksums of what each read and wrote, kept with the run."""
+"""Which steps of an analysis are up to date: checksums of what each read and wrote, kept with the run.
+
+A step's key holds the files it read, its settings, and the sources of the package that it is done by: no result
+outlives an edit of the code that made it. Sources are compared as text, all of a folder together, so that no list of
+what calls what can be wrong; an edited comment costs a computation.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +17,22 @@ import numpy as np
 from .. import storage
 from ..analysis.comparison import FOLDER
 from ..errors import RunError
-from .steps import Step
+from ..runs import Run
+from .selection import select_networks
+from .steps import Step, selection_step, steps_of
 
 RECORD = f"{FOLDER}/record.json"
+PACKAGE = Path(__file__).resolve().parents[1]
+TOOLS = ("analysis/**/*.py", "cells/**/*.py", "tasks/**/*.py", "engines/**/*.py", "networks.py", "counters.py")
+
+
+def out_of_date(run: Run) -> list[str]:
+    """Steps that `analyze` did once and whose results are still there, but which would not come out the same now."""
+    ledger = Ledger(run.path)
+    if not ledger.steps:
+        return []
+    steps = [selection_step(run), *steps_of(run, select_networks(run))]
+    return list(dict.fromkeys(ledger.stale(steps).values()))
 
 
 class Ledger:
@@ -43,6 +62,19 @@ class Ledger:
             return False
         return all(self.checksum(file) == entry["files"][file] for file in step.writes)
 
+    def stale(self, steps: list[Step]) -> dict[str, str]:
+        """Files that are there but not what their step would write now, and the step's key.
+
+        steps : in an order in which each finds what it reads. A file that no record is kept of is nobody's.
+        """
+        found: dict[str, str] = {}
+        for step in steps:
+            recorded = self.damaged or step.key in self.steps
+            there = any((self.path / file).exists() for file in step.writes)
+            if recorded and there and (found.keys() & set(step.reads) or not self.fresh(step)):
+                found |= dict.fromkeys(step.writes, step.key)
+        return found
+
     def note(self, step: Step, inputs: str) -> None:
         """Keep that a step was done from `inputs`, as `inputs(step)` gave them before."""
         self.steps[step.key] = {"inputs": inputs, "files": {file: self.checksum(file) for file in step.writes}}
@@ -52,7 +84,8 @@ class Ledger:
         """Checksum of everything that a step's results depend on."""
         from .. import __version__
 
-        said = [__version__, step.key, step.settings, {file: self.checksum(file) for file in step.reads}]
+        files = {file: self.checksum(file) for file in step.reads}
+        said = [__version__, sources((*TOOLS, *step.sources)), step.key, step.settings, files]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def checksum(self, file: str) -> str:
@@ -72,3 +105,9 @@ class Ledger:
 
         made = {"fastrnn": __version__, "numpy": np.__version__, "steps": dict(sorted(self.steps.items()))}
         storage.atomic_write(self.path / RECORD, (json.dumps(made, indent=1) + "\n").encode())
+
+
+@cache
+def sources(patterns: tuple[str, ...]) -> str:
+    """Digest of sources of the package."""
+    return storage.hash_sources(PACKAGE, patterns)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..analysis.comparison import compare_networks, load_comparison, probe_inputs
+from ..analysis.comparison import compare_networks, probe_inputs
 from ..analysis.fixed_points import find_fixed_points
 from ..analysis.line_attractor import LineAttractor, line_attractors
 from ..analysis.points import FixedPoints
@@ -28,9 +28,11 @@ from .topology import along_line, path_topology, transition_topology, without
 from .untrained import untrained_study
 
 NAMES = ("similarity", "fixed-points", "linearization", "topology", "study", "untrained", "portraits", "claims")
+STUDIES = ("studies/**/*.py",)
+SEARCHES = ("studies/contexts.py", "studies/probes.py")  # beside `find_fixed_points`, and the settings
 DRAWN_STEPS = 2000  # of a path between fixed points
 TOPOLOGIES = ("flipflop", "sine", "cdi")
-SECONDS = {  # for one network of n = 64 on two threads, by cell, relative to vanilla
+SECONDS = {  # for one network of n = 64 on two threads (AMD Zen 4), by cell, relative to vanilla
     "vanilla": 1.0,
     "ugrnn": 1.6,
     "gru": 1.6,
@@ -46,6 +48,7 @@ class Step:
     reads, writes : files, inside the run's folder
     work : does it
     settings : what else it depends on (JSON); seconds : estimate
+    sources : of the package, which do it beside the tools of `analysis`
     """
 
     name: str
@@ -55,6 +58,7 @@ class Step:
     work: Callable[[], None]
     settings: dict = field(default_factory=dict)
     seconds: float = 1.0
+    sources: tuple[str, ...] = STUDIES
 
     @property
     def key(self) -> str:
@@ -113,15 +117,17 @@ class Steps:
         file = similarity_file(metric)
 
         def work():
+            (self.run.path / file).unlink(missing_ok=True)
             try:
                 compare_networks(self.run, metric, only=ids, progress=False)
-            except UsageError:  # of the statistics: the distances are there
-                if not (self.run.path / file).exists() or load_comparison(self.run, metric).table.id.tolist() != ids:
-                    raise
+            except UsageError:
+                if not (self.run.path / file).exists():
+                    raise  # else it is of the statistics only: the distances are there
 
         reads = [f"groups/{group}{SUFFIX}" for group in self.selection.groups]
         samples = len(ids) * len(probe_inputs(self.task)) * self.task.T
-        return self._step("similarity", metric, reads, [file], work, {"ids": ids}, 0.5 + 4e-6 * samples)
+        seconds = 0.5 + 4e-6 * samples + 5e-5 * len(ids) ** 2
+        return self._step("similarity", metric, reads, [file], work, self._ids, seconds, ())
 
     def fixed_points(self, group: str) -> Step:
         held = held_inputs(self.task)
@@ -136,22 +142,22 @@ class Steps:
             found.save(self._place(group_file("points", group)))
 
         settings = {"held": held.tolist()} | ({"speed": SPEED, "starts": STARTS, "noise": NOISE} if cdi else {})
-        seconds = self._seconds(group, {"flipflop": 0.08, "cdi": 0.25}.get(self.study, 0.12) * len(held))
-        return self._of_group("fixed-points", group, ["points"], work, settings, seconds)
+        seconds = self._seconds(group, {"flipflop": 0.08, "cdi": 0.18}.get(self.study, 0.12) * len(held))
+        return self._of_group("fixed-points", group, ["points"], work, settings, seconds, sources=SEARCHES)
 
     def graphs(self, group: str) -> Step:
         def work():
             made = transition_graphs(self._networks(group), self._points(group))
             TransitionGraph.save_list(self._place(group_file("graphs", group)), made)
 
-        return self._of_group("topology", group, ["graphs"], work, {}, self._seconds(group, 0.25), ["points"])
+        return self._of_group("topology", group, ["graphs"], work, {}, self._seconds(group, 0.1), ["points"])
 
     def lines(self, group: str) -> Step:
         def work():
             made = line_attractors(self._points(group))
             LineAttractor.save_list(self._place(group_file("lines", group)), made)
 
-        return self._of_group("topology", group, ["lines"], work, {}, 0.2, ["points"])
+        return self._of_group("topology", group, ["lines"], work, {}, self._seconds(group, 0.01), ["points"])
 
     def linearization(self, group: str) -> Step:
         def work():
@@ -171,7 +177,8 @@ class Steps:
             getattr(self, f"_{self.study}")().save(self._place(file))
 
         reads = [group_file(kind, group) for kind in kinds for group in self.selection.groups]
-        return self._step("study", "", reads, _with_table(file), work, self._ids, 0.5)
+        reads += [f"groups/{group}{SUFFIX}" for group in self.selection.groups] if self.study == "sine" else []
+        return self._step("study", "", reads, _with_table(file), work, self._ids, 0.2)
 
     def topology(self) -> Step:
         kinds = {"flipflop": ["graphs"], "sine": ["points"], "cdi": ["points", "lines"]}[self.study]
@@ -182,9 +189,7 @@ class Steps:
 
         reads = [group_file(kind, group) for kind in kinds for group in self.selection.groups]
         reads += [whole_file("sine")] if self.study == "sine" else []
-        return self._step(
-            "topology", "", reads, _with_table(file), work, {"ids": self.selection.table.id.tolist()}, 2.0
-        )
+        return self._step("topology", "", reads, _with_table(file), work, self._ids, 0.2)
 
     def untrained(self) -> Step:
         groups = [group for group in self.selection.groups if group.startswith("vanilla-")]
@@ -195,9 +200,7 @@ class Steps:
             untrained_study(self.task, pairs, self.selection.left_out).save(self._place(file))
 
         reads = [f"groups/{group}{SUFFIX}" for group in groups]
-        return self._step(
-            "untrained", "", reads, _with_table(file), work, {"ids": self.selection.table.id.tolist()}, 3.0
-        )
+        return self._step("untrained", "", reads, _with_table(file), work, self._ids, 0.3)
 
     def portrait(self, group: str) -> Step:
         def work():
@@ -211,7 +214,7 @@ class Steps:
             made = portrait(networks, i, rows.id[i], *drawn_trials(self.task), points, paths)
             made.save(self._place(group_file("portraits", group)))
 
-        return self._of_group("portraits", group, ["portraits"], work, {}, 0.3, ["points"])
+        return self._of_group("portraits", group, ["portraits"], work, {}, 0.2, ["points"])
 
     def claims(self) -> Step:
         file = whole_file("claims")
@@ -220,7 +223,7 @@ class Steps:
             measure_claims(self._kept()).save(self._place(file))
 
         reads = [TABLE, *map(similarity_file, METRICS), *map(whole_file, (self.study, "topology", "untrained"))]
-        return self._step("claims", "", reads, _with_table(file), work, {}, 0.5)
+        return self._step("claims", "", reads, _with_table(file), work, {}, 0.3)
 
     # -------------------------------------------------------------------------------------------------- studies
 
@@ -282,14 +285,15 @@ class Steps:
     def _kept(self) -> Kept:
         return load_analysis(self.run)
 
-    def _step(self, name, part, reads, writes, work, settings, seconds) -> Step:
+    def _step(self, name, part, reads, writes, work, settings, seconds, sources=STUDIES) -> Step:
         settings = {"task": self.task.fingerprint, **settings}
-        return Step(name, part, tuple(reads), tuple(writes), work, settings, seconds)
+        return Step(name, part, tuple(reads), tuple(writes), work, settings, seconds, sources)
 
-    def _of_group(self, name, group, writes, work, settings, seconds, reads=()) -> Step:
+    def _of_group(self, name, group, writes, work, settings, seconds, reads=(), sources=STUDIES) -> Step:
         files = [f"groups/{group}{SUFFIX}", *(group_file(kind, group) for kind in reads)]
         settings = {"ids": self.selection.rows(group).id.tolist(), **settings}
-        return self._step(name, group, files, [group_file(kind, group) for kind in writes], work, settings, seconds)
+        places = [group_file(kind, group) for kind in writes]
+        return self._step(name, group, files, places, work, settings, seconds, sources)
 
     @property
     def _ids(self) -> dict:

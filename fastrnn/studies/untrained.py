@@ -11,6 +11,7 @@ from ..analysis.comparison import probe_inputs
 from ..analysis.portrait import principal_components
 from ..analysis.similarity import pairwise_distances
 from ..engines import get as get_engine
+from ..errors import UsageError
 from ..networks import Networks
 from .resampling import CONFIDENCE, RESAMPLES
 from .result import Result
@@ -79,7 +80,8 @@ def untrained_study(task, groups, left_out) -> UntrainedStudy:
         )
         for trained, stack in ((True, networks), (False, before)):
             ran, said = get_engine("cpu").run(stack, inputs)
-            loss = np.square(said - targets).mean(axis=(1, 2, 3), dtype=np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out below
+                loss = np.square(said - targets.astype(np.float64)).mean(axis=(1, 2, 3))
             name = f"{'trained' if trained else 'untrained'} {networks.activation}"
             table = rows[list(ROW)].drop(columns="validation_loss")
             tables.append(table.assign(trained=trained, **{"class": name}, loss=loss))
@@ -89,6 +91,8 @@ def untrained_study(task, groups, left_out) -> UntrainedStudy:
     bad = np.array([not np.isfinite(response).all() for response in states])
     table, left_out = without(table, left_out, bad, "its states on the probe trials are not finite")
     states, outputs = ([one for one, gone in zip(parts, bad, strict=True) if not gone] for parts in (states, outputs))
+    if not states:
+        raise UsageError(f"no vanilla network has finite states on the probe trials ({len(left_out)} left out)")
     components = min(COMPONENTS, *(response.shape[1] for response in states))
     correlations = 1 - pairwise_distances(states, "svcca", components, progress=False)
     classes = [name for name in CLASSES if (table["class"] == name).any()]

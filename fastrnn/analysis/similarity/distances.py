@@ -14,12 +14,13 @@ from threadpoolctl import threadpool_limits
 from ...errors import UsageError
 from ...networks import check_sizes
 from ...progress import Interrupted, Interruption, Progress
+from ...shapes import is_number
 from .checkpoint import Checkpoint
 from .gram import gram_is_cheaper, gram_products, normalised, tiles_of
 from .namespace import namespace_of, to_numpy
 from .pairs import all_pairs, work_of
 from .reduction import ResponseMark, centre, check_response, reduce_response
-from .settings import DEFAULT_COMPONENTS, METRICS, Distances, Settings, is_number, warn
+from .settings import DEFAULT_COMPONENTS, METRICS, Distances, Settings, warn
 from .store import ReducedResponses
 
 INDISTINGUISHABLE = 1e-10  # similarity this close to 1 marks two responses as identical to the metric

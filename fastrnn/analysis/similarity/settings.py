@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numbers
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...errors import UsageError
+from ...shapes import is_number
 from .reduction import ResponseMark, check_components
 
 METRICS = ("svcca", "pwcca", "cka", "procrustes")
@@ -18,11 +18,6 @@ DEFAULT_COMPONENTS = {"svcca": 0.95, "pwcca": 0.95, "cka": 1.0, "procrustes": 1.
 
 class ResponseWarning(UserWarning):
     """Some responses are unusual: constant, or of a lower rank than the components asked for."""
-
-
-def is_number(value) -> bool:
-    """Whether something is a real number."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 
 from ...errors import UsageError
+from ...shapes import is_number
 
 
 def check_labels(name: str, labels, N: int) -> tuple[list, np.ndarray]:
@@ -28,7 +29,7 @@ def check_labels(name: str, labels, N: int) -> tuple[list, np.ndarray]:
 
 def check_confidence(confidence: float) -> None:
     """`UsageError` unless between 0 and 1."""
-    if not 0 < confidence < 1:
+    if not is_number(confidence) or not 0 < confidence < 1:
         raise UsageError(f"confidence must be between 0 and 1; it is {confidence!r}")
 
 
