@@ -96,6 +96,11 @@ def test_other_ranges():
     assert drawn.decay.equals(draws_of(spec_of(), 100).decay)
 
 
+def test_a_rounded_draw_stays_in_its_range():
+    drawn = draws_of(spec_of(ranges={"momentum": (0.987651, 0.987652), "clip": (1.00001, 1.00002)}), 20)
+    assert drawn.momentum.between(0.987651, 0.987652).all() and drawn["clip"].between(1.00001, 1.00002).all()
+
+
 def test_a_draw_hangs_on_seed_task_configuration_and_number_alone():
     spec = spec_of()
     first = spec.draw(spec.configurations[0], 3)
@@ -245,6 +250,13 @@ def test_the_fewest_that_diverged_decide_first():
     assert table.diverged.tolist() == [1, 1, 1]
     assert table.worst_loss.tolist() == [0.4, 0.3, 0.2]
     assert table.chosen.tolist() == [False, False, True]
+
+
+def test_finalists_are_compared_by_equally_many_repeats():
+    table = finalists([0.1, 0.3, 0.2, 0.1, 0.4, 0.3, 0.9, 0.9])  # 8 seeds for 3 finalists: of another configuration's 4
+    assert table.worst_loss.tolist() == [0.1, 0.4, 0.3]
+    assert chosen_table(spec_of(), table).repeats.tolist() == [2]
+    assert chosen_table(spec_of(), finalists([0.1] * 9)).repeats.tolist() == [3]
 
 
 def test_a_configuration_whose_finalists_all_diverged_has_no_winner():
@@ -422,6 +434,24 @@ def test_further_configurations_extend_a_search(reference, tmp_path, monkeypatch
     assert_same_tables(tmp_path / "search", reference)
 
 
+def test_a_finished_search_that_grows_is_not_finished(reference, tmp_path, monkeypatch):
+    search(tmp_path / "search", spec_of(population=small(cells="gru", l2=(1e-5, 1e-3))))
+    before = (tmp_path / "search" / "chosen.csv").read_bytes()
+
+    def stop(self, turn):
+        self.interruption.requested = True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DrawTraining, "advance", stop)
+        with pytest.raises(Interrupted):
+            search(tmp_path / "search")
+    with pytest.raises(RunError, match="is not finished; run the same search again"):
+        load_search(tmp_path / "search")
+    search(tmp_path / "search")
+    assert_same_tables(tmp_path / "search", reference)
+    assert (tmp_path / "search" / "chosen.csv").read_bytes() != before
+
+
 def test_the_draws_count_what_is_left(tmp_path):
     spec = spec_of()
     with RunFolder(tmp_path / "run", spec.drawn) as folder:
@@ -475,15 +505,47 @@ def test_a_folder_of_something_else_is_refused(reference, tmp_path):
     message = r"holds another search \(draws: 6 there, 8 here\); a search can be extended by further configurations"
     with pytest.raises(UsageError, match=message):
         search(reference, spec_of(draws=8))
-    with pytest.raises(UsageError, match="iterations: 20 there, 30 here"):
-        search(reference, spec_of(population=small(l2=(1e-5, 1e-3), iterations=30)))
+    before = (reference / "search.toml").read_bytes()
+    for changes, words in (
+        ({"iterations": 30}, "iterations: 20 there, 30 here"),
+        ({"task": "cdi", "task_settings": {}}, "task: flipflop there, cdi here"),
+        ({"cells": "gru"}, "cells: vanilla there and not here"),
+    ):
+        with pytest.raises(UsageError, match=rf"holds another search \({words}\).*search\.toml' as the specification"):
+            search(reference, spec_of(population=small(l2=(1e-5, 1e-3), **changes)))
+    assert (reference / "search.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["", "[record]\n", "search = 4\n[record]\n", "[search]\ndraws = 6\n"])
+def test_a_search_toml_of_something_else(tmp_path, text):
+    (tmp_path / "search.toml").write_text(text)
+    with pytest.raises(
+        RunError, match=r"search\.toml' has no table \[(search|record)\] and is not what a search writes"
+    ):
+        search(tmp_path)
+    assert (tmp_path / "search.toml").read_text() == text and os.listdir(tmp_path) == ["search.toml"]
 
 
 def test_a_damaged_table_is_told_and_written_again(reference, tmp_path):
     search(tmp_path / "search")
-    (tmp_path / "search" / "draws.csv").write_bytes(b"")
-    with pytest.raises(RunError, match=r"could not read .*draws\.csv.*run the search again"):
-        load_search(tmp_path / "search")
+    for name, spoil, words in (
+        ("draws.csv", lambda data: b"", ""),
+        ("draws.csv", lambda data: data[: data.rindex(b"\n", 0, -1) + 1], "draws are missing"),
+        ("draws.csv", lambda data: data.replace(b"trained", b"trained,1", 1), ""),
+        ("finalists.csv", lambda data: data.replace(b"draw,", b"drow,", 1), "it has no column 'draw'"),
+        ("chosen.csv", lambda data: data.replace(b"momentum", b"momontum", 1), "it has no column 'momentum'"),
+        ("chosen.csv", lambda data: data.replace(b"e-05", b"e-O5"), "could not convert"),
+        ("finalists.csv", lambda data: b"\xff\x00" + data[2:], ""),
+    ):
+        path = tmp_path / "search" / name
+        whole = path.read_bytes()
+        path.write_bytes(spoil(whole))
+        assert path.read_bytes() != whole
+        with pytest.raises(RunError, match=rf"could not read .*{name}': .*{words}.*run the search again"):
+            load_search(tmp_path / "search")
+        path.write_bytes(whole)
+    load_search(tmp_path / "search")
+    path.write_bytes(b"")
     search(tmp_path / "search")
     assert_same_tables(tmp_path / "search", reference)
 

@@ -12,8 +12,8 @@ import pandas
 from ..errors import RunError, Status, UsageError
 from ..hyperparameters import SEARCHED, VALUES, read_rows
 from ..runs import Run
-from ..spec import RECORD, read_toml
-from .spec import CONFIGURATION, TABLE, SearchSpec, configuration_of
+from ..spec import RECORD
+from .spec import CONFIGURATION, TABLE, SearchSpec, configuration_of, read_settings
 
 SETTINGS, DRAWS, FINALISTS, CHOSEN = "search.toml", "draws.csv", "finalists.csv", "chosen.csv"
 KEY_POINTS = (0.125, 0.25, 0.5, 1.0)  # of the planned iterations, at which the table of draws gives the training loss
@@ -72,7 +72,8 @@ def finalists_table(spec: SearchSpec, candidates: dict[tuple, list[dict]], run: 
     for name, finalists in candidates.items():
         mine = []
         for i, finalist in enumerate(finalists):
-            repeats = losses[name][i :: len(finalists)] if losses else []
+            each = len(losses[name]) // len(finalists) if losses else 0
+            repeats = losses[name][i :: len(finalists)][:each] if losses else []
             sound = [loss for loss in repeats or [finalist["validation_loss"]] if np.isfinite(loss)]
             mine.append(
                 dict(zip(CONFIGURATION, name, strict=True))
@@ -103,7 +104,7 @@ def chosen_table(spec: SearchSpec, finalists: pandas.DataFrame) -> pandas.DataFr
         origin=chosen.origin,
         validation_loss=chosen.worst_loss,
         diverged=chosen.diverged,
-        repeats=spec.repeats,
+        repeats=chosen.filter(like="repeat_").notna().sum(axis=1),
         iterations=spec.population.iterations,
         draws=spec.draws,
         search_seed=spec.population.seed,
@@ -168,14 +169,28 @@ def load_search(path) -> SearchResult:
         raise UsageError(f"{str(path)!r} is not a search: it has no {SETTINGS}; give the folder that search wrote to")
     if not (path / CHOSEN).is_file():
         raise RunError(f"the search in {str(path)!r} is not finished; run the same search again to go on with it")
-    tables = {}
-    for name in (DRAWS, FINALISTS, CHOSEN):
-        try:
-            tables[name] = pandas.read_csv(path / name)
-        except (OSError, ValueError) as error:
-            raise RunError(f"could not read {str(path / name)!r}: {error}; run the search again to write it") from error
-    finalists = tables[FINALISTS].astype({"draw": "Int64"})
-    return SearchResult(path, read_toml(path / SETTINGS), tables[DRAWS], finalists, tables[CHOSEN])
+    settings = read_settings(path / SETTINGS)
+    draws, finalists, chosen = (_read_table(path / name, settings) for name in (DRAWS, FINALISTS, CHOSEN))
+    return SearchResult(path, settings, draws, finalists, chosen)
+
+
+def _read_table(path: Path, settings: dict) -> pandas.DataFrame:
+    """One of the tables; `RunError` where it is damaged."""
+    numbers = dict.fromkeys((*VALUES, "validation_loss", "l2"), float) | {"n": int}
+    numbers |= {"draw": "Int64"} if path.name == FINALISTS else {}
+    words = {DRAWS: ("draw", "fate", "iterations"), FINALISTS: ("origin", "chosen"), CHOSEN: ("origin", "diverged")}
+    try:
+        table = pandas.read_csv(path)
+        missing = [name for name in (*CONFIGURATION, *numbers, *words[path.name]) if name not in table]
+        if missing:
+            raise ValueError(f"it has no column {missing[0]!r}")
+        counts = table.groupby(list(CONFIGURATION)).size()
+        if path.name == DRAWS and not (counts == settings[TABLE].get("draws")).all():
+            raise ValueError("draws are missing")
+        return table.astype(numbers)
+    except (OSError, ValueError, TypeError) as error:
+        why = " ".join(str(error).split())
+        raise RunError(f"could not read {str(path)!r}: {why}; run the search again to write it") from error
 
 
 def _losses_of_repeats(run: Run) -> dict[tuple, list[float]]:

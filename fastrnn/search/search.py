@@ -14,7 +14,7 @@ from ..folder import RunFolder, check_place
 from ..progress import Interruption, Progress
 from ..runs import load_run
 from ..shapes import is_number
-from ..spec import RECORD, read_toml
+from ..spec import RECORD
 from ..storage import atomic_write, make_folder
 from ..training import Training, default_folder
 from .results import (
@@ -30,7 +30,7 @@ from .results import (
     load_search,
 )
 from .rounds import DrawTraining
-from .spec import SearchSpec
+from .spec import SearchSpec, read_settings
 
 
 def search_hyperparameters(
@@ -88,10 +88,11 @@ def search_hyperparameters(
     out = Path("searches") / default_folder(spec.population).name if out is None else Path(out)
     check_place(out, SETTINGS)
     engine = engines.get(device, threads, precision)
+    _check_settings(out, spec)
     with Interruption() as interruption, Progress(progress) as shown:
-        _note_settings(out, spec, command)
         tools = (engine, shown, interruption, checkpoint_seconds)
         with RunFolder(out / "draws", spec.drawn) as folder:
+            _note_settings(out, spec, command)
             DrawTraining(spec, folder, *tools).run()
             draws = draws_table(spec, load_run(out / "draws", spec.population.resolved_task))
             _write(out / DRAWS, draws)
@@ -103,20 +104,28 @@ def search_hyperparameters(
     return result
 
 
-def _note_settings(out: Path, spec: SearchSpec, command: str) -> None:
-    """Write search.toml; `UsageError` where the folder holds another search."""
-    settings = spec.to_settings()
-    record = {"command": command, "date": datetime.date.today().isoformat()}
+def _check_settings(out: Path, spec: SearchSpec) -> None:
+    """Make a new search's folder, with its search.toml; `UsageError` where there is another search."""
     path = out / SETTINGS
+    if not path.exists():
+        make_folder(out)
+        _note_settings(out, spec, "")
+    elif obstacles := spec.obstacles(read_settings(path)):
+        raise UsageError(
+            f"{str(out)!r} holds another search ({'; '.join(obstacles)}); a search can be extended by further "
+            f"configurations, not changed: choose another folder, or give {str(path)!r} as the specification"
+        )
+
+
+def _note_settings(out: Path, spec: SearchSpec, command: str) -> None:
+    """Write search.toml; where the search is more than it was, its old result goes."""
+    settings, path = spec.to_settings(), out / SETTINGS
+    record = {"command": command, "date": datetime.date.today().isoformat()}
     if path.exists():
-        there = read_toml(path)
-        if obstacles := spec.obstacles(there):
-            raise UsageError(
-                f"{str(out)!r} holds another search ({'; '.join(obstacles)}); a search can be extended by further "
-                f"configurations, not changed: choose another folder, or give {str(path)!r} as the specification"
-            )
-        record = {name: there.get(RECORD, {}).get(name, value) for name, value in record.items()}
-    make_folder(out)
+        there = read_settings(path)
+        record = {name: there[RECORD].get(name) or value for name, value in record.items()}
+        if any(settings[name] != there.get(name) for name in settings if name != RECORD):
+            (out / CHOSEN).unlink(missing_ok=True)  # first: with it the search counts as finished
     atomic_write(path, tomli_w.dumps(settings | {RECORD: settings[RECORD] | record}).encode())
 
 

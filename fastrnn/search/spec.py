@@ -9,10 +9,10 @@ import numpy as np
 import tomli_w
 
 from ..counters import WEIGHTS, network_key, stream, uniforms
-from ..errors import UsageError
+from ..errors import RunError, UsageError
 from ..hyperparameters import KEYS, VALUES, check_name
 from ..optimizer import check_hyperparameter
-from ..spec import PopulationSpec, read_toml, real_number, whole_number
+from ..spec import RECORD, PopulationSpec, read_toml, real_number, whole_number
 
 CONFIGURATION = tuple(key for key in KEYS if key != "seed")
 RANGES = {  # the paper's; the scale of the learning rate is ours
@@ -130,7 +130,7 @@ class SearchSpec:
         drawn = {}
         for u, (name, (low, high)) in zip(uniform.tolist(), self.ranges.items(), strict=True):
             value = low * (high / low) ** u if name in LOGARITHMIC else low + (high - low) * u
-            drawn[name] = float(f"{value:.{DIGITS}g}")
+            drawn[name] = min(max(float(f"{value:.{DIGITS}g}"), low), high)
         return drawn
 
     @cached_property
@@ -188,8 +188,27 @@ class SearchSpec:
 
     def obstacles(self, other: dict) -> list[str]:
         """Why a search, given as by its `to_settings`, can't be gone on with as this one; a phrase a setting."""
-        mine, its = self.to_settings()[TABLE], other[TABLE]
-        return [f"{name}: {its[name]} there, {mine[name]} here" for name in mine if mine[name] != its[name]]
+        mine, its = self.to_settings(), dict(other)
+        search = its.pop(TABLE)
+        reasons = [
+            f"{name}: {search.get(name)} there, {value} here"
+            for name, value in mine[TABLE].items()
+            if search.get(name) != value
+        ]
+        its |= {name: mine[name] for name in ("seeds", "hyperparameters", "default_hyperparameters")}  # no draw's
+        return reasons or self.population.obstacles(its)
+
+
+def read_settings(path) -> dict:
+    """What a search's folder says was asked; `RunError` where that is no search's."""
+    settings = read_toml(path)
+    missing = [name for name in (TABLE, RECORD) if not isinstance(settings.get(name), dict)]
+    if missing:
+        raise RunError(
+            f"{str(path)!r} has no table [{missing[0]}] and is not what a search writes; choose another folder for the "
+            "search, or put the file back from a copy"
+        )
+    return settings
 
 
 def configuration_of(row) -> tuple:
