@@ -4,10 +4,11 @@
 //   GRU: da_c, da_g;  drh = da_c W_c^T;  da_r, dh += drh r;  dh += (da_g, da_r) W_rec^T
 //
 // A block owns TRIALS trials of one network from the last step to the first; a thread owns ROWS trials times 8 units of
-// dh, in registers all the way. The left operand of the products, da of SLOTS gate blocks at a time, lies in shared
-// memory; where there are more blocks, a thread fetches its own part of the rest back from `das`. Weights, transposed,
-// stay in shared memory or stream through it as in rollout.cu. Shared: (TRIALS, SLOTS n + 4), STAGES tiles of weights,
-// and for the LSTM the gradient of the cell state (TRIALS, n).
+// dh, in registers all the way; only while these hold the GRU's drh does dh wait in the slot where da_r will lie. The
+// left operand of the products, da of SLOTS gate blocks at a time, lies in shared memory; where there are more blocks,
+// a thread fetches its own part of the rest back from `das`. Weights, transposed, stay in shared memory or stream
+// through it as in rollout.cu. Shared: (TRIALS, SLOTS n + 4), STAGES tiles of weights, and for the LSTM the gradient of
+// the cell state (TRIALS, n).
 //
 // Overwrites `das` and `dh0`. Deterministic: every sum has a fixed order.
 #include "backward.cuh"
@@ -40,6 +41,15 @@ struct FloatBackward {
   template <int W>
   __device__ __forceinline__ void put(int slot, int row, int u, const float (&da)[W]) {
     store(operand + row * row_stride + slot * n + u, da);
+  }
+  // A slot that no product reads for now, as a place where a thread's own numbers wait.
+  template <int W>
+  __device__ __forceinline__ void park(int slot, int row, int u, const float (&values)[W]) {
+    put(slot, row, u, values);
+  }
+  template <int W>
+  __device__ __forceinline__ void unpark(int slot, int row, int u, float (&values)[W]) const {
+    load(values, operand + row * row_stride + slot * n + u);
   }
   // sums += da W_rec^T of one block, whose da is in a slot
   __device__ __forceinline__ void multiply(const Owned& owned, typename Owned::Sums& sums, int slot, int block) {

@@ -122,18 +122,19 @@ __device__ __forceinline__ void all_steps_back(Products& products, const float* 
 #pragma unroll
         for (int part = 0; part < Owned::vectors; part++) {
           const int row = owned.row(i), u = owned.unit(part);
-          float g[W], c[W], h[W], da_c[W], da_g[W];
+          float g[W], c[W], h[W], da_c[W], da_g[W], passed[W];
           load(g, gates + row * L::columns + Cell::G * n + u);
           load(c, gates + row * L::columns + Cell::C * n + u);
           load(h, states + row * L::S + u);
 #pragma unroll
           for (int w = 0; w < W; w++) {
-            Cell::backward_candidate(g[w], c[w], h[w], dh[i][part][w], da_c[w], da_g[w], dh[i][part][w]);
+            Cell::backward_candidate(g[w], c[w], h[w], dh[i][part][w], da_c[w], da_g[w], passed[w]);
             drh[i][part][w] = 0.0f;
           }
           store(das + row * L::columns + Cell::G * n + u, da_g);
           store(das + row * L::columns + Cell::C * n + u, da_c);
           products.put(0, row, u, da_c);
+          products.park(Cell::R, row, u, passed);  // until da_r takes its place
         }
       }
       multiply(drh, Cell::first, G);
@@ -146,6 +147,7 @@ __device__ __forceinline__ void all_steps_back(Products& products, const float* 
           load(r, gates + row * L::columns + Cell::R * n + u);
           load(h, states + row * L::S + u);
           load(da_g, das + row * L::columns + Cell::G * n + u);
+          products.unpark(Cell::R, row, u, dh[i][part]);
 #pragma unroll
           for (int w = 0; w < W; w++)
             Cell::backward_gates(r[w], h[w], drh[i][part][w], da_r[w], dh[i][part][w]);

@@ -21,6 +21,17 @@ struct TensorBackward {
   __device__ __forceinline__ void put(int slot, int row, int u, const float (&da)[2]) {
     store_split(operand + row * row_stride + slot * n + u, plane, da);
   }
+  // As of FloatBackward: one of two neighbours, whole, in each plane.
+  __device__ __forceinline__ void park(int slot, int row, int u, const float (&values)[2]) {
+    float* place = reinterpret_cast<float*>(operand + row * row_stride + slot * n + u);
+    place[0] = values[0];
+    place[plane / 2] = values[1];
+  }
+  __device__ __forceinline__ void unpark(int slot, int row, int u, float (&values)[2]) const {
+    const float* place = reinterpret_cast<const float*>(operand + row * row_stride + slot * n + u);
+    values[0] = place[0];
+    values[1] = place[plane / 2];
+  }
   __device__ __forceinline__ void multiply(const Owned& owned, typename Owned::Sums& sums, int slot, int block) {
     constexpr int deep = Layout<Cell, n>::columns / 16;
     owned.template multiply<row_stride, n / 16>(sums, operand + slot * n, plane, fragments + block * (n / 16) * 32,

@@ -8,8 +8,7 @@
 // filled while the other is used. Partial sums of the slices are added in update.cu in order.
 //
 // Overwrites W_rec, W_in and b of a slice of `gradients`. Deterministic. Shared: two tiles of either operand, and of x.
-#include "layout.cuh"
-#include "common.cuh"
+#include "weight_gradient.cuh"
 
 constexpr int LENGTH = 8;
 
@@ -28,17 +27,8 @@ __global__ void __launch_bounds__(THREADS)
   static_assert(THREADS == groups * groups, "THREADS: one for 8 x 8 weights");
   static_assert(SHARED == 4 * 2 * tile_floats, "SHARED: two tiles of both operands");
 
-  const size_t network = blockIdx.x;
-  if (status[network] != TRAINING) return;
-  const int tile_row = blockIdx.y % (n / EDGE), tile_column = blockIdx.y / (n / EDGE), slice = blockIdx.z;
-  const int unit0 = tile_row * EDGE, column0 = tile_column * EDGE;
-  const bool through_reset = Cell::second > 0 && column0 >= Cell::first * n;
-  const size_t step0 = static_cast<long long>(slice) * T / slices;
-  const int count = (static_cast<long long>(slice + 1) * T / slices - step0) * P;  // rows of the slice
-  states += (network * (T + 1) + step0) * P * L::S + unit0;                        // before each step
-  inputs += (network * T + step0) * P * D;
-  if constexpr (Cell::second > 0) gates += (network * T + step0) * P * L::columns + Cell::R * n + unit0;
-  das += (network * T + step0) * P * L::columns + column0;
+  if (status[blockIdx.x] != TRAINING) return;
+  const GradientTile<Cell, n, EDGE> at(states, inputs, gates, das, gradients, stride, T, P, D, slices);
 
   DYNAMIC_SHARED(float, shared);
   const int row_group = threadIdx.x / groups, column_group = threadIdx.x % groups;
@@ -50,10 +40,10 @@ __global__ void __launch_bounds__(THREADS)
     for (int j = 0; j < per_thread; j++) {
       const int e = threadIdx.x + j * THREADS, row = start + e / (EDGE / 4), column = e % (EDGE / 4) * 4;
       if (vectors % THREADS && e >= vectors) continue;
-      load(left[j], states + static_cast<size_t>(row) * L::S + column);
-      load(right[j], das + static_cast<size_t>(row) * L::columns + column);
+      load(left[j], at.states + static_cast<size_t>(row) * L::S + column);
+      load(right[j], at.das + static_cast<size_t>(row) * L::columns + column);
       if constexpr (Cell::second > 0)
-        if (through_reset) load(reset[j], gates + static_cast<size_t>(row) * L::columns + column);
+        if (at.through_reset) load(reset[j], at.gates + static_cast<size_t>(row) * L::columns + column);
     }
   };
   const auto put = [&](float* tile, int start) {
@@ -62,15 +52,15 @@ __global__ void __launch_bounds__(THREADS)
       const int e = threadIdx.x + j * THREADS;
       if (vectors % THREADS && e >= vectors) continue;
       if constexpr (Cell::second > 0)
-        if (through_reset)
+        if (at.through_reset)
           for (int w = 0; w < 4; w++) left[j][w] *= reset[j][w];
       store(tile + 4 * e, left[j]);
       store(tile + LENGTH * EDGE + 4 * e, right[j]);
     }
-    if (tile_row == 0)
+    if (at.first_row)
       for (int e = threadIdx.x; e < LENGTH * rows; e += THREADS) {
         const int row = e / rows, d = e % rows;
-        tile[2 * LENGTH * EDGE + e] = d < D ? inputs[static_cast<size_t>(start + row) * D + d] : 1.0f;
+        tile[2 * LENGTH * EDGE + e] = d < D ? at.inputs[static_cast<size_t>(start + row) * D + d] : 1.0f;
       }
   };
 
@@ -78,8 +68,8 @@ __global__ void __launch_bounds__(THREADS)
   fetch(0);
   put(shared, 0);
   __syncthreads();
-  for (int start = 0, use = 0; start < count; start += LENGTH, use ^= 1) {
-    const bool more = start + LENGTH < count;
+  for (int start = 0, use = 0; start < at.count; start += LENGTH, use ^= 1) {
+    const bool more = start + LENGTH < at.count;
     if (more) fetch(start + LENGTH);
     const float* tile = shared + use * tile_floats;
 #pragma unroll
@@ -96,7 +86,7 @@ __global__ void __launch_bounds__(THREADS)
         for (int part = 0; part < 2; part++)
 #pragma unroll
           for (int w = 0; w < 4; w++) sums[i][part][w] = fmaf(h[i / 4][i % 4], da[part][w], sums[i][part][w]);
-      if (tile_row == 0) {
+      if (at.first_row) {
 #pragma unroll
         for (int j = 0; j < extra; j++) {
           const int d = row_group + j * groups;
@@ -112,21 +102,21 @@ __global__ void __launch_bounds__(THREADS)
     __syncthreads();
   }
 
-  gradients += (network * slices + slice) * stride + column0 + column_group * 4;
+  float* const to = at.gradients + column_group * 4;
 #pragma unroll
   for (int i = 0; i < 8; i++) {
-    const int u = unit0 + i / 4 * EDGE / 2 + row_group * 4 + i % 4;
+    const int u = at.unit0 + i / 4 * EDGE / 2 + row_group * 4 + i % 4;
 #pragma unroll
-    for (int part = 0; part < 2; part++) store(gradients + u * L::columns + part * EDGE / 2, sums[i][part]);
+    for (int part = 0; part < 2; part++) store(to + u * L::columns + part * EDGE / 2, sums[i][part]);
   }
-  if (tile_row == 0) {
+  if (at.first_row) {
 #pragma unroll
     for (int j = 0; j < extra; j++) {
       const int d = row_group + j * groups;
       if (d < rows)
 #pragma unroll
         for (int part = 0; part < 2; part++)
-          store(gradients + (n + d) * L::columns + part * EDGE / 2, extra_sums[j][part]);
+          store(to + (n + d) * L::columns + part * EDGE / 2, extra_sums[j][part]);
     }
   }
 }

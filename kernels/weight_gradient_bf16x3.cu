@@ -7,8 +7,8 @@
 // is used. The rows of x and 1 are float32 throughout: in the blocks of the first tile row each thread adds them up for
 // the four columns of da that it fetches. Overwrites W_rec, W_in and b of a slice of `gradients`. Deterministic.
 // Shared: two tiles of either operand in two parts, rows EDGE + 8 long, so that no two rows of a fragment share a bank.
-#include "layout.cuh"
 #include "tensor.cuh"
+#include "weight_gradient.cuh"
 
 constexpr int TENSOR_LENGTH = 16;
 
@@ -27,17 +27,8 @@ __global__ void __launch_bounds__(THREADS)
   static_assert(THREADS == 2 * EDGE, "THREADS: a warp for (32, EDGE / 2)");
   static_assert(SHARED == 2 * 2 * tile_size, "SHARED: two tiles of both operands in two parts");
 
-  const size_t network = blockIdx.x;
-  if (status[network] != TRAINING) return;
-  const int tile_row = blockIdx.y % (n / EDGE), tile_column = blockIdx.y / (n / EDGE), slice = blockIdx.z;
-  const int unit0 = tile_row * EDGE, column0 = tile_column * EDGE;
-  const bool through_reset = Cell::second > 0 && column0 >= Cell::first * n;
-  const size_t step0 = static_cast<long long>(slice) * T / slices;
-  const int count = (static_cast<long long>(slice + 1) * T / slices - step0) * P;  // rows of the slice
-  states += (network * (T + 1) + step0) * P * L::S + unit0;                        // before each step
-  inputs += (network * T + step0) * P * D;
-  if constexpr (Cell::second > 0) gates += (network * T + step0) * P * L::columns + Cell::R * n + unit0;
-  das += (network * T + step0) * P * L::columns + column0;
+  if (status[blockIdx.x] != TRAINING) return;
+  const GradientTile<Cell, n, EDGE> at(states, inputs, gates, das, gradients, stride, T, P, D, slices);
 
   DYNAMIC_SHARED(bf16, shared);
   const int column = threadIdx.x % (EDGE / 4) * 4, row0 = threadIdx.x / (EDGE / 4);
@@ -47,18 +38,18 @@ __global__ void __launch_bounds__(THREADS)
 #pragma unroll
     for (int j = 0; j < per_thread; j++) {
       const size_t row = start + row0 + j * rows_apart;
-      load(left[j], states + row * L::S + column);
-      load(right[j], das + row * L::columns + column);
+      load(left[j], at.states + row * L::S + column);
+      load(right[j], at.das + row * L::columns + column);
       if constexpr (Cell::second > 0)
-        if (through_reset) {
+        if (at.through_reset) {
           float reset[4];
-          load(reset, gates + row * L::columns + column);
+          load(reset, at.gates + row * L::columns + column);
           for (int w = 0; w < 4; w++) left[j][w] *= reset[w];
         }
-      if (tile_row == 0)
+      if (at.first_row)
 #pragma unroll
         for (int d = 0; d < rows; d++) {
-          const float x = d < D ? inputs[row * D + d] : 1.0f;
+          const float x = d < D ? at.inputs[row * D + d] : 1.0f;
 #pragma unroll
           for (int w = 0; w < 4; w++) extra[d][w] = fmaf(x, right[j][w], extra[d][w]);
         }
@@ -92,8 +83,8 @@ __global__ void __launch_bounds__(THREADS)
   fetch(0);
   put(shared);
   __syncthreads();
-  for (int start = 0, use = 0; start < count; start += TENSOR_LENGTH, use ^= 1) {
-    const bool more = start + TENSOR_LENGTH < count;
+  for (int start = 0, use = 0; start < at.count; start += TENSOR_LENGTH, use ^= 1) {
+    const bool more = start + TENSOR_LENGTH < at.count;
     if (more) fetch(start + TENSOR_LENGTH);
     const bf16* tile = shared + use * tile_size;
     u32 a_high[2][4], a_low[2][4];
@@ -118,18 +109,18 @@ __global__ void __launch_bounds__(THREADS)
     __syncthreads();
   }
 
-  gradients += (network * slices + slice) * stride + column0;
+  float* const to = at.gradients;
 #pragma unroll
   for (int i = 0; i < 2; i++)
 #pragma unroll
     for (int j = 0; j < columns8; j++)
 #pragma unroll
       for (int half = 0; half < 2; half++) {
-        const int u = unit0 + warp_row + 16 * i + lane / 4 + 8 * half;
+        const int u = at.unit0 + warp_row + 16 * i + lane / 4 + 8 * half;
         const float pair[2] = {sums[i][j][2 * half], sums[i][j][2 * half + 1]};
-        store(gradients + u * L::columns + warp_column + 8 * j + lane % 4 * 2, pair);
+        store(to + u * L::columns + warp_column + 8 * j + lane % 4 * 2, pair);
       }
-  if (tile_row == 0) {  // sums over the threads that fetched the same columns, in order
+  if (at.first_row) {  // sums over the threads that fetched the same columns, in order
     float* partial = reinterpret_cast<float*>(shared);  // (rows_apart, EDGE), a row of x or 1 after the other
     for (int d = 0; d < rows; d++) {
       store(partial + row0 * EDGE + column, extra[d]);
@@ -137,7 +128,7 @@ __global__ void __launch_bounds__(THREADS)
       for (int c = threadIdx.x; c < EDGE; c += THREADS) {
         float sum = 0.0f;
         for (int row = 0; row < rows_apart; row++) sum += partial[row * EDGE + c];
-        gradients[(n + d) * L::columns + c] = sum;
+        to[(n + d) * L::columns + c] = sum;
       }
       __syncthreads();
     }

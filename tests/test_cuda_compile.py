@@ -14,8 +14,9 @@ nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is missing: pip
 
 SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}  # bytes a block may have
 REGISTERS = 255
-SPILLED = {"gru": 256, "levenberg_marquardt": 160}  # bytes: the GRU's way back holds two gradients of the state
-SPILLED_AT_MOST = 64  # by all others, most of it around calls of pow, sin and exp
+SPILLED = {80: 48, 90: 16, 100: 88}  # bytes at most, by architecture: the GRU's way back, outside its products
+# around calls of pow, exp and tanh
+AROUND_CALLS = {"descend": 16, "step_points": 48, "jacobian_points": 24, "levenberg_marquardt": 152}
 POINTS = ("step_points", "jacobian_points", "levenberg_marquardt")
 BUILT = ("rollout", "readout", "backward", "weight_gradient")
 
@@ -54,7 +55,8 @@ def kind_compiles(case):
     made = compiled(architecture, [kernel.source for kernel in kernels], [kernel.name for kernel in kernels])
     for name, (registers, spilled) in made.items():
         assert registers <= REGISTERS, name
-        assert spilled <= SPILLED.get(cell, SPILLED_AT_MOST), (name, spilled)
+        gru_back = cell == "gru" and precision == [] and name.startswith("backward")
+        assert spilled <= (SPILLED[architecture] if gru_back else 0), (name, spilled)
 
 
 CASES = [(90, cell, "tanh", n) for cell in oracle.CELLS for n in (64, 128, 256)]
@@ -79,4 +81,4 @@ def test_common_kernels_compile(architecture):
     made |= compiled(architecture, ["points", "levenberg_marquardt"], points) if architecture == 90 else {}
     for name, (registers, spilled) in made.items():
         assert registers <= 128, name
-        assert spilled <= SPILLED.get(name.partition("<")[0], SPILLED_AT_MOST), (name, spilled)
+        assert spilled <= AROUND_CALLS.get(name.partition("<")[0], 0), (name, spilled)

@@ -62,6 +62,7 @@ MUTANTS = {
         "// the blocks",
         CHUNKED,
     ),
+    "dh waits where a product reads": ("backward.cuh", "products.park(Cell::R", "products.park(0", RESIDENT),
     "sums over trials begin too early": ("backward.cuh", f"{BARRIER}\n  for (int u", "for (int u", RESIDENT),
     "the gradient of the cell state starts anew": (
         "backward.cuh",

@@ -101,7 +101,7 @@ SAME = ("network", "condition", "status", "n_unstable", "index_sign", "search_st
 @pytest.mark.parametrize("cell", ["vanilla", "lstm"])
 def test_all_networks_of_a_stack_end_where_they_do_on_the_processor(cell, method):
     networks = several([0.5, 1.0, 1.3]) if cell == "vanilla" else random_networks(cell, "tanh", 5, 1, 1, 3, seed=4)
-    starts = np.random.default_rng(0).normal(size=(3, 20, networks.S))
+    starts = np.random.default_rng(0).normal(size=(3, 10, networks.S))
     inputs, settings = [[0.0], [0.4]], {"method": method, "batch": 8}
     points = find_fixed_points(networks, inputs, starts, device="cuda", **settings)
     expected = find_fixed_points(networks, inputs, starts, **settings)
