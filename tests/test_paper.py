@@ -118,11 +118,24 @@ def test_a_histogram_keeps_both_sides_of_the_threshold_apart(kept):
     assert len(losses._edges([], None)) > 2
 
 
-def test_networks_in_one_place_are_told(kept):
+def test_networks_that_hide_each_other_are_counted(kept):
     made = kept["sine"].svcca
-    ax = distances.embedding(made.table, 0 * made.embedding.points, 0.0, "x").axes[0]
-    assert [text.get_text() for text in ax.texts] == ["all distances are 0"]
-    assert not distances.embedding(made.table, made.embedding.points, 0.0, "x").axes[0].texts
+    figure = distances.embedding(made.table, 0 * made.embedding.points, 0.0, "x")
+    assert [[text.get_text() for text in ax.texts] for ax in figure.axes] == [
+        ["8 networks"],
+        ["4 networks"],
+        ["14 networks"],
+    ]
+    points = made.embedding.points.copy()
+    points[:3] = points[0]  # vanilla tanh, and one of relu
+    figure = distances.embedding(made.table, points, 0.0, "x")
+    assert [[text.get_text() for text in ax.texts] for ax in figure.axes] == [
+        ["2 networks"],
+        ["3 networks"],
+        ["3 networks"],
+    ]
+    assert all(tuple(ax.texts[0].xy) == tuple(points[0]) for ax in figure.axes)
+    assert not any(ax.texts for ax in distances.embedding(made.table, made.embedding.points, 0.0, "x").axes)
 
 
 def test_no_colour_means_two_things():

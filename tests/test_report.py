@@ -162,7 +162,7 @@ def test_what_is_missing_or_damaged_is_said(tmp_path, quick):
     run = finished_run(tmp_path / "bare", cells=("gru",), task="cdi", task_settings={"steps": 8})
     made = write_report(run, progress=False)
     text = made.path.read_text()
-    assert "<code>fastrnn analyze --only claims</code>" in text and "viewer" not in Page(text).ids
+    assert "<code>fastrnn analyze runs/bare --only claims</code>" in text and "viewer" not in Page(text).ids
     assert made.failed == {} and len(quick) == 2
     (run.path / "analysis").mkdir()
     (run.path / "analysis/claims.safetensors").write_bytes(b"nothing")

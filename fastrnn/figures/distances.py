@@ -21,7 +21,8 @@ from .figure import (
 )
 
 LABELLED = 12  # kinds whose names fit beside a matrix
-TIGHT = 1e-9  # networks that lie together within this are at one place
+LEAST = 1e-9  # extent of a panel, where all networks are in one place
+TOGETHER = 1e-6  # of the extent: networks so near to each other are in one place
 
 
 @in_house_style
@@ -105,7 +106,7 @@ def draw_embedding(axes, table, points) -> None:
             _scatter(axes[2], points[mine], CELL_COLOURS.get(name, OTHER), name, other)
     keys_above(axes, columns=2)
     middle, extent = (points.min(axis=0) + points.max(axis=0)) / 2, float(np.ptp(points, axis=0).max())
-    reach = 0.56 * max(extent, TIGHT)
+    reach = 0.56 * max(extent, LEAST)
     for ax in axes:
         ax.set_box_aspect(1)
         ax.set_xlim(middle[0] - reach, middle[0] + reach)
@@ -114,8 +115,17 @@ def draw_embedding(axes, table, points) -> None:
         ax.set_yticks([])
         ax.set_xlabel("MDS 1")
     axes[0].set_ylabel("MDS 2")
-    if extent <= TIGHT and len(points) > 1:
-        axes[0].text(0.5, 0.6, "all distances are 0", transform=axes[0].transAxes, ha="center", color=OTHER)
+    for ax, shown in zip(axes, (by_cell, by_activation, np.full(len(points), True)), strict=False):
+        _count_crowds(ax, points[shown], max(extent, LEAST))
+
+
+def _count_crowds(ax, points, extent: float) -> None:
+    """How many networks there are in one place, where they hide each other."""
+    _, first, counts = np.unique(np.rint(points / (TOGETHER * extent)), axis=0, return_index=True, return_counts=True)
+    for place, count in zip(points[first], counts, strict=True):
+        if count > 1:
+            style = {"textcoords": "offset points", "ha": "center", "fontsize": 6, "color": OTHER}
+            ax.annotate(f"{count} networks", place, (0, 6), **style)
 
 
 def _scatter(ax, points, colour: str, cell: str, activation: str, name: str | None = None) -> None:

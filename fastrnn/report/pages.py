@@ -14,6 +14,7 @@ import numpy as np
 import pandas
 
 from ..errors import FastrnnError
+from ..figures.figure import counted
 from ..figures.paper import panels
 from ..folder import POPULATION
 from ..studies.kept import Kept
@@ -109,7 +110,7 @@ def _head(kept: Kept, stale: list[str]) -> str:
     report = kept.run.report()
     losses = kept.run.table.validation_loss
     losses = losses[np.isfinite(losses)]
-    cards = [(number(report["networks"]), "networks")]
+    cards = [(number(report["networks"]), counted(report["networks"], "network").split()[-1])]
     if report["threshold"] is not None:
         cards.append((number(report["learnt"]), f"learnt the task (loss below {report['threshold']:g})"))
     cards += [(number(report[status]), status) for status in ("diverged", "training", "untrained") if report[status]]
@@ -121,7 +122,7 @@ def _head(kept: Kept, stale: list[str]) -> str:
     items = "".join(f"<li><b>{value}</b><span>{text(what)}</span></li>" for value, what in cards)
     settings = kept.run.settings
     what = (
-        f"{number(report['networks'])} recurrent networks trained on the task <b>{text(report['task'])}</b> for "
+        f"{counted(report['networks'], 'recurrent network')} trained on the task <b>{text(report['task'])}</b> for "
         f"{settings['iterations']:,} iterations of {settings['batch']} trials, and what their dynamics have in common. "
         f'The analyses and figures are those of <a href="{WORKS}">Maheswaranathan et al. (2019)</a>.'
     )
@@ -168,7 +169,7 @@ def _claims_by_run(runs: list[Kept]) -> str:
 
 def _claims(kept: Kept) -> str:
     if kept.claims is None:
-        return _missing("claims")
+        return _missing(kept, "claims")
     frame = kept.claims.table
     whole, parts = frame[frame.subject == "all"], frame[frame.subject != "all"]
     said = (
@@ -298,8 +299,9 @@ def _version(name: str) -> str:
         return "unknown"
 
 
-def _missing(name: str) -> str:
-    return f'<p class="problem">Not there: <code>fastrnn analyze --only {name}</code> makes them.</p>'
+def _missing(kept: Kept, name: str) -> str:
+    folder = shlex.quote(f"runs/{_name(kept)}")
+    return f'<p class="problem">Not there: <code>fastrnn analyze {text(folder)} --only {name}</code> makes them.</p>'
 
 
 def _footer() -> str:
