@@ -1,0 +1,333 @@
+"""The sections of `benchmarks.gpu`: what is checked and timed on the device, item by item."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from fastrnn import engines
+from fastrnn.analysis.levenberg_marquardt import (
+    MU_LOW,
+    Problem,
+    levenberg_marquardt,
+    levenberg_marquardt_on_device,
+)
+from fastrnn.analysis.maps import maps_of
+from fastrnn.counters import TRAINING
+from fastrnn.engines.cuda.engine import CUDAEngine
+from fastrnn.engines.cuda.group import Group
+from fastrnn.engines.cuda.tiling import Kernel
+from fastrnn.optimizer import Optimizer
+from fastrnn.tasks import get_task
+
+from .gpu_report import Report
+from .work import Work
+
+TOLERANCE = 1e-5  # relative error of gradients against the CPU engine; both are float32
+TOLERANCE_BF16X3 = 1e-4
+TOLERANCE_POINTS = 1e-6  # of float64, and of where a search stands after 20 steps
+PEAK_THREADS, PEAK_CHAINS = 256, 16  # kernels/peak.cu
+PAPER_ITERATIONS = 20_000
+EFFICIENCY = {64: 0.45, 128: 0.58, 256: 0.65}  # model: share of the float32 peak by size, before any measurement
+CELLS, ACTIVATIONS = ("vanilla", "ugrnn", "gru", "lstm"), ("tanh", "relu")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is done.
+
+    sizes, networks, batch, steps : of the groups that are timed (networks in each; steps of the flip-flop)
+    checked : sizes that are compared with the CPU engine
+    turn_seconds : at least so long is measured
+    peak_blocks, peak_rounds : of the kernel that measures the peak
+    trained : sizes, iterations and loss of the population that is trained
+    seconds : for everything
+    """
+
+    sizes: tuple[int, ...] = (64, 128, 256)
+    networks: int = 120
+    batch: int = 64
+    steps: int = 100
+    checked: tuple[int, ...] = (64, 256)
+    turn_seconds: float = 0.5
+    peak_blocks: int = 132 * 16
+    peak_rounds: int = 20_000
+    trained: tuple[int, int, float] = (64, 1500, 0.01)
+    seconds: float = 560.0
+
+
+FULL = Settings()
+QUICK = Settings(turn_seconds=0.1, trained=(64, 200, 0.1), seconds=200.0)
+
+
+def seconds_of(device, work, at_least: float) -> float:
+    """Time of one call of `work`, from as many calls as take `at_least` seconds; one before to warm up."""
+    work()
+    device.synchronize()
+    calls = 1
+    while True:
+        start = time.perf_counter()
+        for _ in range(calls):
+            work()
+        device.synchronize()
+        took = time.perf_counter() - start
+        if took >= at_least or calls >= 1 << 16:
+            return took / calls
+        calls = int(min(calls * max(2.0, 1.2 * at_least / max(took, 1e-6)), 1 << 16))
+
+
+def kinds(sizes):
+    """All groups: cell, activation, n."""
+    return [(cell, activation, n) for n in sizes for cell in CELLS for activation in ACTIVATIONS]
+
+
+class Benchmark:
+    """What each section consists of.
+
+    report : has the results of the sections before: the peak, and seconds of an iteration of each group
+    """
+
+    def __init__(self, engine, report: Report, settings: Settings):
+        self.engine, self.device, self.report, self.settings = engine, engine.device, report, settings
+        self.task = get_task("flipflop", steps=settings.steps)
+
+    def items(self, section: str) -> dict:
+        """What does each item of a section, by its name."""
+        s = self.settings
+        if section == "machine":
+            return {"device": self.machine}
+        if section == "correct":
+            return {name_of(*kind): partial(self.check, *kind) for kind in kinds(s.checked)}
+        if section == "fixed_points":
+            return {name_of(cell, "tanh", s.sizes[0]): partial(self.fixed_points, cell, s.sizes[0]) for cell in CELLS}
+        if section == "peak_rates":
+            return {"float32_flops": self.peak, "copy_bytes": self.copies}
+        if section == "groups":
+            return {name_of(*kind): partial(self.group, *kind) for kind in kinds(s.sizes)}
+        if section == "together":
+            return {str(n): partial(self.together, n) for n in s.sizes}
+        if section == "bf16x3":
+            wanted = [(cell, "tanh", n) for n in s.sizes if n % 64 == 0 for cell in CELLS]
+            return {name_of(*kind): partial(self.tensor_cores, *kind) for kind in wanted}
+        if section == "peers":
+            from .peers.on_gpu import PEERS
+
+            wanted = [("vanilla", s.sizes[0]), ("lstm", s.sizes[-1])]
+            return {
+                f"{name} {cell}-tanh-{n}": partial(self.peer, name, make, cell, n)
+                for name, make in PEERS.items()
+                for cell, n in wanted
+            }
+        return {cell: partial(self.trained, cell) for cell in ("vanilla", "gru")}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of one iteration of each group that was timed."""
+        return {name: group["seconds"] for name, group in self.report.results.get("groups", {}).items()}
+
+    def machine(self) -> dict:
+        """What was measured."""
+        self.report.say(self.engine.description)
+        made = {"device": self.device.name, "capability": self.device.capability}
+        if hasattr(self.device.xp, "cuda"):
+            runtime = self.device.xp.cuda.runtime
+            made |= {"cupy": self.device.xp.__version__, "driver": runtime.driverGetVersion()}
+            made |= {"runtime": runtime.runtimeGetVersion(), "memory": runtime.memGetInfo()[1]}
+        return made
+
+    def check(self, cell: str, activation: str, n: int) -> float:
+        """Largest error of losses, gradients and training on the device's own trials, beside the CPU engine."""
+        task = get_task("flipflop", steps=min(12, self.settings.steps))
+        batch = self.settings.batch + 1  # two tiles of trials, the second nearly empty
+        work = Work(task, cell, activation, n, batch)
+        networks, both = work.networks(2), (self.engine, engines.get("cpu"))
+        trials = work.trials(networks)
+        ours, theirs = (engine.loss_and_gradients(networks, *trials) for engine in both)
+        errors = {name: distance(ours[1][name], theirs[1][name]) for name in ours[1]}
+        errors["loss"] = distance(ours[0], theirs[0])
+        curves = []
+        for engine in both:
+            stack = networks.copy()
+            optimizer = Optimizer.start(stack, learning_rate=0.01, iterations=3)
+            curves.append(engine.advance(stack, optimizer, task, 3, batch=batch))
+        errors["training"] = distance(*curves)
+        worst = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
+        wrong = self.report.judge(name_of(cell, activation, n), errors.values(), TOLERANCE)
+        self.report.say(f"{name_of(cell, activation, n)}: largest error {errors[worst]:.1e} ({worst}){wrong}")
+        return errors[worst]
+
+    def fixed_points(self, cell: str, n: int) -> dict:
+        """Steps, Jacobians and searches in float64 beside the processor's; time of a search of all networks at once."""
+        networks, cpu = Work(self.task, cell, "tanh", n, 1).networks(self.settings.networks), engines.get("cpu")
+        few, x, rng = networks[:2], np.zeros(networks.D), np.random.default_rng(0)
+        states, held = rng.normal(size=(2, 5, networks.S)), rng.normal(size=(5, networks.D))
+        errors = {"step": distance(self.engine.step(few, states, held), cpu.step(few, states, held))}
+        both = (engine.jacobian(few, states, held) for engine in (self.engine, cpu))
+        errors |= zip(("by_state", "by_input"), map(distance, *both), strict=True)
+        maps = maps_of(networks)
+        starts = maps(0, x).inside(0.5 * rng.normal(size=(self.settings.batch, networks.S)))
+
+        def problems(networks, starts):
+            """The same starts for each network."""
+            return [Problem(i, x, maps(0, x).limit, MU_LOW, 0.0, starts) for i in range(len(networks))]
+
+        made = levenberg_marquardt_on_device(self.engine, few, problems(few, starts[:5]), 1e-26, 20)
+        ends = [levenberg_marquardt(maps(i, x), starts[:5], 1e-26, 20).h for i in range(len(few))]
+        errors["search"] = float(np.abs(np.stack([one.h for one in made]) - ends).max())
+        wrong = self.report.judge(f"fixed points {name_of(cell, 'tanh', n)}", errors.values(), TOLERANCE_POINTS)
+        start = time.perf_counter()
+        solved = levenberg_marquardt_on_device(self.engine, networks, problems(networks, starts), 1e-26, 100)
+        took = time.perf_counter() - start
+        iterations = int(sum(one.iterations.sum() for one in solved))
+        self.report.say(
+            f"{name_of(cell, 'tanh', n)}: "
+            + ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
+            + f"{wrong}; {len(networks) * len(starts):,} starts, {iterations:,} iterations in {took:.2f} s"
+        )
+        return errors | {"seconds": took, "iterations": iterations}
+
+    def peak(self) -> float:
+        """Float32 FLOP/s of registers alone."""
+        s = self.settings
+        kernel = Kernel("peak", "peak", PEAK_THREADS)
+        with self.device.stream(0):
+            values = self.device.xp.zeros(s.peak_blocks * PEAK_THREADS, np.float32)
+            arguments = {"values": values, "rounds": s.peak_rounds}
+            launch = self.engine.launcher.launch
+            took = seconds_of(self.device, lambda: launch(kernel, (s.peak_blocks,), **arguments), s.turn_seconds)
+        peak = 2.0 * PEAK_CHAINS * s.peak_rounds * values.size / took
+        self.report.say(f"float32 peak {peak / 1e12:.3g} TFLOP/s")
+        return peak
+
+    def copies(self) -> float:
+        """Bytes a second, read and written, of a copy in memory."""
+        with self.device.stream(0):
+            source = self.device.xp.zeros(self.settings.peak_blocks * 100_000, np.uint8)
+            target = self.device.xp.empty_like(source)
+            took = seconds_of(self.device, lambda: copy(target, source), self.settings.turn_seconds)
+        self.report.say(f"copies {2e-12 * source.nbytes / took:.3g} TB/s")
+        return 2.0 * source.nbytes / took
+
+    def group(self, cell: str, activation: str, n: int) -> dict:
+        """One iteration of a group alone, stage by stage."""
+        return self._time_group(Work(self.task, cell, activation, n, self.settings.batch))
+
+    def _time_group(self, work: Work, precision: str = "float32") -> dict:
+        s = self.settings
+        networks = work.networks(s.networks)
+        with self.device.stream(0):
+            group = Group(self.engine.launcher, networks, s.batch, work.task.T, True, precision)
+            group.begin_training(work.optimizer(networks), 1)
+            drawing = group.begin_drawing(work.task)
+            stages = {
+                "draw": lambda: group.draw(drawing, TRAINING),
+                "roll_out": group.roll_out,
+                "read_out": group.read_out,
+                "go_back": group.go_back,
+                "descend": lambda: group.descend(0),
+            }
+
+            def iteration():
+                for stage in stages.values():
+                    stage()
+
+            whole = seconds_of(self.device, iteration, s.turn_seconds)
+            parts = {name: seconds_of(self.device, stage, s.turn_seconds / 5) for name, stage in stages.items()}
+        rate = work.flops * s.networks / whole
+        share = rate / self.report.results.get("peak_rates", {}).get("float32_flops", np.nan)
+        expected = EFFICIENCY.get(work.n, 0.5)
+        self.report.say(
+            f"{work.label} {precision}: {1e3 * whole:8.3f} ms, {rate / 1e12:6.2f} TFLOP/s, {share:.2f} of the peak "
+            f"(model {expected:.2f}); us a step: there {1e6 * parts['roll_out'] / work.task.T:.1f}, "
+            f"back {1e6 * parts['go_back'] / work.task.T:.1f}; ms "
+            + ", ".join(f"{name} {1e3 * part:.2f}" for name, part in parts.items())
+        )
+        made = {"seconds": whole, "flops": rate, "share_of_peak": share, "share_of_model": share / expected}
+        return made | {"stages": parts, "kernels": [group.tiling.rollout.name, group.tiling.backward.name]}
+
+    def together(self, n: int) -> dict:
+        """All groups of one size beside each other, as in training."""
+        stacks = []
+        for cell, activation, _ in kinds((n,)):
+            work = Work(self.task, cell, activation, n, self.settings.batch)
+            networks = work.networks(self.settings.networks)
+            stacks.append((networks, work.optimizer(networks)))
+        self.engine.advance_all(stacks, self.task, 1, self.settings.batch)
+        both = []
+        for count in (1, 6):  # the difference is free of the copies there and back
+            start = time.perf_counter()
+            self.engine.advance_all(stacks, self.task, count, self.settings.batch)
+            both.append(time.perf_counter() - start)
+        seconds = (both[1] - both[0]) / 5
+        alone = sum(took for name, took in self.seconds.items() if name.endswith(f"-{n}"))
+        self.report.say(
+            f"all groups of n = {n} together: {1e3 * seconds:.2f} ms an iteration, one after the other "
+            f"{1e3 * alone:.2f} ms; copies there and back {1e3 * (both[0] - seconds):.0f} ms a round"
+        )
+        return {"seconds": seconds, "one_after_the_other": alone, "copies": both[0] - seconds}
+
+    def tensor_cores(self, cell: str, activation: str, n: int) -> dict:
+        """A group in bf16x3: whether it is right within its rounding, its times, and training beside float32's."""
+        tensor, name = CUDAEngine(self.device, "bf16x3"), name_of(cell, activation, n)
+        task = get_task("flipflop", steps=min(12, self.settings.steps))
+        networks = Work(task, cell, activation, n, self.settings.batch).networks(2)
+        curves = []
+        for engine in (tensor, self.engine):
+            stack = networks.copy()
+            optimizer = Optimizer.start(stack, learning_rate=0.01, iterations=20)
+            curves.append(engine.advance(stack, optimizer, task, 20, batch=self.settings.batch))
+        error = distance(*curves)
+        wrong = self.report.judge(f"{name} bf16x3", [error], TOLERANCE_BF16X3)
+        self.report.say(f"{name} bf16x3: losses of 20 iterations differ from float32's by {error:.1e}{wrong}")
+        made = self._time_group(Work(self.task, cell, activation, n, self.settings.batch), "bf16x3")
+        return made | {"error": error, "times_float32": self.seconds.get(name, np.nan) / made["seconds"]}
+
+    def peer(self, name: str, make, cell: str, n: int) -> dict:
+        """Another library on the same device and work; that it is not installed is a result too."""
+        work = Work(self.task, cell, "tanh", n, self.settings.batch)
+        try:
+            trainer = make(work, self.settings.networks, hasattr(self.device.xp, "cuda"))
+            took = seconds_of(self.device, lambda: trainer(1), self.settings.turn_seconds)
+        except Exception as error:  # another library's
+            made = {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
+        else:
+            took *= self.settings.networks / trainer.networks
+            made = {"seconds": took, "ratio": took / self.seconds.get(name_of(cell, "tanh", n), np.nan)}
+            trainer.close()
+        self.report.say(f"{name} {cell}-tanh-{n}: {made}")
+        return made
+
+    def trained(self, cell: str) -> dict:
+        """A few networks trained on fresh trials, validated on others."""
+        n, iterations, threshold = self.settings.trained
+        networks = Work(self.task, cell, "tanh", n, self.settings.batch).networks(8)
+        optimizer = Optimizer.start(
+            networks, learning_rate=0.05, decay=0.3, momentum=0.9, clip=1.0, l2=1e-5, iterations=iterations
+        )
+        before = self.engine.loss(networks, self.task)
+        start = time.perf_counter()
+        self.engine.advance(networks, optimizer, self.task, iterations, self.settings.batch)
+        took, after = time.perf_counter() - start, self.engine.loss(networks, self.task)
+        self.report.say(
+            f"8 {cell} networks, n = {n}, {iterations} iterations in {took:.1f} s: validation loss "
+            f"{np.median(before):.3g} to {np.median(after):.3g}, {int((after < threshold).sum())} below {threshold}"
+        )
+        return {"before": before.tolist(), "after": after.tolist(), "seconds": took}
+
+
+def name_of(cell: str, activation: str, n: int) -> str:
+    """Of a kind and size, as groups are named."""
+    return f"{cell}-{activation}-{n}"
+
+
+def copy(target, source) -> None:
+    """All of one array into another."""
+    target[...] = source
+
+
+def distance(value, reference) -> float:
+    """Norm of the difference over the norm of the reference."""
+    return float(np.linalg.norm(np.subtract(value, reference, dtype=np.float64)) / np.linalg.norm(reference))
