@@ -59,7 +59,9 @@ ENOUGH = 20  # of each of four kinds
 
 def flipflop_of(pro, per_kind):
     rows = table(per_kind)
-    counts = rows.assign(points=27, unstable_0=8, unstable_1=12, unstable_2=6, unstable_3=1, corners=8)
+    counts = rows.assign(
+        points=27, unstable_0=8, unstable_1=12, unstable_2=6, unstable_3=1, corners=8, search_status="consistent"
+    )
     if not pro:
         counts = counts.assign(unstable_0=7, unstable_2=0)
     kind = {"kind": "all", "modal_count": 27, "networks": len(rows), "modal_networks": len(rows) if pro else 1}
@@ -135,7 +137,12 @@ EVERY_CLAIM = [
         "vanilla",
     ),
 ]
-APART = {"all networks reach low error", "CKA agrees with SVCCA", "slow points in each context"}  # tests of their own
+APART = {
+    "all networks reach low error",
+    "all networks but LSTMs with relu reach low error",
+    "CKA agrees with SVCCA",
+    "slow points in each context",
+}  # tests of their own
 
 
 @pytest.mark.parametrize(("task", "statement", "subject"), EVERY_CLAIM)
@@ -158,9 +165,10 @@ def test_no_claim_is_forgotten():
 def test_the_table_says_how_many_networks_are_too_few():
     made = claims_of("flipflop", True, 1)
     corners = row_of(made, "8 stable fixed points")
-    assert corners.note == "4 networks are too few: at least 35 are needed, even if all agree"
+    few = "4 networks are too few: at least 35 are needed, even if all agree"
+    assert corners.note == f"searches: 4 consistent; {few}"
     modal = row_of(made, "modal number")
-    assert modal.note == f"modal count 27; {corners.note}" and (modal.low, modal.high) == (
+    assert modal.note == f"modal count 27; {few}" and (modal.low, modal.high) == (
         pytest.approx(0.51, abs=0.01),
         1,
     )
@@ -187,6 +195,11 @@ def test_low_error_counts_networks_by_kind():
     assert row_of(made, "low error", "gru tanh").verdict == HOLDS
     assert row_of(made, "low error", "gru relu").verdict == FAILS
     assert "vanilla tanh" not in set(made.subject)
+    lstm = table(per_kind=1, cells=("gru", "lstm"))
+    lstm.loc[(lstm.cell == "lstm") & (lstm.activation == "relu"), "validation_loss"] = 0.3
+    made = measured(lstm, task="sine")
+    assert row_of(made, "all networks but LSTMs with relu").verdict == HOLDS  # which failed in the paper too
+    assert row_of(made, "low error", "lstm relu").verdict == FAILS
     none = measured(table(per_kind=1).assign(l2=1e-2))
     assert none.verdict.tolist() == [UNDECIDED] and none.networks.tolist() == [0]
 
@@ -256,7 +269,9 @@ def test_graphs_that_are_all_the_same_separate_nothing(task, verdicts):
 
 def test_fixed_points_are_counted_over_networks():
     rows = table(per_kind=10)[["id", "cell", "activation", "n", "l2", "seed", "validation_loss"]]
-    counts = rows.assign(points=27, unstable_0=8, unstable_1=12, unstable_2=6, unstable_3=1, corners=8)
+    counts = rows.assign(
+        points=27, unstable_0=8, unstable_1=12, unstable_2=6, unstable_3=1, corners=8, search_status="consistent"
+    )
     counts.loc[counts.cell == "gru", ["points", "unstable_0", "unstable_3"]] = [26, 7, 0]
     share = {"kind": "all", "modal_count": 27, "networks": 40, "modal_networks": 20}
     study = SimpleNamespace(table=counts, counts=pandas.DataFrame([share]), slots=np.zeros((27, 3)))
@@ -265,6 +280,8 @@ def test_fixed_points_are_counted_over_networks():
     assert row_of(made, "8 stable fixed points").verdict == FAILS
     assert row_of(made, "8 stable fixed points", "vanilla tanh").verdict == UNDECIDED  # 10 of 10: at least 72%
     assert row_of(made, "saddles", "gru tanh").value == 0
+    counts.loc[:4, "search_status"] = "not_applicable"
+    assert row_of(measured(flipflop=study), "saddles").note == "searches: 5 not applicable, 35 consistent"
     modal = row_of(made, "modal number")
     assert (modal.value, modal.verdict, modal.note) == (0.5, FAILS, "modal count 27") and 0.3 < modal.low < 0.4
 
@@ -287,7 +304,7 @@ def test_frequencies_differ_systematically_and_by_little():
     assert row_of(made, "mildly unstable").verdict == HOLDS
     assert row_of(made, "differ between cells").verdict == HOLDS
     assert row_of(made, "near the commanded").verdict == HOLDS
-    large = measured(task="sine", sine=sine_of(noise=1e-4, apart=2e-2))
+    large = measured(task="sine", sine=sine_of(noise=1e-4, apart=2e-2, per_kind=5))
     assert row_of(large, "differ between cells").verdict == row_of(large, "near the commanded").verdict == FAILS
     chance = row_of(measured(task="sine", sine=sine_of(noise=1e-3)), "differ between cells")
     assert chance.verdict == UNDECIDED and 0 <= chance.low < chance.value < chance.high

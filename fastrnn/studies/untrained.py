@@ -13,7 +13,7 @@ from ..analysis.similarity import pairwise_distances
 from ..engines import get as get_engine
 from ..errors import UsageError
 from ..networks import Networks
-from .resampling import CONFIDENCE, RESAMPLES
+from .resampling import RESAMPLES, ends
 from .result import Result
 from .selection import ROW
 from .topology import without
@@ -146,20 +146,20 @@ def _class_means(correlations, table, classes, seed: int = 0):
             part = np.flatnonzero(activation == level)
             weight[part] = random.multinomial(len(part), np.full(len(part), 1 / len(part)))
         drawn[r] = means(weight)
-    ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    low, high = _quantiles(drawn, ends)
+    wanted = ends(max(2, int(members.sum(axis=1).min())))
+    low, high = _quantiles(drawn, wanted)
     if {"trained tanh", "trained relu", "untrained relu"} <= set(classes):
         tanh, relu, before = (classes.index(name) for name in ("trained tanh", "trained relu", "untrained relu"))
         gap = drawn[:, relu, before] - drawn[:, tanh, relu]
-        difference = (float(observed[relu, before] - observed[tanh, relu]), *map(float, _quantiles(gap, ends)))
+        difference = (float(observed[relu, before] - observed[tanh, relu]), *map(float, _quantiles(gap, wanted)))
     else:
         difference = (np.nan,) * 3
     return observed, low, high, difference
 
 
-def _quantiles(drawn, ends):
+def _quantiles(drawn, wanted):
     """Quantiles over draws (R, ...) that are known; NaN where none is."""
     known = np.isfinite(drawn).any(axis=0)
-    made = np.full((len(ends), *drawn.shape[1:]), np.nan)
-    made[:, known] = np.nanquantile(drawn[:, known], ends, axis=0)
+    made = np.full((len(wanted), *drawn.shape[1:]), np.nan)
+    made[:, known] = np.nanquantile(drawn[:, known], wanted, axis=0)
     return made
