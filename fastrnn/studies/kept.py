@@ -106,7 +106,7 @@ def load_analysis(run) -> Kept:
     for name, kind in WHOLE.items():
         path = run.path / whole_file(name)
         setattr(kept, name, read(name, path, lambda kind=kind, path=path: kind.load(path)))
-    for group in run.groups:
+    for group in run.groups if kept.selection is None else kept.selection.groups:  # files of others are left over
         path = run.path / group_file("portraits", group)
         found = read(f"portrait of {group}", path, lambda path=path: Portrait.load(path))
         if found is not None:
