@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 from made_results import CUBE, results
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -298,11 +298,15 @@ def test_the_tasks_show_input_target_and_output(kept):
 
 def test_points_are_counted_kind_by_kind(kept):
     ax = flipflop.counts(kept["flipflop"].flipflop).axes[0]
-    heights = {tuple(np.round(bar.get_facecolor()[:3], 3)): [] for bar in ax.patches}
-    for bar in ax.patches:
-        heights[tuple(np.round(bar.get_facecolor()[:3], 3))].append(bar.get_height())
-    stable, ones, twos, *_ = heights.values()
-    assert (sum(stable), sum(ones), sum(twos)) == (16 * 8, 16 * 12, 16 * 6 - 1)
+    heights = dict.fromkeys(POINT_COLOURS, 0)
+    places = []
+    for bars in ax.collections:
+        corners = [path.vertices for path in bars.get_paths()]
+        heights[to_hex(bars.get_facecolor()[0])] += sum(np.ptp(bar[:, 1]) for bar in corners)
+        places += [(*bar.min(axis=0), *bar.max(axis=0)) for bar in corners]
+    assert list(heights.values()) == [16 * 8, 16 * 12, 16 * 6 - 1, 16, 0]
+    assert len(set(places)) == len(places) == 16 * 4  # no bar over another
+    assert ax.get_xlim()[0] < min(place[0] for place in places) and ax.get_ylim()[1] > 27
     assert ax.get_title(loc="left") == "16 networks; 15 of 16 have 27 points"
     image = flipflop.graph(kept["flipflop"].flipflop).axes[0].images[0].get_array()
     np.testing.assert_array_equal(image, np.eye(27, 28))

@@ -20,6 +20,7 @@ from .figure import (
     new_figure,
 )
 
+LARGEST, SMALLEST, FEW, MANY = 4.5, 2.0, 40, 300  # points of a marker, and of how many networks
 LABELLED = 12  # kinds whose names fit beside a matrix
 LEAST = 1e-9  # extent of a panel, where all networks are in one place
 TOGETHER = 1e-6  # of the extent: networks so near to each other are in one place
@@ -130,10 +131,11 @@ def _count_crowds(ax, points, extent: float) -> None:
 
 def _scatter(ax, points, colour: str, cell: str, activation: str, name: str | None = None) -> None:
     """Networks of a kind: the marker is the cell, open for relu; the name, with their number, goes to the legend."""
-    label = f"{name} ({len(points)})" if name else "_"
-    style = {"markersize": 4.5, "linestyle": "", "label": label}
+    label = f"{name} ({len(points):,})" if name else "_"
+    size = max(SMALLEST, LARGEST * min(1.0, (FEW / max(len(points), 1)) ** 0.5))
+    style = {"markersize": size, "linestyle": "", "label": label, "rasterized": len(points) > MANY}
     if activation == "relu":
-        style |= {"markerfacecolor": "none", "markeredgecolor": colour, "markeredgewidth": 0.9}
+        style |= {"markerfacecolor": "none", "markeredgecolor": colour, "markeredgewidth": 0.2 * size}
     else:
         style |= {"markeredgecolor": "white", "markeredgewidth": 0.3}
     ax.plot(*points.T, CELL_MARKERS.get(cell, "o"), color=colour, **style)

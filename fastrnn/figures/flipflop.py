@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from .figure import POINT_COLOURS, POINT_NAMES, SEQUENTIAL, counted, in_house_style, kind_name, new_figure
 
+GAP = 0.012  # between kinds, of all networks, at least one
+SLENDER = 60  # networks of a kind whose bars stand apart
 COLUMNS = ("unstable_0", "unstable_1", "unstable_2", "unstable_3", "unstable_more")
 
 
@@ -19,30 +23,41 @@ def counts(study) -> Figure:
     table = study.table
     kinds = list(dict.fromkeys(zip(table.cell, table.activation, strict=True)))
     figure, axes = new_figure(7.0, 2.6)
-    ax, ticks, start = axes[0, 0], [], 0
+    ax, ticks, start = axes[0, 0], [], 0.0
+    gap = max(1.0, GAP * len(table))
     for cell, activation in kinds:
         rows = table[(table.cell == cell) & (table.activation == activation)]
-        places, below = start + np.arange(len(rows)), np.zeros(len(rows))
-        for colour, column in zip(POINT_COLOURS, COLUMNS, strict=True):
-            ax.bar(places, rows[column], 0.9, below, color=colour)
-            below += rows[column].to_numpy()
+        _stack(ax, start, rows[list(COLUMNS)].to_numpy())
         ticks.append(start + (len(rows) - 1) / 2)
-        start += len(rows) + 1
+        start += len(rows) + gap
     whole = study.counts[study.counts.kind == "all"]
-    text = counted(len(table), "network")
+    text, most = counted(len(table), "network"), table[list(COLUMNS)].sum(axis=1).max()
     if len(whole):
         row = whole.iloc[0]
         ax.axhline(row.modal_count, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
-        ax.set_ylim(0, 1.06 * max(row.modal_count, table[list(COLUMNS)].sum(axis=1).max()))
-        text += f"; {row.modal_networks} of {row.networks} have {row.modal_count:g} points"
+        most = max(most, row.modal_count)
+        text += f"; {row.modal_networks:,} of {row.networks:,} have {row.modal_count:g} points"
     ax.set_xticks(ticks, [kind_name(*kind).replace(" ", "\n") for kind in kinds])
     ax.tick_params(axis="x", length=0)
-    ax.set_xlim(-1, start)
+    ax.set_xlim(-gap, start)
+    ax.set_ylim(0, 1.06 * max(most, 1))
     ax.set_ylabel("fixed points")
     ax.set_title(text)
-    handles = [ax.bar(0, 0, color=colour, label=name) for colour, name in zip(POINT_COLOURS, POINT_NAMES, strict=True)]
+    handles = [Patch(color=colour, label=name) for colour, name in zip(POINT_COLOURS, POINT_NAMES, strict=True)]
     figure.legend(handles=handles, loc="outside lower left", ncols=5, handlelength=1, columnspacing=1.2)
     return figure
+
+
+def _stack(ax, start: float, counts: np.ndarray) -> None:
+    """Bars of the networks (N, 5) of a kind, side by side from `start`, one artist for each colour."""
+    tops = np.cumsum(counts, axis=1)
+    width = 0.9 if len(counts) < SLENDER else 1.0  # where bars are thinner than a pixel there is nothing between them
+    left = start + np.arange(len(counts)) - width / 2
+    for colour, low, high in zip(POINT_COLOURS, (tops - counts).T, tops.T, strict=True):
+        corners = [(left, low), (left + width, low), (left + width, high), (left, high)]
+        bars = np.stack([np.stack(corner, axis=-1) for corner in corners], axis=1)  # (N, 4, 2)
+        bars = bars[high > low]
+        ax.add_collection(PolyCollection(bars, facecolor=colour, linewidth=0, antialiased=width < 1))
 
 
 @in_house_style

@@ -70,9 +70,9 @@ def draw_all(kept: Kept) -> Iterator[tuple[str, Figure]]:
 
 
 def _each(kept: Kept) -> list:
-    """Portraits, those of the same activation together: a row of a figure."""
+    """Portraits, those of the same activation and size together: a row of a figure."""
     activations = list(dict.fromkeys(kept.run.table.activation))
-    return sorted(kept.portraits.values(), key=lambda one: activations.index(one.activation))
+    return sorted(kept.portraits.values(), key=lambda one: (activations.index(one.activation), one.n))
 
 
 def _networks(value) -> str:
