@@ -23,6 +23,7 @@ from fastrnn.folder import FolderLock
 from fastrnn.groups import FinishedGroup
 from fastrnn.pipeline import analyze, analyze_all, find_runs
 from fastrnn.progress import Interrupted
+from fastrnn.report import writing
 from fastrnn.runs import load_run
 from fastrnn.storage import hash_sources
 from fastrnn.studies import ledger, load_analysis, steps
@@ -52,6 +53,12 @@ def analyzed(trained, tmp_path_factory):
     path = shutil.copytree(trained, tmp_path_factory.mktemp("runs") / "analyzed")
     analyze(path, progress=False)
     return path
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Figures are made but not rendered, which takes most of a report's time; test_report.py does that."""
+    monkeypatch.setattr(writing, "render", lambda figure: {"svg": b"<svg/>", "png": b"png"})
 
 
 @pytest.fixture
@@ -204,6 +211,17 @@ def test_a_part_of_the_analysis_of_an_extended_population_says_what_is_out_of_da
     assert made.stale == [] and made.failed == {} and made.done == left
     call(done)
     assert "Out of date" not in (done / "report.html").read_text()
+
+
+def test_a_page_says_what_is_out_of_date_until_it_was_done_again_with_the_same_result(done, monkeypatch):
+    real = ledger.sources
+    monkeypatch.setattr(ledger, "sources", lambda patterns: f"edited {real(patterns)}")
+    before = files(done)
+    call(done, "--only", "portraits", code=3)
+    assert "Out of date" in (done / "report.html").read_text()
+    call(done)
+    assert "Out of date" not in (done / "report.html").read_text()
+    assert {name for name, was in files(done).items() if was != before[name]} == {RECORD}
 
 
 def test_a_step_that_fails_leaves_nothing_that_is_out_of_date(done, monkeypatch):

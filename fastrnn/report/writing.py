@@ -17,6 +17,7 @@ from ..progress import Interrupted, Interruption, Progress
 from ..runs import Run, load_run
 from ..storage import atomic_write, read_bytes, write_error
 from ..studies.kept import Kept, load_analysis
+from ..studies.ledger import RECORD as DONE
 from ..studies.ledger import TOOLS, out_of_date, sources
 from ..studies.steps import STUDIES
 from .pages import INDEX, REPORT, index, page
@@ -132,7 +133,7 @@ def _draw(panel: Panel, kept: Kept, folder: Path, name: str) -> list[str]:
 def _inputs(run: Run) -> str:
     """Checksum of all that figures and page are made from."""
     groups, results = (sorted((run.path / name).rglob(f"*{SUFFIX}")) for name in ("groups", FOLDER))
-    files = [run.path / POPULATION, run.path / TABLE, *groups, *results]
+    files = [*(run.path / name for name in (POPULATION, TABLE, DONE)), *groups, *results]
     said = [__version__, sources(DRAWN_BY), {path.relative_to(run.path).as_posix(): _checksum(path) for path in files}]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
