@@ -132,8 +132,11 @@ def _print_for_people(found, report: dict) -> None:
         f"{report['search']}: {report['draws']} draws of {report['configurations']} configurations on {report['task']}"
     )
     print(f"{fates}; {report['network_iterations']:,} network-iterations, {share:.0%} of a plain search's")
-    columns = ["cell", "activation", "n", "l2", "learning_rate", "decay", "momentum", "clip", "origin"]
-    table = found.chosen[[*columns, "diverged", "validation_loss"]]
+    chosen = found.chosen
+    table = chosen[["l2", "learning_rate", "decay", "momentum", "clip", "origin"]].assign(loss=chosen.validation_loss)
+    table.insert(0, "group", [f"{row.cell}-{row.activation}-{row.n}" for row in chosen.itertuples()])
+    if chosen.diverged.any():
+        table["diverged"] = chosen.diverged
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
     for row in report["without_winner"]:
         print("no winner: {cell}-{activation}-{n}-{l2!r}, every draw diverged".format(**row))
