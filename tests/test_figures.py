@@ -181,6 +181,14 @@ def test_a_search_shows_every_draw_by_its_fate():
     assert "flipflop: 6 draws of each kind, n = 4, L2 1e-05, 20 iterations" in figure.get_suptitle()
 
 
+def test_a_choice_with_a_loss_beyond_the_edge_is_on_the_edge():
+    result = searched()
+    figure = hyperparameters(replace(result, chosen=result.chosen.assign(validation_loss=1e4)), 4, 1e-5)
+    ax = figure.axes[0]
+    star = ax.collections[3]
+    assert star.get_offsets().data.tolist() == [[pytest.approx(1e-4), ax.get_ylim()[1]]] and not star.get_clip_on()
+
+
 def test_a_search_in_which_everything_diverged_is_drawn():
     result = searched()
     lost = result.draws.assign(fate="diverged", validation_loss=np.nan)

@@ -5,6 +5,7 @@ import csv
 import pytest
 from populations import small
 
+from fastrnn.errors import UsageError
 from fastrnn.hyperparameters import DEFAULTS, FOUND, VALUES, HyperparameterTable, read_rows
 from fastrnn.search import SearchSpec, search_hyperparameters
 from fastrnn.search.defaults import COLUMNS, defaults_table, searched_rows, write_defaults
@@ -48,6 +49,11 @@ def test_a_search_replaces_rows_found_before_and_those_taken_by_rule():
     assert defaults_table(second, []) == second
 
 
+def test_a_kind_that_was_never_searched_at_n_64():
+    with pytest.raises(UsageError, match="no values of gru-tanh with n = 64, from which other sizes take theirs"):
+        defaults_table([GENERAL], [[row(128, 1e-4, 0.4)]])
+
+
 def test_from_a_search_to_a_table(tmp_path):
     spec = SearchSpec(small(cells="gru", sizes=64, iterations=4, l2=(1e-5, 1e-3)), draws=2, rounds=1, repeats=1)
     found = search_hyperparameters(spec, tmp_path / "search", "cpu", progress=False, command="fastrnn search")
@@ -64,7 +70,9 @@ def test_from_a_search_to_a_table(tmp_path):
     chosen = found.chosen.set_index("l2")
     for network in spec.rows:
         assert all(network[name] == chosen[name][network["l2"]] for name in VALUES)
-    assert [line["command"] for line in searched_rows(tmp_path / "search")] == ["fastrnn search"] * 2
+    assert [line["command"] for line in searched_rows("flipflop", tmp_path / "search")] == ["fastrnn search"] * 2
+    with pytest.raises(UsageError, match=r"the search in '.*search' is on flipflop, not on cdi"):
+        write_defaults("cdi", [tmp_path / "search"], path)
 
 
 @pytest.mark.parametrize("task", TASKS)

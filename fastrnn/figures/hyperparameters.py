@@ -22,8 +22,8 @@ def hyperparameters(result, n: int, l2: float) -> Figure:
 
     A row of panels for each cell; colour is the activation. Filled: trained to the end; open: dropped at the end of a
     round, with the loss it had there; a cross on the upper edge: diverged, or with a loss beyond the edge; a star: the
-    values chosen, with the loss of their worst fresh network. The dashed line is the loss below which a network counts
-    as having learnt its task.
+    values chosen, with the loss of their worst fresh network (or on that edge). The dashed line is the loss below which
+    a network counts as having learnt its task.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ def _draw_panel(ax, draws: pandas.DataFrame, chosen: pandas.DataFrame, name: str
             ax.scatter(part[name], part.validation_loss, **style)
         at_the_top = np.full(int(lost.sum()), limits[1])
         ax.scatter(mine[name][lost], at_the_top, s=14, marker="x", color=colour, linewidths=0.8, clip_on=False)
-        best = chosen[(chosen.activation == activation) & (chosen.validation_loss <= limits[1])]
+        best = chosen[chosen.activation == activation]
         style = {"marker": "*", "color": colour, "edgecolors": "black", "linewidths": 0.6, "zorder": 4}
-        ax.scatter(best[name], best.validation_loss, s=CHOSEN_SIZE, **style)
+        ax.scatter(best[name], best.validation_loss.clip(upper=limits[1]), s=CHOSEN_SIZE, clip_on=False, **style)
 
 
 def _limits(draws: pandas.DataFrame, chosen: pandas.DataFrame, threshold: float | None) -> tuple[float, float]:

@@ -21,6 +21,7 @@ import sys
 from math import log10
 from pathlib import Path
 
+from ..errors import FastrnnError, UsageError
 from ..hyperparameters import BY_HAND, BY_RULE, DEFAULTS, KEYS, SEARCHED, VALUES
 from ..spec import PRESETS, RECORD
 from ..storage import atomic_write
@@ -33,9 +34,11 @@ COLUMNS = (
 SEARCHED_SIZE = 64  # of the networks whose values others take
 
 
-def searched_rows(folder) -> list[dict]:
-    """Rows of a search's chosen values, with the command and date that made them."""
+def searched_rows(task: str, folder) -> list[dict]:
+    """Rows of the values chosen by a search on the task, with the command and date that made them."""
     found = load_search(folder)
+    if found.settings[RECORD]["task"] != task:
+        raise UsageError(f"the search in {str(folder)!r} is on {found.settings[RECORD]['task']}, not on {task}")
     record = {name: found.settings[RECORD][name] for name in ("command", "date")}
     return [row | record for row in found.chosen.to_dict("records")]
 
@@ -56,6 +59,11 @@ def defaults_table(before: list[dict], searches: list[list[dict]]) -> list[dict]
         kind = {"cell": cell, "activation": activation}
         mine = sorted(name for name in found if name[:2] == (cell, activation))
         known = {l2: found[cell, activation, n, l2] for _, _, n, l2 in mine if n == SEARCHED_SIZE}
+        if not known:
+            raise UsageError(
+                f"no values of {cell}-{activation} with n = {SEARCHED_SIZE}, from which other sizes take theirs: "
+                "give a search of it"
+            )
         table.append(_by_rule(known[min(known)], **kind))
         for l2 in PRESETS["paper"]["l2"]:
             nearest = min(known, key=lambda other: (abs(round(log10(other / l2), 9)), other))
@@ -70,7 +78,7 @@ def write_defaults(task: str, folders, path=None) -> None:
     path = DEFAULTS / f"{task}.csv" if path is None else Path(path)
     with open(path, newline="", encoding="utf-8") as file:
         before = list(csv.DictReader(file))
-    table = defaults_table(before, [searched_rows(folder) for folder in folders])
+    table = defaults_table(before, [searched_rows(task, folder) for folder in folders])
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -88,4 +96,9 @@ def _by_rule(row: dict, **names) -> dict:
 
 
 if __name__ == "__main__":
-    write_defaults(sys.argv[1], sys.argv[2:])
+    try:
+        if len(sys.argv) < 3:
+            raise UsageError("give a task and the folders of its searches")
+        write_defaults(sys.argv[1], sys.argv[2:])
+    except FastrnnError as error:
+        sys.exit(f"error: {error}")
