@@ -144,6 +144,7 @@ def test_the_draws_of_a_plain_search_are_a_population(tmp_path):
         here = found.chosen[(found.chosen.cell == best.cell) & (found.chosen.l2 == best.l2)]
         assert here[list(VALUES)].to_numpy().tolist() == [[best[name] for name in VALUES]]
         assert here.validation_loss.tolist() == [best.validation_loss]
+    assert found.chosen.repeats.dtype == int and set(found.chosen.repeats) == {0}
     assert not (tmp_path / "search" / "finalists").exists()
 
 

@@ -104,7 +104,7 @@ def chosen_table(spec: SearchSpec, finalists: pandas.DataFrame) -> pandas.DataFr
         origin=chosen.origin,
         validation_loss=chosen.worst_loss,
         diverged=chosen.diverged,
-        repeats=chosen.filter(like="repeat_").notna().sum(axis=1),
+        repeats=chosen.filter(like="repeat_").notna().sum(axis=1).astype(int),
         iterations=spec.population.iterations,
         draws=spec.draws,
         search_seed=spec.population.seed,
