@@ -19,7 +19,7 @@ from .suite import existing_folder
 
 SUFFIXES = (".png", ".svg")
 MARKERS = ("o", "s", "^", "D", "v")  # of the tasks, in order
-PEER_COLOURS = ("#332288", "#44aa99", "#ddcc77", "#882255", "#999999")  # of Tol's muted ones; none is a cell's
+PEER_COLOURS = ("#332288", "#44aa99", "#ddcc77", "#882255", "#000000")  # of Tol's muted ones; none is a cell's
 TITLES = {"vanilla": "Vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LSTM"}
 GAP = 0.7  # between cells, in widths of a group
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)

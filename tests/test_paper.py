@@ -319,13 +319,25 @@ def test_losses_are_counted(kept):
 
 
 @pytest.mark.parametrize("task", NAMES)
-def test_a_run_of_one_network_is_drawn_too(tmp_path, task):
+def test_of_one_network_all_is_drawn_but_distances(tmp_path, task):
     alone = results(tmp_path / "run", task, cells=("vanilla",), activations=("relu",), seeds=1)
-    alone.svcca.distances[:] = alone.cka.distances[:] = 0
     drawn = dict(draw_all(alone))
-    assert set(drawn) == COMMON | {f"figure-{name}" for name in NAMES[task]}
-    assert [set(render(drawn[f"figure-{name}"])) for name in NAMES[task] & {"1c", "1d", "2f", "3e"}]
-    assert all("1 network" in p.caption(alone) for p in panels(alone) if p.name in ("svcca-embedding", "frequencies"))
+    wanted = {f"figure-{name}" for name in NAMES[task] - {"1c", "1d", "1f", "2c", "2e", "3c", "3d"}}
+    assert set(drawn) == {"learning_curves", "figure-c"} | wanted
+    files = {name: render(drawn[name]) for name in wanted & {"figure-1b", "figure-1e", "figure-2f", "figure-3e"}}
+    assert all(set(made) == {"svg", "png"} for made in files.values())
+    assert all("1 network" in p.caption(alone) for p in panels(alone) if p.name in ("trajectories", "frequencies"))
+    for name in wanted & {"figure-1b", "figure-1e", "figure-3b-slow-points"}:
+        figure = drawn[name]
+        (key,) = figure.legends
+        assert key.get_window_extent().x1 <= figure.bbox.x1
+        assert "1 points" not in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_equal_networks_have_distance_zero_in_a_matrix(kept):
+    made = kept["flipflop"].svcca
+    image = distances.distance_matrix(made.table, 0 * made.distances, "x").axes[0].images[0]
+    assert image.get_clim() == (0, 1)
 
 
 def test_a_task_of_ones_own_gets_what_there_is_for_any(kept, monkeypatch):

@@ -65,7 +65,8 @@ def draw_matrix(figure, ax, table, distances, distance: str, cells_only: bool = 
     """The matrix, its networks ordered by kind, a line between cells; names of kinds, or of cells, on the left."""
     order = _by_kind(table)
     rows = table.iloc[order]
-    image = ax.imshow(distances[np.ix_(order, order)], cmap=SEQUENTIAL, vmin=0, interpolation="nearest")
+    most = float(distances.max()) or 1.0
+    image = ax.imshow(distances[np.ix_(order, order)], cmap=SEQUENTIAL, vmin=0, vmax=most, interpolation="nearest")
     figure.colorbar(image, ax=ax, shrink=0.8, label=distance)
     for spine in ax.spines.values():
         spine.set_visible(False)

@@ -36,12 +36,13 @@ def counts(study) -> Figure:
         row = whole.iloc[0]
         ax.axhline(row.modal_count, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
         most = max(most, row.modal_count)
-        text += f"; {row.modal_networks:,} of {row.networks:,} have {row.modal_count:g} points"
+        text += f"; {row.modal_networks:,} of {row.networks:,} have {counted(int(row.modal_count), 'point')}"
     ax.set_xticks(ticks, [kind_name(*kind).replace(" ", "\n") for kind in kinds])
     ax.tick_params(axis="x", length=0)
     ax.set_xlim(-gap, start)
     ax.set_ylim(0, 1.06 * max(most, 1))
     ax.set_ylabel("fixed points")
+    ax.yaxis.get_major_locator().set_params(integer=True)
     ax.set_title(text)
     handles = [Patch(color=colour, label=name) for colour, name in zip(POINT_COLOURS, POINT_NAMES, strict=True)]
     figure.legend(handles=handles, loc="outside lower left", ncols=5, handlelength=1, columnspacing=1.2)

@@ -33,6 +33,7 @@ class Panel:
     needs : attributes of `Kept` that must be there
     paper : by task, where it stands in the paper
     everywhere : also drawn for tasks that are not in `paper`, those in `but` aside
+    least : how many networks the results must be of
     """
 
     name: str
@@ -43,6 +44,7 @@ class Panel:
     paper: dict[str, str] = field(default_factory=dict)
     everywhere: bool = False
     but: tuple[str, ...] = ()
+    least: int = 1
 
     def file(self, task: str) -> str:
         """Name of its files, without ending: figure-1d where it is in the paper."""
@@ -52,7 +54,7 @@ class Panel:
         """Whether it belongs to the run's task and there are results to draw."""
         for name in self.needs:
             value = getattr(kept, name)
-            if value is None or not len(getattr(value, "table", value)):
+            if value is None or len(getattr(value, "table", value)) < self.least:
                 return False
         task = kept.run.task_name
         return task in self.paper or (self.everywhere and task not in self.but)
@@ -192,6 +194,7 @@ PANELS = (
         ),
         ("svcca",),
         {"flipflop": "1c"},
+        least=2,
     ),
     Panel(
         "svcca-embedding",
@@ -203,6 +206,7 @@ PANELS = (
         ("svcca",),
         {"flipflop": "1d", "sine": "2c", "cdi": "3c"},
         everywhere=True,
+        least=2,
     ),
     Panel(
         "topology",
@@ -216,6 +220,7 @@ PANELS = (
         ),
         ("topology",),
         {"flipflop": "1f", "sine": "2e", "cdi": "3d"},
+        least=2,
     ),
     Panel(
         "counts",
@@ -300,5 +305,6 @@ PANELS = (
         ),
         ("svcca", "cka"),
         everywhere=True,
+        least=2,
     ),
 )

@@ -26,6 +26,8 @@ from .space import Space
 COLUMNS = 4
 TRIALS_DRAWN = 24
 SHADES = 64  # of a colour map
+NARROWEST = 3.6  # inches, so that a key fits below
+KEY_ENTRY = 1.15  # inches an entry of it takes
 BEYOND = 0.3  # of the extent of the trajectories: points farther off are not drawn, but counted
 SCALES = {"sine": "input, which commands the frequency", "cdi": "target: sum of the cued stream so far"}
 DETAIL = {"fontsize": 6, "color": "#666666", "in_layout": False}
@@ -79,7 +81,7 @@ def grid(portraits: list[Portrait]):
     """A figure with a square for each portrait, the rest of the last row empty."""
     columns = min(COLUMNS, max(1, len(portraits)))
     rows = max(1, -(-len(portraits) // columns))
-    figure, axes = new_figure(1.8 * columns, 0.45 + 1.85 * rows, rows, columns)
+    figure, axes = new_figure(max(NARROWEST, 1.8 * columns), 0.45 + 1.85 * rows, rows, columns)
     for ax in axes.flat[len(portraits) :]:
         ax.set_axis_off()
     return figure, axes.flat
@@ -114,7 +116,8 @@ def _census(one: Portrait) -> str:
     kinds = np.bincount(point_kind(one.n_unstable)) if len(one.points) else np.array([0])
     slow = int((~one.exact).sum())
     text = " + ".join(str(count) for count in kinds)
-    return f"{text} points" + (f", {slow} slow" if slow else "")
+    what = "point" if text == "1" else "points"
+    return f"{text} {what}" + (f", {slow} slow" if slow else "")
 
 
 def segment_colours(one: Portrait, task: str, trials) -> tuple[list[str], np.ndarray]:
@@ -166,4 +169,5 @@ def _point_key(figure, portraits) -> None:
         Line2D([], [], marker=POINT_MARKERS[k], color=POINT_COLOURS[k], label=POINT_NAMES[k], **style) for k in kinds
     ]
     handles.append(Line2D([], [], color=OTHER, alpha=0.5, linewidth=0.6, label="trajectories"))
-    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), columnspacing=1.2, handletextpad=0.3)
+    columns = min(len(handles), int(figure.get_figwidth() / KEY_ENTRY))
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2, handletextpad=0.3)
