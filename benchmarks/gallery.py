@@ -6,6 +6,7 @@ main figures with their captions, and what became of the paper's claims. Whateve
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -27,8 +28,8 @@ SHOWN = {
     "cdi": ("3b-slow-points", "3e", "3f", "3c", "4"),
     "sine": ("2b", "2d", "2f", "2c"),
 }
-LISTS = ("cells", "activations", "sizes", "l2")
-NUMBERS = ("seeds", "iterations", "batch", "seed")
+LISTS = {"cells": "cells", "activations": "activations", "sizes": "sizes", "l2": "l2", "excluded": "exclude"}
+NUMBERS = {"seeds": "seeds", "iterations": "iterations", "batch": "batch", "seed": "seed", "gate_bias": "gate-bias"}
 TOP = """# Figures from real runs
 
 <!-- made by `python -m benchmarks.gallery {runs}` -->
@@ -61,11 +62,13 @@ def command(settings: dict) -> str:
     task = settings["task"]
     usual, words = PopulationSpec.preset("quick", task), [f"fastrnn train-population --task {task}"]
     words += [
-        f"--{name} {','.join(map(str, settings[name]))}"
-        for name in LISTS
+        f"--{option} {shlex.quote(','.join(map(str, settings[name])))}"
+        for name, option in LISTS.items()
         if tuple(settings[name]) != tuple(getattr(usual, name))
     ]
-    words += [f"--{name} {settings[name]}" for name in NUMBERS if settings[name] != getattr(usual, name)]
+    words += [f"--{option} {settings[n]}" for n, option in NUMBERS.items() if settings[n] != getattr(usual, n)]
+    constants = usual.to_settings()["task_settings"]
+    words += [f"--setting {n}={v}" for n, v in settings["task_settings"].items() if v != constants[n]]
     return " ".join(words)
 
 

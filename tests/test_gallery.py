@@ -11,6 +11,7 @@ from benchmarks import gallery
 from fastrnn.cli import app
 from fastrnn.errors import UsageError
 from fastrnn.runs import load_run
+from fastrnn.spec import PopulationSpec
 from fastrnn.studies.kept import load_analysis
 
 
@@ -48,15 +49,21 @@ def test_the_page_shows_every_picture_and_every_claim(runs, tmp_path):
 
 
 def test_the_command_asks_for_the_same_population(tmp_path):
-    changes = {"seed": 7, "l2": (1e-5, 1e-3), "iterations": 0, "cells": ("gru",), "batch": 4}
-    run = finished_run(tmp_path / "first", task_settings={}, **changes)
+    changes = {"seed": 7, "l2": (1e-5, 1e-3), "iterations": 0, "cells": ("gru", "lstm"), "batch": 4, "gate_bias": 0.5}
+    changes |= {"excluded": ("lstm-relu", "gru-relu"), "task_settings": {"steps": 12}}
+    run = finished_run(tmp_path / "first", **changes)
     words = shlex.split(gallery.command(run.settings))
     assert words[:4] == ["fastrnn", "train-population", "--task", "flipflop"]
     made = CliRunner().invoke(app, [*words[1:], "--out", str(tmp_path / "again")])
     assert made.exit_code in (0, 3), made.output
     again = load_run(tmp_path / "again")
     assert again.table.id.tolist() == run.table.id.tolist()
-    assert all(again.settings[name] == run.settings[name] for name in (*gallery.LISTS, *gallery.NUMBERS))
+    assert all(
+        again.settings[name] == run.settings[name] for name in (*gallery.LISTS, *gallery.NUMBERS, "task_settings")
+    )
+    sine = PopulationSpec.preset("tiny", "sine", excluded=()).to_settings()
+    words = "fastrnn train-population --task sine --sizes 16 --exclude '' --seeds 2 --iterations 2500"
+    assert gallery.command(sine) == words
 
 
 def test_what_it_cannot_show_is_said(runs, tmp_path):
