@@ -301,21 +301,27 @@ class Benchmark:
         return made
 
     def trained(self, cell: str) -> dict:
-        """A few networks trained on fresh trials, validated on others."""
+        """The same few networks trained on fresh trials by each engine and precision, validated on others."""
         n, iterations, threshold = self.settings.trained
-        networks = Work(self.task, cell, "tanh", n, self.settings.batch).networks(8)
-        optimizer = Optimizer.start(
-            networks, learning_rate=0.05, decay=0.3, momentum=0.9, clip=1.0, l2=1e-5, iterations=iterations
-        )
-        before = self.engine.loss(networks, self.task)
-        start = time.perf_counter()
-        self.engine.advance(networks, optimizer, self.task, iterations, self.settings.batch)
-        took, after = time.perf_counter() - start, self.engine.loss(networks, self.task)
-        self.report.say(
-            f"8 {cell} networks, n = {n}, {iterations} iterations in {took:.1f} s: validation loss "
-            f"{np.median(before):.3g} to {np.median(after):.3g}, {int((after < threshold).sum())} below {threshold}"
-        )
-        return {"before": before.tolist(), "after": after.tolist(), "seconds": took}
+        engines_of = {"cpu": engines.get("cpu"), "float32": self.engine}
+        if n % 64 == 0:
+            engines_of["bf16x3"] = CUDAEngine(self.device, "bf16x3")
+        made = {}
+        for name, engine in engines_of.items():
+            networks = Work(self.task, cell, "tanh", n, self.settings.batch).networks(8)
+            optimizer = Optimizer.start(
+                networks, learning_rate=0.05, decay=0.3, momentum=0.9, clip=1.0, l2=1e-5, iterations=iterations
+            )
+            start = time.perf_counter()
+            engine.advance(networks, optimizer, self.task, iterations, self.settings.batch)
+            took, losses = time.perf_counter() - start, engine.loss(networks, self.task)
+            made[name] = {"losses": losses.tolist(), "seconds": took}
+            self.report.say(
+                f"8 {cell} networks, n = {n}, {iterations} iterations by {name} in {took:.1f} s: validation losses "
+                f"{losses.min():.3g} to {losses.max():.3g}, median {np.median(losses):.3g}, "
+                f"{int((losses < threshold).sum())} below {threshold}"
+            )
+        return made
 
 
 def name_of(cell: str, activation: str, n: int) -> str:

@@ -7,7 +7,7 @@
 // 32nd unit; outputs are worked off CHUNK at a time, states being read once for each. Partial sums of the slices are
 // added in update.cu in order: no atomics. Shared: W_out of a chunk (CHUNK, n), and as much for each warp's gradient.
 //
-// Overwrites `errors`, and of a slice of `gradients` W_out and b_out, and its `sums`.
+// Overwrites `errors`, and of a slice of `gradients` W_out and b_out, and its `sums`. Deterministic.
 #include "layout.cuh"
 #include "common.cuh"
 

@@ -48,6 +48,10 @@ def test_all_sections_run_and_are_written(on_processor, capsys):
     assert {*gpu.ENDS, "estimate"} - {"bf16x3"} <= set(results)  # no size in which that is done
     assert len(results["groups"]) == len(results["correct"]) == 4
     assert {"vanilla-tanh-16", "gru-tanh-16"} == set(results["fixed_points"])
+    trained = results["trained"]
+    assert set(trained["vanilla"]) == set(trained["gru"]) == {"cpu", "float32"}
+    ours, theirs = (trained["gru"][name]["losses"] for name in ("float32", "cpu"))
+    assert ours == pytest.approx(theirs, rel=1e-4)
     assert all(0 < group["seconds"] < 60 for group in results["groups"].values())
     seconds = sum(group["seconds"] for group in results["groups"].values())
     assert results["estimate"]["one_after_the_other"] == pytest.approx(20_000 * seconds)

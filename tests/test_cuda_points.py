@@ -42,6 +42,11 @@ def test_planted_points_are_found(n, count):
         assert np.linalg.norm(expected.xstar - mine, axis=1).min() < 1e-10
 
 
+def test_auto_takes_the_gpu_for_networks_of_any_size():
+    ours, theirs = (find_fixed_points(planted(3), [0.1], device=device) for device in ("auto", "cuda"))
+    np.testing.assert_array_equal(ours.xstar, theirs.xstar)
+
+
 @pytest.mark.parametrize("cell", ["ugrnn", "gru", "lstm"])
 @pytest.mark.parametrize(("floor", "speed"), [(1e-15, 0.0), (1e-4, 1e-3)])
 def test_starts_end_where_they_do_on_the_processor(cell, floor, speed):

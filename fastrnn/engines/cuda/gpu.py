@@ -101,7 +101,7 @@ class GPU:
         self._streams = []
 
     def module(self, **source):
-        """Compiled kernels; CuPy keeps their machine code on disk, by source text and options."""
+        """Compiled kernels; CuPy 14.2 keeps their machine code on disk, by source text, names and options."""
         return self.xp.RawModule(backend="nvrtc", **source)
 
     def owns(self, array) -> bool:
