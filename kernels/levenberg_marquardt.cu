@@ -2,9 +2,9 @@
 //
 //   (A^T A + mu I) s = A^T (F(h) - h),  A = I - J;  mu falls when q = |F(h) - h|^2 / 2 does, and grows when it doesn't
 //
-// A block owns one of M starts, of any network, from the first step to the last. A and the damped matrix, which is factorised
-// in place (Cholesky), lie in `work`; everything else is shared: see points.cuh, and residuals, right side and trial
-// state. Overwrites states, q and taken. Deterministic: every sum has a fixed order.
+// A block owns one of M starts, each of any network, from the first step to the last. A and the damped matrix, which is
+// factorised in place (Cholesky), lie in `work`; everything else is shared: see points.cuh, and residuals, right side
+// and trial state. Overwrites states, q and taken. Deterministic: every sum has a fixed order.
 #include "points.cuh"
 
 struct Rule {
@@ -58,8 +58,8 @@ __device__ void solve(double* matrix, double* b, int S) {
   }
 }
 
-// parameters (N, stride) float32; networks (M): of each start; states (M, S), in and out; inputs (M, D); limits (S): the
-// search stays within; work (M, 2, S, S); q (M); taken (M): iterations; rules (M)
+// parameters (N, stride) float32; networks (M): of each start; states (M, S), in and out; inputs (M, D); limits (S):
+// the search stays within; work (M, 2, S, S); q_out (M); taken_out (M): iterations; rules (M)
 template <class Cell>
 __global__ void __launch_bounds__(POINT_THREADS)
     levenberg_marquardt(const float* __restrict__ parameters, const int* __restrict__ networks, double* states,
