@@ -7,7 +7,9 @@ writes `fastrnn/defaults/flipflop.csv`. Each row says how its values were found:
 search  by a search of just that configuration, with its command, seed and date, the number of draws, how many of the
         winner's fresh networks (repeats) diverged, and the largest loss of the others; origin "in use": the values
         before won against the draws; "in use, ten seeds": they lost there, but did better than the winner with ten
-        fresh networks each and the default number of iterations, from which these losses are
+        fresh networks each and the default number of iterations, from which these losses are; "drawn, lower decay":
+        the winner, but the decay is lower than the one drawn, for training 2.5 times as long as in the search, whose
+        loss this is; "second drawn": of the two draws trained to the end the one whose loss was the steadier
 hand    by a small random search before there was `fastrnn search`
 rule    for all other sizes and L2: those of the same kind, n = 64 and the nearest L2 (by its logarithm, the smaller of
         two) that was searched
