@@ -15,8 +15,8 @@ import numpy as np
 import pandas
 
 from fastrnn.errors import FastrnnError, UsageError
-from fastrnn.figures.figure import counted
 from fastrnn.figures.paper import Panel, panels
+from fastrnn.progress import counted
 from fastrnn.spec import PopulationSpec
 from fastrnn.storage import atomic_write
 from fastrnn.studies.kept import Kept, load_analysis

@@ -13,7 +13,7 @@ from .errors import FastrnnError, RunError, UsageError
 from .folder import POPULATION, FolderLock
 from .hyperparameters import check_name
 from .plan import duration, size
-from .progress import Interrupted, Interruption, Progress
+from .progress import Interrupted, Interruption, Progress, counted
 from .runs import Run, load_run
 from .storage import remove_temporaries
 from .studies.kept import load_analysis, whole_file
@@ -204,7 +204,7 @@ class _Analysis:
                 todo.append(step)
                 changed |= set(step.writes)
         where, left = self.run_.path, len(selection.left_out)
-        networks = f"{len(selection.table):,} networks" + (f" ({left:,} left out)" if left else "")
+        networks = counted(len(selection.table), "network") + (f" ({left:,} left out)" if left else "")
         if todo:
             seconds = sum(step.seconds for step in todo)
             self.progress.say(

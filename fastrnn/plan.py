@@ -9,6 +9,7 @@ from math import prod
 from .cells import parameter_shapes
 from .errors import RunError
 from .groups import CURVE_POINTS
+from .progress import counted
 
 WAVE_NETWORKS = 256  # groups are trained together until there are so many networks ...
 WAVE_BYTES = 1 << 30  # ... or their state takes so much memory
@@ -83,7 +84,8 @@ class Plan:
         networks = sum(work.networks for work in self.work)
         parameters = sum(work.networks * work.parameters for work in self.work)
         return (
-            f"{networks:,} networks in {len(self.work)} groups, {parameters:,} parameters; estimated time "
+            f"{counted(networks, 'network')} in {counted(len(self.work), 'group')}, "
+            f"{counted(parameters, 'parameter')}; estimated time "
             f"{duration(self.seconds)}, memory {size(self.memory)}, disk {size(self.disk)}"
         )
 

@@ -18,6 +18,11 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C, after everything was saved; the text says how to go on."""
 
 
+def counted(number: int, what: str) -> str:
+    """A number and what it counts, in the plural where it is one: 1,024 networks, 1 network."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
 class Progress:
     """Messages, and a bar where stderr is a terminal; silent with `show=False`.
 

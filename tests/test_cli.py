@@ -251,6 +251,7 @@ def test_a_search_without_a_winner_gives_code_3(tmp_path):
     [
         (("--range", "momentum=0.8"), r"--range must be name=lowest:highest, such as momentum=0\.8:0\.99; it is 'mom"),
         (("--range", "lr=0.1:0.2"), r"unknown range 'lr'"),
+        (("--plain",), "--plain has one round and no finalists: leave out --rounds"),
         (("--draws", "0"), "draws must be a positive whole number; got 0"),
         (("--precision", "bf16x3"), "precision is 'bf16x3', which needs a GPU"),
         (("--rounds", "9"), "9 rounds need at least 256 iterations"),

@@ -75,12 +75,14 @@ def _write_report(made: dict) -> None:
 
 def _print_for_people(report: dict) -> None:
     """For people: what was done, who was left out, what failed, and the claims on all networks."""
+    from ..progress import counted
+
     if report["done"]:
         done = f"{len(report['done'])} analyses done, {report['up_to_date']} were up to date"
     else:
         done = f"nothing to do, {report['up_to_date']} analyses are up to date"
     without = f" ({len(report['left_out']):,} left out)" if report["left_out"] else ""
-    print(f"{report['run']}: {report['studied']:,} networks on {report['task']}{without}; {done}")
+    print(f"{report['run']}: {counted(report['studied'], 'network')} on {report['task']}{without}; {done}")
     if "report" in report:
         print(f"report: {report['report']}")
     left_out = [f"{name}: {reason}" for name, reason in report["left_out"].items()]

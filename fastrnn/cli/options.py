@@ -19,10 +19,13 @@ SpecFile = Annotated[
 ]
 Cells = Annotated[str | None, typer.Option(help="Any of vanilla,ugrnn,gru,lstm.  [default: all]")]
 Activations = Annotated[str | None, typer.Option(help="Any of tanh,relu.  [default: all]")]
-Sizes = Annotated[str | None, typer.Option(help="Numbers of units, such as 64,128.")]
-L2 = Annotated[str | None, typer.Option("--l2", help="Weights of the squared parameters, such as 1e-5,1e-3.")]
+Sizes = Annotated[str | None, typer.Option(help="Numbers of units, such as 64,128.  [default: the preset's]")]
+L2 = Annotated[
+    str | None,
+    typer.Option("--l2", help="Weights of the squared parameters, such as 1e-5,1e-3.  [default: the preset's]"),
+]
 Exclude = Annotated[str | None, typer.Option(help="Kinds to leave out, such as lstm-relu; '' for none.")]
-Iterations = Annotated[int | None, typer.Option(help="Training iterations of each network.")]
+Iterations = Annotated[int | None, typer.Option(help="Training iterations of each network.  [default: the preset's]")]
 Batch = Annotated[int | None, typer.Option(help="Trials an iteration.  [default: 64]")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the whole population.  [default: 0]")]
 GateBias = Annotated[float | None, typer.Option(help="Constant in the forget or update gate.  [default: 1]")]

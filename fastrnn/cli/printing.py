@@ -44,9 +44,11 @@ def print_run(run, as_json: bool) -> int:
 
 def _print_for_people(run, report: dict) -> None:
     """For people: a line on the whole, a table of the configurations, a list of what failed and why."""
+    from ..progress import counted
+
     fates = ("trained", "training", "dropped", "diverged", "untrained")
     counts = [f"{report[status]:,} {status}" for status in fates if report[status]]
-    print(f"{report['run']}: {report['networks']:,} networks on {report['task']}, {', '.join(counts)}")
+    print(f"{report['run']}: {counted(report['networks'], 'network')} on {report['task']}, {', '.join(counts)}")
     if report["threshold"] is not None:
         print(f"{report['learnt']:,} learnt the task (validation loss below {report['threshold']:g})")
     print(_table(run.summary(), report["threshold"] is not None))

@@ -34,7 +34,9 @@ from .printing import print_json
 
 def search(
     task: TaskName = None,
-    preset: Annotated[str | None, typer.Option(help="quick, tiny or paper: which configurations.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="quick, tiny or paper: which configurations.  [default: quick]")
+    ] = None,
     spec: SpecFile = None,
     cells: Cells = None,
     activations: Activations = None,
@@ -97,12 +99,18 @@ def search(
     """
     import shlex
 
+    from ..errors import UsageError
     from ..search import SearchSpec, search_hyperparameters
 
     given = {"task": task, "preset": preset, "iterations": iterations}
     given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias}
     lists = {"cells": cells, "activations": activations, "sizes": sizes, "l2": l2, "exclude": exclude}
     settings = population_settings(spec, given, lists, setting, hyperparameters)
+    if plain and (rounds, finalists, repeats, incumbent) != (None,) * 4:
+        raise UsageError(
+            "--plain has one round and no finalists: leave out --rounds, --finalists, --repeats and "
+            "--incumbent, or --plain"
+        )
     mine = {"rounds": 1, "repeats": 0, "incumbent": False} if plain else {}
     own = {"draws": draws, "rounds": rounds, "finalists": finalists, "repeats": repeats, "incumbent": incumbent}
     own["ranges"] = dict(map(_range, draw_range)) if draw_range else None
@@ -126,10 +134,13 @@ def search(
 
 def _print_for_people(found, report: dict) -> None:
     """For people: lines on the whole, and a table of what was chosen."""
+    from ..progress import counted
+
     share = report["network_iterations"] / max(report["plain_network_iterations"], 1)
     fates = ", ".join(f"{count:,} {fate}" for fate, count in report["fates"].items() if count)
     print(
-        f"{report['search']}: {report['draws']} draws of {report['configurations']} configurations on {report['task']}"
+        f"{report['search']}: {counted(report['draws'], 'draw')} of "
+        f"{counted(report['configurations'], 'configuration')} on {report['task']}"
     )
     print(f"{fates}; {report['network_iterations']:,} network-iterations, {share:.0%} of a plain search's")
     chosen = found.chosen

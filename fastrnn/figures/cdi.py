@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..analysis.portrait import Portrait
-from .figure import CELL_COLOURS, OTHER, PAIR, SEQUENTIAL, cell_name, counted, in_house_style, keys_above, new_figure
+from ..progress import counted
+from .figure import CELL_COLOURS, OTHER, PAIR, SEQUENTIAL, cell_name, in_house_style, keys_above, new_figure
 from .portraits import chosen, grid, in_view, title
 from .space import Space
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
+from ..progress import counted
 from .figure import (
     ACTIVATION_COLOURS,
     CELL_COLOURS,
@@ -13,7 +14,6 @@ from .figure import (
     OTHER,
     SEQUENTIAL,
     cell_name,
-    counted,
     in_house_style,
     keys_above,
     kind_name,

@@ -78,11 +78,6 @@ def point_kind(n_unstable):
     return np.minimum(n_unstable, len(POINT_COLOURS) - 1)
 
 
-def counted(number: int, what: str) -> str:
-    """A number and what it counts, in the plural where it is one: 1,024 networks, 1 network."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
 def empty_panel(ax, text: str) -> None:
     """Words where there is nothing to draw."""
     ax.set_axis_off()

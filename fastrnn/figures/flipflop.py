@@ -7,7 +7,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from .figure import POINT_COLOURS, POINT_NAMES, SEQUENTIAL, counted, in_house_style, kind_name, new_figure
+from ..progress import counted
+from .figure import POINT_COLOURS, POINT_NAMES, SEQUENTIAL, in_house_style, kind_name, new_figure
 
 GAP = 0.012  # between kinds, of all networks, at least one
 SLENDER = 60  # networks of a kind whose bars stand apart

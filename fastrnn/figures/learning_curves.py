@@ -11,8 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from ..errors import Status
+from ..progress import counted
 from ..runs import Run
-from .figure import ACTIVATION_COLOURS, OTHER, cell_name, counted, in_house_style, keys_above, new_figure
+from .figure import ACTIVATION_COLOURS, OTHER, cell_name, in_house_style, keys_above, new_figure
 
 LINES_DRAWN_AS_VECTORS = 30  # in a panel; more become an image inside the SVG, which stays small
 LIGHTEST = 0.6  # how far towards white the largest L2 goes

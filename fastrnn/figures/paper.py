@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
 
+from ..progress import counted
 from ..studies.kept import Kept
 from . import cdi, distances, flipflop, losses, portraits, sine, tasks, untrained
-from .figure import counted
 from .learning_curves import learning_curves
 
 ARRANGED = (

@@ -9,17 +9,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ..analysis.portrait import Portrait
-from .figure import (
-    CELL_COLOURS,
-    OTHER,
-    SEQUENTIAL,
-    cell_name,
-    counted,
-    in_house_style,
-    keys_above,
-    kind_name,
-    new_figure,
-)
+from ..progress import counted
+from .figure import CELL_COLOURS, OTHER, SEQUENTIAL, cell_name, in_house_style, keys_above, kind_name, new_figure
 
 COLUMNS = 4
 MODES = 8  # eigenvalues drawn of each point

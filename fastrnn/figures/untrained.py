@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
-from .figure import OTHER, PAIR, counted, in_house_style, new_figure
+from ..progress import counted
+from .figure import OTHER, PAIR, in_house_style, new_figure
 from .space import Space
 
 TRIALS = 24

@@ -14,9 +14,9 @@ import numpy as np
 import pandas
 
 from ..errors import FastrnnError
-from ..figures.figure import counted
 from ..figures.paper import panels
 from ..folder import POPULATION
+from ..progress import counted
 from ..studies.kept import Kept
 from .markup import asset, data, document, number, picture, script, table, text
 from .scene import scene

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..analysis.portrait import Portrait
-from ..figures.figure import POINT_COLOURS, counted, kind_name
+from ..figures.figure import POINT_COLOURS, kind_name
 from ..figures.portraits import chosen, colour_scale, in_view, segment_colours
+from ..progress import counted
 
 REACH = 1000  # coordinates go from -REACH to REACH
 STEPS = 150  # of a trajectory, at most
