@@ -394,3 +394,14 @@ def test_the_table_is_a_file(tmp_path):
     made.save(tmp_path / "claims.safetensors")
     people = pandas.read_csv(tmp_path / "claims.csv")
     assert people.columns.tolist() == list(claims.COLUMNS) and len(people) == len(made.table) == 5
+
+
+def test_an_interval_holds_its_estimate_also_where_a_share_is_negative():
+    rows = table(per_kind=8)
+    within = rows.cell.to_numpy()[:, None] == rows.cell.to_numpy()
+    noise = np.random.default_rng(0).uniform(0, 0.01, within.shape)
+    distances = np.where(within, 2.0, 1.0) + noise + noise.T  # of no points: farther apart within a cell than between
+    np.fill_diagonal(distances, 0)
+    value, low, high = claims._explained(distances, rows[["cell", "activation"]], "cell")
+    assert low <= value <= high
+    assert value < -0.5

@@ -191,7 +191,9 @@ def _explained(distances, factors, factor: str) -> tuple[float, float, float]:
         return float(found.share[factor])
 
     value, low, high = jackknife_interval(share, len(factors))
-    return value, *map(float, np.clip([low, high], 0, 1))
+    return value, *map(
+        float, np.clip([low, high], min(value, 0.0), 1)
+    )  # distances of no space: a share can be negative
 
 
 def _flipflop(study) -> list[dict]:
