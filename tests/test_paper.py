@@ -4,6 +4,7 @@ import copy
 import io
 
 import numpy as np
+import pandas
 import pytest
 from made_results import CUBE, results
 from matplotlib.colors import to_hex, to_rgb
@@ -233,6 +234,16 @@ def test_frequencies_are_drawn_in_cycles_a_thousand_steps(kept):
     off = [line for line in below.lines if to_rgb(line.get_color()) == to_rgb(CELL_COLOURS["gru"])][-1]
     np.testing.assert_allclose(off.get_ydata(), lines[-1].get_ydata() - 1000 * study.commanded)
     assert above.get_ylabel().endswith("(cycles / 1000 steps)")
+
+
+def test_a_frequency_far_from_all_others_is_counted_and_leaves_them_readable(kept):
+    study = copy.copy(kept["sine"].sine)
+    study.table, study.frequency = pandas.concat([study.table] * 2), np.concatenate([study.frequency] * 2)
+    usual = [ax.get_ylim() for ax in sine.frequencies(study).axes]
+    study.frequency[0, 0] = 9.0  # in cycles a step
+    axes = sine.frequencies(study).axes
+    np.testing.assert_allclose([ax.get_ylim() for ax in axes], usual, rtol=0.2, atol=1)
+    assert [[text.get_text() for text in ax.texts] for ax in axes] == [["1 out of view"], [], ["1 out of view"], []]
 
 
 def test_eigenvalues_of_sine_networks_lie_where_they_are(kept):

@@ -251,7 +251,8 @@ PANELS = (
         lambda kept: (
             "Frequency of the leading complex pair of eigenvalues at the fixed point of each input, "
             f"{_networks(kept.sine)}, against the frequency that the input commands. Thin lines are networks, thick "
-            "ones medians of a cell. Below: the difference of both frequencies."
+            "ones medians of a cell. Below: the difference of both frequencies. What is far from all medians is "
+            "counted, not drawn."
         ),
         ("sine",),
         {"sine": "2f"},

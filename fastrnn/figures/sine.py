@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from ..analysis.portrait import Portrait
 from ..progress import counted
 from .figure import CELL_COLOURS, OTHER, SEQUENTIAL, cell_name, in_house_style, keys_above, kind_name, new_figure
+from .portraits import DETAIL
 
 COLUMNS = 4
 MODES = 8  # eigenvalues drawn of each point
+BEYOND = 0.5  # of the extent of medians and commanded frequencies: what is farther off is counted, not shown
 SHOWN = (1.12, -0.2 - 0.63j)  # corners of the plane that are always seen
 
 
@@ -58,12 +60,14 @@ def eigenvalues(portraits: list[Portrait]) -> Figure:
 def frequencies(study) -> Figure:
     """Linear frequency at the fixed points against the commanded one, and what is between them.
 
-    study : `SineStudy`. Thin lines are networks, thick ones the median of a cell; a column for each activation.
+    study : `SineStudy`. Thin lines are networks, thick ones the median of a cell; a column for each activation. What a
+    network has far from all medians is out of view, and counted.
     """
     table = study.table
     activations = list(dict.fromkeys(table.activation)) or ["tanh"]
     figure, axes = new_figure(2.9 * len(activations) + 0.6, 4.6, 2, len(activations), sharex=True, sharey="row")
     commanded = 1000 * study.commanded
+    medians, single = ([commanded], [0 * commanded]), {}  # of both rows; and all networks' lines, of each axes
     for column, activation in enumerate(activations):
         above, below = axes[:, column]
         above.plot(commanded, commanded, color="#444444", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
@@ -75,12 +79,23 @@ def frequencies(study) -> Figure:
             if not len(frequency):
                 continue
             colour, middle = CELL_COLOURS.get(cell, OTHER), pandas.DataFrame(frequency).median().to_numpy()
-            for ax, lines, thick in ((above, frequency, middle), (below, frequency - commanded, middle - commanded)):
+            off = (below, frequency - commanded, middle - commanded)
+            for row, (ax, lines, thick) in enumerate(((above, frequency, middle), off)):
+                medians[row].append(thick)
+                single.setdefault(ax, []).append(lines)
                 ax.plot(commanded, lines.T, color=colour, linewidth=0.5, alpha=0.35, rasterized=len(lines) > 20)
                 label = f"{cell_name(cell)} ({len(frequency)})"
                 ax.plot(commanded, thick, color=colour, linewidth=1.8, label=label)
         above.set_title(f"{activation}: {counted(int((table.activation == activation).sum()), 'network')}")
         below.set_xlabel("commanded frequency (cycles / 1000 steps)")
+    for row, here in zip(axes, medians, strict=True):
+        low, high = np.nanmin(here), np.nanmax(here)
+        margin = BEYOND * (high - low)
+        row[0].set_ylim(low - margin, high + margin)
+        for ax in row:
+            far = sum(int(((lines < low - margin) | (lines > high + margin)).sum()) for lines in single.get(ax, []))
+            if far:
+                ax.text(0.02, 0.97, f"{far} out of view", transform=ax.transAxes, va="top", **DETAIL)
     keys_above(axes[0], columns=2)
     axes[0, 0].set_ylabel("linear frequency\n(cycles / 1000 steps)")
     axes[1, 0].set_ylabel("linear minus commanded\n(cycles / 1000 steps)")
