@@ -80,8 +80,11 @@ def main(arguments: list[str], root=ROOT) -> None:
     tasks = [kept.run.task_name for kept in runs]
     if len(set(tasks)) < len(tasks) or not set(tasks) <= set(SHOWN):
         raise UsageError(f"one run each of {', '.join(SHOWN)} at most; the tasks are {', '.join(tasks)}")
-    sources = {image(kept, number): kept.run.path / "figures" / f"figure-{number}.png"
-               for kept in runs for number, _ in chosen(kept)}  # fmt: skip
+    sources = {
+        image(kept, number): kept.run.path / "figures" / f"figure-{number}.png"
+        for kept in runs
+        for number, _ in chosen(kept)
+    }
     missing = [str(path) for path in sources.values() if not path.exists()]
     if missing or any(kept.claims is None for kept in runs):
         raise UsageError(

@@ -139,7 +139,7 @@ def usable(device) -> bool:
     try:
         device.synchronize()
         return int(device.to_host(device.xp.ones(1, "int32"))[0]) == 1
-    except Exception:
+    except Exception:  # of CuPy or of the driver, whatever it is
         return False
 
 

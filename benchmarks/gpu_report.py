@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import traceback
 from pathlib import Path
+
+from fastrnn.storage import atomic_write
 
 
 class Report:
@@ -33,9 +34,7 @@ class Report:
 
     def save(self) -> None:
         """All results so far, in one move."""
-        beside = self.path.with_name(self.path.name + ".new")
-        beside.write_text(json.dumps(self.results, indent=1))
-        os.replace(beside, self.path)
+        atomic_write(self.path, json.dumps(self.results, indent=1).encode())
 
     def say(self, text: str) -> None:
         """One line, at once."""
