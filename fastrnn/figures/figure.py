@@ -33,6 +33,7 @@ ACTIVATION_COLOURS = {"tanh": "#0072b2", "relu": "#d55e00"}
 CELL_COLOURS = {"vanilla": "#e69f00", "ugrnn": "#56b4e9", "gru": "#009e73", "lstm": "#cc79a7"}
 CELL_MARKERS = {"vanilla": "o", "ugrnn": "s", "gru": "^", "lstm": "D"}
 PAIR = ("#5e3c99", "#a39b1e")  # of two of anything else: memories of -1 and +1, contexts 1 and 2
+DETAIL = {"fontsize": 6, "color": "#666666", "in_layout": False}  # of a second line, and of what is out of view
 OTHER = "#555555"  # colour of anything that has none of its own
 # Colours of fixed points are the paper's: stable, 1, 2, 3 unstable dimensions; markers tell them apart without.
 POINT_COLOURS = ("#000000", "#d62728", "#2ca02c", "#1f4fd8", "#8a8a8a")

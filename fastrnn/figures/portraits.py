@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from ..analysis.portrait import Portrait
 from .figure import (
+    DETAIL,
     OTHER,
     PAIR,
     POINT_COLOURS,
@@ -30,7 +31,6 @@ NARROWEST = 3.6  # inches, so that a key fits below
 KEY_ENTRY = 1.15  # inches an entry of it takes
 BEYOND = 0.3  # of the extent of the trajectories: points farther off are not drawn, but counted
 SCALES = {"sine": "input, which commands the frequency", "cdi": "target: sum of the cued stream so far"}
-DETAIL = {"fontsize": 6, "color": "#666666", "in_layout": False}
 
 
 @in_house_style

@@ -10,8 +10,17 @@ from matplotlib.figure import Figure
 
 from ..analysis.portrait import Portrait
 from ..progress import counted
-from .figure import CELL_COLOURS, OTHER, SEQUENTIAL, cell_name, in_house_style, keys_above, kind_name, new_figure
-from .portraits import DETAIL
+from .figure import (
+    CELL_COLOURS,
+    DETAIL,
+    OTHER,
+    SEQUENTIAL,
+    cell_name,
+    in_house_style,
+    keys_above,
+    kind_name,
+    new_figure,
+)
 
 COLUMNS = 4
 MODES = 8  # eigenvalues drawn of each point
