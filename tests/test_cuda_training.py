@@ -155,7 +155,7 @@ from fastrnn.networks import Networks
 from fastrnn.optimizer import Optimizer
 from fastrnn.tasks import get_task
 
-engine = CUDAEngine(HostDevice(sanitize=True, shared_limit=50 << 10, kernels=sys.argv[2]))
+engine = CUDAEngine(HostDevice(check="memory", shared_limit=50 << 10, kernels=sys.argv[2]))
 for cell in sys.argv[3].split(","):
     task, networks = get_task("cdi", steps=2), Networks.initialize(cell, "tanh", 48, 4, 1, keys=[1, 2])
     states, outputs = engine.run(networks, np.zeros((9, 2, 4)))

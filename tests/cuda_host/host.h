@@ -20,6 +20,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "races.h"
 #if !defined(__x86_64__)
 #include <ucontext.h>
 #endif
@@ -140,16 +142,23 @@ inline void prepare(Fiber& fiber, unsigned char* stack, void (*start)()) {
 inline void fail(const std::string& what) {
   if (error.empty()) error = what;
 }
+inline unsigned thread_number() { return current->thread.x; }
+
+inline void open_barrier() {
+  block.arrived = 0;
+  block.generation++;
+  watch_barrier();
+}
 
 // Barriers count the threads that have not finished.
 inline void block_barrier(int line) {
+  Unwatched unwatched;
   if (block.arrived > 0 && block.line != line)
     fail("threads of a block wait at different barriers: lines " + std::to_string(block.line) + " and " +
          std::to_string(line));
   block.line = line;
   if (++block.arrived == block.alive) {
-    block.arrived = 0;
-    block.generation++;
+    open_barrier();
     return;
   }
   current->at_block = true;
@@ -159,6 +168,7 @@ inline void block_barrier(int line) {
 }
 
 inline void warp_barrier() {
+  Unwatched unwatched;
   Warp& warp = *current->warp;
   if (++warp.arrived == warp.alive) {
     warp.arrived = 0;
@@ -172,13 +182,13 @@ inline void warp_barrier() {
 }
 
 inline void fiber_main() {
-  kernel_body(kernel_arguments);
+  run_watched(kernel_body, kernel_arguments);
   Fiber& fiber = *current;
   if (!fiber.copies.empty()) fail("a thread ends with asynchronous copies that it never waited for");
   fiber.finished = true;
   block.alive--;
   fiber.warp->alive--;
-  if (block.alive && block.arrived == block.alive) block.arrived = 0, block.generation++;
+  if (block.alive && block.arrived == block.alive) open_barrier();
   if (fiber.warp->alive && fiber.warp->arrived == fiber.warp->alive) fiber.warp->arrived = 0, fiber.warp->generation++;
   to_scheduler();
 }
@@ -195,6 +205,7 @@ inline void run_block(unsigned char* stacks, size_t shared_bytes) {
   block.alive = count;
   block.arrived = 0;
   std::memset(block.shared, 0xFF, shared_bytes);  // NaN in any float type
+  watch_block();
   std::vector<int> order(count);
 #if defined(__SANITIZE_ADDRESS__)
   __asan_unpoison_memory_region(stacks, count * STACK);  // the block before has left its frames there
@@ -247,6 +258,7 @@ inline const char* launch(void (*body)(void**), const unsigned* grid, unsigned t
   unsigned char* shared = static_cast<unsigned char*>(std::aligned_alloc(16, size + guard + 16));
   if (guard) std::memset(shared + shared_bytes, 0xA5, guard);
   block.shared = shared;
+  watch_launch(stacks, threads * STACK, shared, shared_bytes);
   const unsigned blocks = grid[0] * grid[1] * grid[2];
   for (unsigned i = 0; i < blocks && error.empty(); i++) {
     const unsigned index = order_of_threads == 1 ? blocks - 1 - i : i;
@@ -265,20 +277,28 @@ inline void* dynamic_shared() { return block.shared; }
 // ------------------------------------------------------------------------------------------ asynchronous copies
 
 inline void copy_async(void* to, const void* from, size_t size) {
+  Unwatched unwatched;
+  watch_copy(to, from, size);
   if (reinterpret_cast<uintptr_t>(to) % size || reinterpret_cast<uintptr_t>(from) % size)
     fail("an asynchronous copy is not aligned to " + std::to_string(size) + " bytes");
   current->copies.push_back({to, from, size, current->groups});
   if (!late_copies) std::memcpy(to, from, size);
 }
-inline void commit_copies() { current->groups++; }
+inline void commit_copies() {
+  Unwatched unwatched;
+  current->groups++;
+}
 // Only the groups that must have arrived do.
 inline void wait_copies(int pending) {
+  Unwatched unwatched;
   std::vector<Copy> left;
   for (const Copy& copy : current->copies) {
-    if (copy.group >= current->groups - pending)
+    if (copy.group >= current->groups - pending) {
       left.push_back(copy);
-    else if (late_copies)
-      std::memcpy(copy.to, copy.from, copy.size);
+      continue;
+    }
+    if (late_copies) std::memcpy(copy.to, copy.from, copy.size);
+    watch_arrival(copy.to, copy.size);
   }
   current->copies.swap(left);
 }
@@ -289,6 +309,7 @@ inline void wait_copies(int pending) {
 template <class T>
 inline void gather(const T& mine, T (&all)[WARP]) {
   static_assert(sizeof(T) <= sizeof(Warp::slots[0]), "a slot holds 64 bytes");
+  Unwatched unwatched;
   Warp& warp = *current->warp;
   std::memcpy(warp.slots[current->lane], &mine, sizeof(T));
   warp_barrier();

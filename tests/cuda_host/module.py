@@ -18,7 +18,13 @@ HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
 OPTIONS = ("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-fno-strict-aliasing")
 OPTIONS += ("-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-variable", "-Wno-comment")
-SANITIZE = ("-fsanitize=address,alignment", "-fno-sanitize-recover", "-g")
+# What else is watched: accesses beyond an array or its alignment, and overflow, by the compiler's own libraries; races by
+# races.h, which takes the place of one.
+CHECKS = {
+    None: (),
+    "memory": ("-fsanitize=address,alignment,bounds,signed-integer-overflow", "-fno-sanitize-recover", "-g"),
+    "races": ("-fsanitize=thread", "-nodefaultlibs", "-Wl,--no-as-needed", "-lstdc++", "-lm", "-lgcc_s", "-lc", "-g"),
+}
 ORDERS = {"forward": 0, "backward": 1, "random": 2}
 DEFAULT_SHARED = 48 * 1024  # dynamic shared memory that needs no asking for
 ONE_AT_A_TIME = threading.Lock()  # a library's blocks share their state
@@ -51,7 +57,7 @@ class HostKernel:
             self.module.library.configure(ORDERS[order], int(late), seed)
             wrong = self._launch(shape, ctypes.c_uint(block[0]), ctypes.c_size_t(shared_mem), pointers)
         if wrong:
-            raise RuntimeError(f"{self.name}: {wrong.decode()}")
+            raise RuntimeError(f"{self.name}: {self.module.with_lines(wrong.decode())}")
 
     @staticmethod
     def _value(argument):
@@ -65,29 +71,39 @@ class HostModule:
     """Compiles CUDA sources with g++.
 
     owner : has a `schedule`: order of the threads ("forward", "backward", "random"), whether copies are late, seed
+    check : of `CHECKS`
     """
 
-    def __init__(self, *, code, options=(), name_expressions=(), owner, sanitize=False):
+    def __init__(self, *, code, options=(), name_expressions=(), owner, check=None):
         if COMPILER is None:
             raise RuntimeError("g++ is missing")
         self.owner = owner
         self.entries = {name: f"k{i}" for i, name in enumerate(name_expressions)}
         entries = "".join(f"HOST_ENTRY({entry}, {name})\n" for name, entry in self.entries.items())
         include = next(option[2:] for option in options if option.startswith("-I"))
-        flags = (*OPTIONS, *(SANITIZE if sanitize else ()))
-        self.library = ctypes.CDLL(str(_library(flags, Path(include), f'#include "host.h"\n{code}\n{entries}')))
+        self.path = _library((*OPTIONS, *CHECKS[check]), Path(include), f'#include "host.h"\n{code}\n{entries}')
+        self.library = ctypes.CDLL(str(self.path))
 
     def get_function(self, name: str) -> HostKernel:
         """The kernel of a name expression."""
         return HostKernel(self, name, self.entries[name])
 
+    def with_lines(self, message: str) -> str:
+        """A message whose places in the machine code, <+0x...>, are lines of the sources."""
+
+        def lines(place):
+            said = subprocess.run(["addr2line", "-i", "-e", self.path, place[1]], capture_output=True, text=True).stdout
+            return " < ".join(re.findall(r"([^/\s]+:\d+)", said)[:3])  # innermost first
+
+        return re.sub(r"<\+(0x[0-9a-f]+)>", lines, message)
+
 
 def _library(flags, include: Path, text: str) -> Path:
     """The shared library of a source text and the files it includes."""
-    own = (HERE / "host.h").read_text()
-    header = _made(f"{_digest(flags, own)}/host.h.gch", [*flags, "-x", "c++-header", HERE / "host.h"])
+    own = _included(HERE, (HERE / "host.h").read_text())
+    header = _made(f"{_digest(flags, *own)}/host.h.gch", [*flags, "-c", "-x", "c++-header", HERE / "host.h"])
     options = [*flags, "-shared", f"-I{header.parent}", f"-I{include}"]
-    return _made(f"{_digest(flags, own, *_included(include, text))}.so", [*options, "-x", "c++", "-"], text)
+    return _made(f"{_digest(flags, *own, *_included(include, text))}.so", [*options, "-x", "c++", "-"], text)
 
 
 def _included(folder: Path, text: str) -> list[str]:
