@@ -1,6 +1,6 @@
 // The update at single states, and its Jacobians, in float64: for fixed points and what is around them.
 //
-// A block owns one state of one network; see points.cuh. Shared: state, input, all gates; for the Jacobian also the
+// A block owns one state of one network, point first, of which there may be more than networks; see points.cuh. Shared: state, input, all gates; for the Jacobian also the
 // state after and its factors. Overwrites its outputs.
 #include "points.cuh"
 
@@ -11,7 +11,7 @@ __global__ void __launch_bounds__(POINT_THREADS)
                 const double* __restrict__ inputs, double* __restrict__ next, double gate_bias, int stride, int n,
                 int D) {
   DYNAMIC_SHARED(double, shared);
-  const size_t network = blockIdx.x, point = network * gridDim.y + blockIdx.y;
+  const size_t network = blockIdx.y, point = network * gridDim.x + blockIdx.x;
   const int S = Cell::states * n;
   Point<Cell> at(shared, n, D);
   at.take(states + point * S, inputs + point * D, n, D);
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(POINT_THREADS)
                     const double* __restrict__ inputs, double* __restrict__ jacobians, double gate_bias, int stride,
                     int n, int D) {
   DYNAMIC_SHARED(double, shared);
-  const size_t network = blockIdx.x, point = network * gridDim.y + blockIdx.y;
+  const size_t network = blockIdx.y, point = network * gridDim.x + blockIdx.x;
   const int S = Cell::states * n, wide = S + D;
   parameters += network * stride;
   jacobians += point * S * wide;

@@ -330,6 +330,7 @@ def test_a_group_that_does_not_fit_is_cut(engine):
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert device.refused == device.released > 0
+    assert device.held == 0
 
 
 def test_a_network_that_does_not_fit_is_an_error():

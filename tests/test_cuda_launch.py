@@ -7,9 +7,11 @@ import numpy as np
 import oracle
 import pytest
 from cuda_host.device import HostDevice
+from samples import random_networks
 
 from fastrnn import engines
 from fastrnn.engines.cuda import launch
+from fastrnn.engines.cuda.engine import CUDAEngine
 from fastrnn.engines.cuda.gpu import find_gpu
 from fastrnn.engines.cuda.launch import ARGUMENTS, Launcher, signature, source_text, sources_digest
 from fastrnn.engines.cuda.tiling import Kernel, make_tiling, passes_of
@@ -99,6 +101,39 @@ def test_missing_arguments_and_impossible_launches_are_refused():
             launcher.launch(TRANSPOSE, blocks, **arguments())
     with pytest.raises(UsageError, match="needs 400000 bytes of shared memory; a block has 232448"):
         launcher.launch(Kernel("update", "transpose", 256, 400_000), (2,), **arguments())
+
+
+class NoRoom(Recorder):
+    """A device whose driver fails with that status when a kernel is loaded, or when it is launched."""
+
+    def __init__(self, status, when):
+        super().__init__()
+        self.error, self.when = CudaError(status), when
+
+    def module(self, **source):
+        if self.when == "loaded":
+            raise self.error
+        return super().module(**source)
+
+    def get_function(self, name):
+        return type("Function", (), {"__call__": raises(self.error)})()
+
+
+@pytest.mark.parametrize("when", ["loaded", "launched"])
+def test_no_room_for_a_kernel_is_a_memory_error(when):
+    """For which groups are cut; what else goes wrong stays what it is."""
+    with pytest.raises(MemoryError, match="error 2"):
+        Launcher(NoRoom(2, when)).launch(TRANSPOSE, (2,), **arguments())
+    with pytest.raises(CudaError, match="error 700"):
+        Launcher(NoRoom(700, when)).launch(TRANSPOSE, (2,), **arguments())
+
+
+def test_one_network_may_have_more_states_than_a_grid_has_rows():
+    device = Recorder()
+    networks = random_networks("vanilla", "tanh", 2, 1, 1, 1)
+    CUDAEngine(device).step(networks, np.zeros((1, 70_000, 2)), np.zeros((70_000, 1)))
+    (blocks, _, _), _ = device.launched[0]
+    assert blocks == (70_000, 1)
 
 
 def test_signatures_are_those_of_the_kernels():

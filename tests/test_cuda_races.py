@@ -1,4 +1,4 @@
-"""No two threads of a kernel touch the same place with no barrier between them: looked up access by access (`races.h`)."""
+"""No two threads of a kernel touch a place with no barrier between them: looked up access by access (`races.h`)."""
 
 from concurrent.futures import ThreadPoolExecutor
 

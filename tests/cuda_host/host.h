@@ -6,6 +6,7 @@
 //   order    in which threads run between two barriers, and blocks: 0 forward, 1 backward, each warp as far as it gets;
 //            2 at random, one step of each thread after the other
 //   copies   whether asynchronous copies happen when issued (0) or as late as they may (1)
+// Races between threads do not hang on these where races.h looks for them.
 // Not modelled: rounding inside tensor cores, missing memory fences, limits of a launch, time.
 #pragma once
 

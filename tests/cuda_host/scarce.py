@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 
 from .device import HostDevice
@@ -13,6 +15,7 @@ class Scarce(HostDevice):
     def __init__(self, most):
         super().__init__()
         self.most, self.refused, self.released = most, 0, 0
+        self.made, self.held = [], 0  # arrays; how many of them were still held when memory was to be released
         self.xp = self
 
     def __getattr__(self, name):
@@ -22,7 +25,10 @@ class Scarce(HostDevice):
         if np.prod(shape) * np.dtype(dtype).itemsize > self.most:
             self.refused += 1
             raise MemoryError(f"no room for {shape}")
-        return np.empty(shape, dtype)
+        array = np.empty(shape, dtype)
+        self.made.append(weakref.ref(array))
+        return array
 
     def release(self):
         self.released += 1
+        self.held += sum(array() is not None for array in self.made)

@@ -74,17 +74,17 @@ class CUDAEngine(Engine):
 
         groups : tuples of what is cut along the first axis, networks in front, or something else that `one` names
         """
+        whole = groups[0]
         try:
             return work(groups)
         except MemoryError as error:
-            self.device.release()
-            whole = groups[0]
             if len(groups) == 1 and len(whole[0]) == 1:
                 what = f"one network ({whole[0]!r})" if one == "network" else f"one {one}"
                 raise RunError(
                     f"{what} does not fit into the free memory of {self.device.name} ({error}): "
                     "end what else uses the device, or take fewer trials or steps"
                 ) from error
+        self.device.release()  # not before the error is gone, whose frames hold what there was of the arrays
         if len(groups) > 1:
             half = len(groups) // 2
             return self._cut(groups[:half], work, one) + self._cut(groups[half:], work, one)
@@ -221,7 +221,7 @@ class CUDAEngine(Engine):
             if made.size:
                 self.launcher.launch(
                     kernel,
-                    states.shape[:2],
+                    states.shape[1::-1],
                     **on_device,
                     **{name: made},
                     gate_bias=networks.gate_bias,

@@ -7,6 +7,7 @@ or type is read as it lies.
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -48,6 +49,7 @@ ARGUMENTS = {
     "peak": "values f4*, rounds i4",
 }
 MOST_THREADS = 1024
+OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 
 
@@ -93,6 +95,17 @@ def signature(kernel: str) -> dict[str, tuple[np.dtype, bool]]:
     return made
 
 
+@contextmanager
+def _memory_errors():
+    """The driver's word for no memory left, for machine code or for what kernels spill, as Python's own."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "status", None) != OUT_OF_MEMORY:
+            raise
+        raise MemoryError(str(error)) from error
+
+
 class Launcher:
     """Compiles kernels for a device, each once, and launches them."""
 
@@ -105,12 +118,13 @@ class Launcher:
         """Compile those of some kernels that are not yet, all together."""
         missing = [kernel for kernel in kernels if kernel.name not in self._compiled]
         if missing:
-            module = self.device.module(
-                code=source_text(dict.fromkeys(kernel.source for kernel in missing)),
-                options=compiler_options(),
-                name_expressions=tuple(kernel.name for kernel in missing),
-            )
-            self._compiled |= {kernel.name: module.get_function(kernel.name) for kernel in missing}
+            with _memory_errors():
+                module = self.device.module(
+                    code=source_text(dict.fromkeys(kernel.source for kernel in missing)),
+                    options=compiler_options(),
+                    name_expressions=tuple(kernel.name for kernel in missing),
+                )
+                self._compiled |= {kernel.name: module.get_function(kernel.name) for kernel in missing}
 
     def _ready(self, kernel: Kernel):
         """The kernel's code, allowed as much shared memory as it needs now: some kernels do networks of any size."""
@@ -131,6 +145,8 @@ class Launcher:
         UsageError
             for an argument too many or missing, an array of the wrong type, layout or device, and impossible shapes of
             the launch
+        MemoryError
+            where the device has no room left for the kernel
         """
         name = kernel.name.partition("<")[0]
         wanted = signature(name)
@@ -147,7 +163,9 @@ class Launcher:
             else self._number(name, argument, arguments[argument], kind)
             for argument, (kind, is_array) in wanted.items()
         ]
-        self._ready(kernel)(blocks, (kernel.threads,), tuple(values), shared_mem=kernel.shared)
+        function = self._ready(kernel)
+        with _memory_errors():
+            function(blocks, (kernel.threads,), tuple(values), shared_mem=kernel.shared)
 
     def _array(self, kernel, name, array, kind):
         if not self.device.owns(array):
