@@ -1,5 +1,6 @@
 """No two threads of a kernel touch a place with no barrier between them: looked up access by access (`races.h`)."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,7 +14,10 @@ from fastrnn.engines.cuda.launch import compiler_options
 from fastrnn.optimizer import Optimizer
 from fastrnn.tasks import get_task
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="g++ is missing: kernels can't be run without a GPU")
+pytestmark = [
+    pytest.mark.skipif(COMPILER is None, reason="g++ is missing: kernels can't be run without a GPU"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the linker's names for where a library lies, as on Linux"),
+]
 
 # --- the kernels ---
 
