@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +188,19 @@ def test_a_choice_with_a_loss_beyond_the_edge_is_on_the_edge():
     ax = figure.axes[0]
     star = ax.collections[3]
     assert star.get_offsets().data.tolist() == [[pytest.approx(1e-4), ax.get_ylim()[1]]] and not star.get_clip_on()
+
+
+@pytest.mark.parametrize("low, high", [(0.03, 0.5), (1e-4, 1.0), (0.012, 0.08)])
+def test_labels_of_a_search_keep_apart_whatever_the_range(low, high):
+    result = searched()
+    draws = result.draws.assign(clip=np.geomspace(low, high, len(result.draws)))
+    figure = hyperparameters(replace(result, draws=draws, chosen=result.chosen.assign(clip=high)), 4, 1e-5)
+    figure.canvas.draw()
+    axis = figure.axes[-1].xaxis
+    ticks = [tick for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()) if tick.label1.get_text()]
+    inside = [tick for tick in ticks if axis.axes.get_xlim()[0] <= tick.get_loc() <= axis.axes.get_xlim()[1]]
+    boxes = sorted((tick.label1.get_window_extent() for tick in inside), key=lambda box: box.x0)
+    assert len(boxes) >= 2 and all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_a_search_in_which_everything_diverged_is_drawn():
