@@ -103,7 +103,7 @@ class Ring {
 
   // The next tile. Streamed tiles: a barrier of the whole block.
   __device__ __forceinline__ const float* next() {
-    if (!resident) {
+    if constexpr (!resident) {
       wait_copies<STAGES - 2>();  // this tile has arrived
       __syncthreads();            // for all threads; and nobody uses the slot before it any more
       fetch();

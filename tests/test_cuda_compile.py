@@ -15,6 +15,7 @@ nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is missing: pip
 SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}  # bytes a block may have
 REGISTERS = 255
 SPILLED = {80: 48, 90: 16, 100: 88}  # bytes at most, by architecture: the GRU's way back, outside its products
+SMALLEST = 72  # of n = 16, where few threads hold all weights
 # around calls of pow, exp and tanh
 AROUND_CALLS = {"descend": 16, "step_points": 48, "jacobian_points": 24, "levenberg_marquardt": 152}
 POINTS = ("step_points", "jacobian_points", "levenberg_marquardt")
@@ -56,11 +57,12 @@ def kind_compiles(case):
     for name, (registers, spilled) in made.items():
         assert registers <= REGISTERS, name
         gru_back = cell == "gru" and precision == [] and name.startswith("backward")
-        assert spilled <= (SPILLED[architecture] if gru_back else 0), (name, spilled)
+        most = SMALLEST if n == 16 else SPILLED[architecture] if gru_back else 0
+        assert spilled <= most, (name, spilled)
 
 
 CASES = [(90, cell, "tanh", n) for cell in oracle.CELLS for n in (64, 128, 256)]
-CASES += [(90, cell, "relu", 48) for cell in oracle.CELLS]
+CASES += [(90, cell, "relu", 48) for cell in oracle.CELLS] + [(90, "gru", "tanh", 16)]
 CASES += [(architecture, cell, "tanh", 256) for architecture in (80, 100) for cell in oracle.CELLS]
 CASES += [(90, cell, "tanh", n, "bf16x3") for cell in oracle.CELLS for n in (64, 256)]
 CASES += [(architecture, cell, "relu", 128, "bf16x3") for architecture in (80, 100) for cell in ("gru", "lstm")]

@@ -283,6 +283,14 @@ def test_never_beyond_the_plan(engine):
     assert engine.advance_all([], task, 5) == []
 
 
+def test_no_networks_have_no_losses(engine, cpu):
+    task, none = get_task("flipflop", steps=2), random_networks("vanilla", "tanh", 16, 3, 3, N=2)[:0]
+    for one in (engine, cpu):
+        optimizer = Optimizer.start(none, learning_rate=0.1, iterations=2)
+        assert one.advance(none, optimizer, task, 1, batch=2).shape == (0, 1)
+        assert one.loss(none, task, trials=2).shape == (0,)
+
+
 def test_validation_in_rounds_of_trials(engine, cpu):
     task, networks = get_task("flipflop", steps=5), random_networks("vanilla", "tanh", 16, 3, 3, N=2)
     np.testing.assert_allclose(engine.loss(networks, task, trials=150), cpu.loss(networks, task, trials=150), rtol=1e-6)

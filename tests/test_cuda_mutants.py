@@ -11,8 +11,8 @@ from cuda_host.module import COMPILER
 from samples import random_networks, random_trials, relative_error
 
 from fastrnn.engines.cuda.engine import CUDAEngine
-from fastrnn.engines.cuda.group import Group
-from fastrnn.engines.cuda.launch import kernels_folder
+from fastrnn.engines.cuda.group import TRANSPOSE, Group
+from fastrnn.engines.cuda.launch import Launcher, kernels_folder
 from fastrnn.optimizer import Optimizer
 from fastrnn.tasks import get_task
 
@@ -180,6 +180,14 @@ def test_a_planted_bug_is_found(what, found):
 
 def test_the_first_schedule_alone_does_not_find_every_bug(found):
     assert len(set(found.values())) > 1
+
+
+def test_arrays_that_overlap_are_found():
+    """A GPU reads what a kernel never writes through `const __restrict__` by a cache that sees no writes."""
+    square = np.zeros((1, 16, 16), np.float32)
+    arguments = {"status": np.ones(1, np.int32), "stride": 256, "n": 16, "columns": 16}
+    with pytest.raises(RuntimeError, match="transpose: arrays overlap"):
+        Launcher(HostDevice()).launch(TRANSPOSE, (1, 1, 1), parameters=square, transposed=square, **arguments)
 
 
 def test_too_little_shared_memory_is_found():

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class HostKernel:
         self.sizes = list(room[: sizes_of(room)])
 
     def __call__(self, grid, block, arguments, *, shared_mem=0):
-        """Launch; like a GPU it checks next to nothing: the sizes of the arguments and of the shared memory."""
+        """Launch; it checks the sizes of the arguments and of the shared memory, and what `__restrict__` promises."""
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise RuntimeError(f"{self.name}: {shared_mem} bytes of shared memory were not asked for")
         values = [self._value(argument) for argument in arguments]
@@ -50,6 +51,9 @@ class HostKernel:
             raise RuntimeError(
                 f"{self.name}: arguments of {[ctypes.sizeof(v) for v in values]} bytes, not {self.sizes}"
             )
+        arrays = [argument for argument in arguments if isinstance(argument, np.ndarray)]
+        if any(np.may_share_memory(*pair) for pair in combinations(arrays, 2)):
+            raise RuntimeError(f"{self.name}: arrays overlap, which kernels are compiled to rule out")
         pointers = (ctypes.c_void_p * max(1, len(values)))(*map(ctypes.addressof, values))
         shape = (ctypes.c_uint * 3)(*(*grid, 1, 1)[:3])
         order, late, seed = self.module.owner.schedule

@@ -88,7 +88,8 @@ class Group:
         return self.device.to_host(padded)[:, : self.networks.count]
 
     def _launch(self, kernel: Kernel, blocks, **arguments) -> None:
-        self.launcher.launch(kernel, (self.N, *blocks), status=self.status, **arguments)
+        if self.N:  # a launch has at least one block
+            self.launcher.launch(kernel, (self.N, *blocks), status=self.status, **arguments)
 
     # ------------------------------------------------------------------------------------------------------- trials
 
