@@ -18,7 +18,7 @@ from fastrnn.analysis.levenberg_marquardt import (
 from fastrnn.analysis.maps import maps_of
 from fastrnn.counters import TRAINING
 from fastrnn.engines.cuda.engine import CUDAEngine
-from fastrnn.engines.cuda.group import Group
+from fastrnn.engines.cuda.group import TASKS, Group
 from fastrnn.engines.cuda.tiling import Kernel
 from fastrnn.optimizer import Optimizer
 from fastrnn.tasks import get_task
@@ -44,6 +44,7 @@ class Settings:
     turn_seconds : at least so long is measured
     peak_blocks, peak_rounds : of the kernel that measures the peak
     trained : sizes, iterations and loss of the population that is trained
+    peers_on_gpu : as against the CPU, where their code is tried out
     seconds : for everything
     """
 
@@ -51,11 +52,12 @@ class Settings:
     networks: int = 120
     batch: int = 64
     steps: int = 100
-    checked: tuple[int, ...] = (64, 256)
+    checked: tuple[int, ...] = (64, 128, 256)
     turn_seconds: float = 0.5
     peak_blocks: int = 132 * 16
     peak_rounds: int = 20_000
     trained: tuple[int, int, float] = (64, 1500, 0.01)
+    peers_on_gpu: bool = True
     seconds: float = 560.0
 
 
@@ -98,9 +100,10 @@ class Benchmark:
         """What does each item of a section, by its name."""
         s = self.settings
         if section == "machine":
-            return {"device": self.machine}
+            return {"device": self.machine, "compile": self.compile}
         if section == "correct":
-            return {name_of(*kind): partial(self.check, *kind) for kind in kinds(s.checked)}
+            drawn = {f"trials of {name}": partial(self.trials, name) for name in TASKS}
+            return drawn | {name_of(*kind): partial(self.check, *kind) for kind in kinds(s.checked)}
         if section == "fixed_points":
             return {name_of(cell, "tanh", s.sizes[0]): partial(self.fixed_points, cell, s.sizes[0]) for cell in CELLS}
         if section == "peak_rates":
@@ -110,8 +113,7 @@ class Benchmark:
         if section == "together":
             return {str(n): partial(self.together, n) for n in s.sizes}
         if section == "bf16x3":
-            wanted = [(cell, "tanh", n) for n in s.sizes if n % 64 == 0 for cell in CELLS]
-            return {name_of(*kind): partial(self.tensor_cores, *kind) for kind in wanted}
+            return {name_of(*kind): partial(self.tensor_cores, *kind) for kind in self.on_tensor_cores}
         if section == "peers":
             from .peers.on_gpu import PEERS
 
@@ -124,6 +126,11 @@ class Benchmark:
         return {cell: partial(self.trained, cell) for cell in ("vanilla", "gru")}
 
     @property
+    def on_tensor_cores(self) -> list:
+        """Kinds that are timed in bf16x3; the other activation takes as long."""
+        return [kind for kind in kinds(self.settings.sizes) if kind[1] == "tanh" and kind[2] % 64 == 0]
+
+    @property
     def seconds(self) -> dict[str, float]:
         """Of one iteration of each group that was timed."""
         return {name: group["seconds"] for name, group in self.report.results.get("groups", {}).items()}
@@ -131,12 +138,43 @@ class Benchmark:
     def machine(self) -> dict:
         """What was measured."""
         self.report.say(self.engine.description)
-        made = {"device": self.device.name, "capability": self.device.capability}
-        if hasattr(self.device.xp, "cuda"):
-            runtime = self.device.xp.cuda.runtime
-            made |= {"cupy": self.device.xp.__version__, "driver": runtime.driverGetVersion()}
-            made |= {"runtime": runtime.runtimeGetVersion(), "memory": runtime.memGetInfo()[1]}
+        runtime = self.device.xp.cuda.runtime
+        return {
+            "device": self.device.name,
+            "capability": self.device.capability,
+            "shared_limit": self.device.shared_limit,
+            "cupy": self.device.xp.__version__,
+            "nvrtc": self.device.xp.cuda.nvrtc.getVersion(),
+            "driver": runtime.driverGetVersion(),
+            "runtime": runtime.runtimeGetVersion(),
+            "memory": runtime.memGetInfo()[1],
+        }
+
+    def compile(self) -> dict[str, float]:
+        """Seconds until all kernels of a precision are there; CuPy keeps them on disk for the sections behind."""
+        s, made = self.settings, {}
+        wanted = {"float32": kinds(s.sizes), "bf16x3": self.on_tensor_cores}
+        for precision, some in wanted.items():
+            stacks = [Work(self.task, *kind, s.batch).networks(1) for kind in some]
+            start = time.perf_counter()
+            CUDAEngine(self.device, precision).prepare(stacks, self.task, s.batch)
+            made[precision] = time.perf_counter() - start
+            self.report.say(f"kernels of {len(some)} kinds and sizes in {precision}: {made[precision]:.1f} s")
         return made
+
+    def trials(self, name: str) -> float:
+        """Largest error of what the device draws for a task, beside the processor's."""
+        task, batch = get_task(name), self.settings.batch
+        networks = Work(task, "vanilla", "tanh", self.settings.sizes[0], batch).networks(2)
+        with self.device.stream(0):
+            group = Group(self.engine.launcher, networks, batch, task.T, way_back=False)
+            group.draw(group.begin_drawing(task), TRAINING)
+            made = [self.device.to_host(array) for array in (group.inputs, group.targets, group.mask)]
+        made = [np.swapaxes(array[:, :, :batch], 1, 2) for array in made]
+        errors = [distance(*pair) for pair in zip(made, task.draw(networks.keys, TRAINING, 0, batch), strict=True)]
+        wrong = self.report.judge(f"trials of {name}", errors, TOLERANCE)
+        self.report.say(f"trials of {name}: largest error {max(errors):.1e}{wrong}")
+        return max(errors)
 
     def check(self, cell: str, activation: str, n: int) -> float:
         """Largest error of losses, gradients and training on the device's own trials, beside the CPU engine."""
@@ -273,23 +311,34 @@ class Benchmark:
         """A group in bf16x3: whether it is right within its rounding, its times, and training beside float32's."""
         tensor, name = CUDAEngine(self.device, "bf16x3"), name_of(cell, activation, n)
         task = get_task("flipflop", steps=min(12, self.settings.steps))
-        networks = Work(task, cell, activation, n, self.settings.batch).networks(2)
-        curves = []
-        for engine in (tensor, self.engine):
+        work = Work(task, cell, activation, n, self.settings.batch)
+        networks, both = work.networks(2), (tensor, self.engine)
+        trials = work.trials(networks)
+        ours, exact = (engine.loss_and_gradients(networks, *trials)[1] for engine in both)
+        errors, curves = {name: distance(ours[name], exact[name]) for name in exact}, []
+        for engine in both:
             stack = networks.copy()
             optimizer = Optimizer.start(stack, learning_rate=0.01, iterations=20)
             curves.append(engine.advance(stack, optimizer, task, 20, batch=self.settings.batch))
-        error = distance(*curves)
-        wrong = self.report.judge(f"{name} bf16x3", [error], TOLERANCE_BF16X3)
-        self.report.say(f"{name} bf16x3: losses of 20 iterations differ from float32's by {error:.1e}{wrong}")
+        errors["training"] = distance(*curves)
+        wrong = self.report.judge(f"{name} bf16x3", errors.values(), TOLERANCE_BF16X3)
+        error, gradients = errors["training"], max(value for what, value in errors.items() if what != "training")
+        self.report.say(
+            f"{name} bf16x3: gradients differ from float32's by {gradients:.1e}, losses of 20 iterations by "
+            f"{error:.1e}{wrong}"
+        )
         made = self._time_group(Work(self.task, cell, activation, n, self.settings.batch), "bf16x3")
-        return made | {"error": error, "times_float32": self.seconds.get(name, np.nan) / made["seconds"]}
+        return made | {
+            "error": error,
+            "gradients": gradients,
+            "times_float32": self.seconds.get(name, np.nan) / made["seconds"],
+        }
 
     def peer(self, name: str, make, cell: str, n: int) -> dict:
         """Another library on the same device and work; that it is not installed is a result too."""
         work = Work(self.task, cell, "tanh", n, self.settings.batch)
         try:
-            trainer = make(work, self.settings.networks, hasattr(self.device.xp, "cuda"))
+            trainer = make(work, self.settings.networks, self.settings.peers_on_gpu)
             took = seconds_of(self.device, lambda: trainer(1), self.settings.turn_seconds)
         except Exception as error:  # another library's
             made = {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}

@@ -20,7 +20,8 @@ from .runs import Run, load_run
 from .shapes import is_number
 from .spec import PopulationSpec
 
-ROUND_SECONDS = 1.5  # between two looks at the clock and at Ctrl-C
+ROUND_SECONDS = 1.5  # between two looks at the clock and at Ctrl-C; more where copies would take
+MOST_OVERHEAD = 0.1  # of a round's time
 SHOWN = 4  # configurations named in a warning
 VALIDATION_COST = 3.0  # time of the validation loss in training iterations: more trials, but no way back
 
@@ -224,7 +225,7 @@ class Training:
         finite = np.concatenate([losses[np.isfinite(losses)] for losses in all_losses])
         self.progress.advance(work, f"median loss {np.median(finite):.3g}" if len(finite) else "")
         elapsed = max(time.monotonic() - start, 1e-6)
-        turn.iterations = max(1, min(round(iterations * ROUND_SECONDS / elapsed), 4 * turn.iterations))
+        turn.iterations = min(iterations_of_round(iterations, elapsed, self.engine.overhead), 4 * turn.iterations)
 
     def save(self) -> None:
         """Write checkpoints of the groups in training, and the table."""
@@ -295,6 +296,19 @@ class Training:
                 "results will be sound, but not the same bits as on one kind of processor"
             )
         state.engines = tuple(dict.fromkeys((*state.engines, processor)))
+
+
+def iterations_of_round(last: int, elapsed: float, overhead: float) -> int:
+    """Iterations that fill a round, where `last` took `elapsed` seconds, `overhead` of them whatever their number.
+
+    >>> iterations_of_round(100, 3.0, 0.0)  # 1.5 seconds
+    50
+    >>> iterations_of_round(1, 2.25, 2.0)  # 20 seconds, of which copies take 2
+    72
+    """
+    seconds = max(ROUND_SECONDS, overhead / MOST_OVERHEAD)
+    each = max(elapsed - overhead, 1e-6) / last
+    return max(1, round((seconds - overhead) / each))
 
 
 def describe(finished: FinishedGroup) -> str:

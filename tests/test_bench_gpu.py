@@ -27,6 +27,7 @@ SMALL = Settings(
     peak_blocks=1,
     peak_rounds=10,
     trained=(16, 3, 0.1),
+    peers_on_gpu=False,
     seconds=300.0,
 )
 
@@ -46,7 +47,12 @@ def test_all_sections_run_and_are_written(on_processor, capsys):
     results, log = json.loads(on_processor.read_text()), on_processor.with_suffix(".log").read_text()
     assert results["failed"] == {} and results["left_out"] == []
     assert {*gpu.ENDS, "estimate"} - {"bf16x3"} <= set(results)  # no size in which that is done
-    assert len(results["groups"]) == len(results["correct"]) == 4
+    assert len(results["groups"]) == 4
+    assert set(results["correct"]) == {f"trials of {task}" for task in ("flipflop", "sine", "cdi")} | set(
+        results["groups"]
+    )
+    assert results["correct"]["trials of flipflop"] == results["correct"]["trials of sine"] == 0.0
+    assert set(results["machine"]) == {"device", "compile"}
     assert {"vanilla-tanh-16", "gru-tanh-16"} == set(results["fixed_points"])
     trained = results["trained"]
     assert set(trained["vanilla"]) == set(trained["gru"]) == {"cpu", "float32"}
@@ -56,7 +62,7 @@ def test_all_sections_run_and_are_written(on_processor, capsys):
     seconds = sum(group["seconds"] for group in results["groups"].values())
     assert results["estimate"]["one_after_the_other"] == pytest.approx(20_000 * seconds)
     assert log == capsys.readouterr().out
-    assert "checked: 4 of 4 kinds\nwrong: nothing\nfailed: nothing\nleft out: nothing\n" in log
+    assert "checked: 7 of 7 tasks and kinds\nwrong: nothing\nfailed: nothing\nleft out: nothing\n" in log
 
 
 def test_tensor_cores_are_timed_beside_float32(on_processor, capsys):
@@ -65,6 +71,7 @@ def test_tensor_cores_are_timed_beside_float32(on_processor, capsys):
     assert list(items.items("bf16x3")) == ["vanilla-tanh-64", "gru-tanh-64"]
     made = items.items("bf16x3")["vanilla-tanh-64"]()
     assert 0 < made["error"] < gpu_sections.TOLERANCE_BF16X3
+    assert 0 < made["gradients"] < gpu_sections.TOLERANCE_BF16X3
     assert made["seconds"] > 0
     assert made["kernels"][0].startswith("rollout_bf16x3<")
     assert "WRONG" not in capsys.readouterr().out
@@ -80,7 +87,11 @@ def test_a_wrong_kind_and_a_failing_item_are_told(on_processor, monkeypatch):
     assert results["failed"] == {"trained vanilla": "ZeroDivisionError: division by zero"}
     assert results["trained"] == {"gru": 1.0}
     assert "WRONG" in log
-    assert "checked: 2 of 2 kinds\nwrong: vanilla-tanh-16, vanilla-relu-16\nfailed: trained vanilla\n" in log
+    drawn = "trials of flipflop, trials of sine, trials of cdi"
+    assert (
+        f"checked: 5 of 5 tasks and kinds\nwrong: {drawn}, vanilla-tanh-16, vanilla-relu-16\nfailed: trained vanilla\n"
+        in log
+    )
 
 
 def test_what_there_is_no_time_for_is_named(on_processor, monkeypatch):
@@ -126,6 +137,7 @@ def check(self, cell, activation, n):
     return 0.0
 
 engine.find_gpu, gpu_sections.Benchmark.check, gpu.FULL = Device, check, gpu_sections.Settings(checked=(64,))
+gpu_sections.Benchmark.trials = lambda self, name: 0.0
 sys.exit(gpu.main(sys.argv[1:]))
 """
 
@@ -139,7 +151,9 @@ def test_what_breaks_costs_one_item(monkeypatch, tmp_path):
     assert gpu.main(["--out", str(tmp_path / "gpu.json")]) == 1
     results = json.loads((tmp_path / "gpu.json").read_text())
     others = ["vanilla-tanh", "vanilla-relu", "ugrnn-relu", "gru-relu", "lstm-tanh", "lstm-relu"]
-    assert results["correct"] == {f"{kind}-64": 0.0 for kind in others}
+    assert results["correct"] == {f"trials of {task}": 0.0 for task in gpu.TASKS} | {
+        f"{kind}-64": 0.0 for kind in others
+    }
     assert results["failed"] == {
         "correct ugrnn-tanh-64": "its process ended with code 7",
         "correct gru-tanh-64": "RuntimeError: launch failed",
@@ -177,3 +191,15 @@ def test_time_is_measured_over_as_many_calls_as_it_takes():
     took = seconds_of(HostDevice(), lambda: calls.append(1), 1e-3)
     assert len(calls) > 10
     assert 0 < took < 1e-3
+
+
+def test_the_estimate_counts_what_was_timed(tmp_path):
+    """Tensor cores for both activations, once all sizes and cells were timed."""
+    report, settings = Report(tmp_path / "gpu.json").begin(), replace(SMALL, sizes=(64,))
+    report.results["groups"] = {f"{i}": {"seconds": 0.5} for i in range(8)}
+    report.results["bf16x3"] = {f"{i}": {"seconds": 0.25} for i in range(3)}
+    for expected in (None, 2 * 20_000 * 4 * 0.25):
+        gpu.estimate(report, settings)
+        assert report.results["estimate"]["one_after_the_other"] == 20_000 * 8 * 0.5
+        assert report.results["estimate"].get("bf16x3") == expected
+        report.results["bf16x3"]["3"] = {"seconds": 0.25}

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from cuda_host.device import HostDevice
+from cuda_host.library import Array
 from cuda_host.module import COMPILER
 from samples import random_networks
 
@@ -24,10 +25,10 @@ pytestmark = [
 def enlarge(group, N, folder):
     """The one network of a group becomes the last of N; the others are empty and at rest, in files of holes."""
     for name, array in list(vars(group).items()):
-        if isinstance(array, np.ndarray):
+        if isinstance(array, Array):
             whole = np.memmap(folder / name, array.dtype, "w+", shape=(N, *array.shape[1:]))
-            whole[-1] = array[0]
-            setattr(group, name, whole)
+            whole[-1] = array.get()[0]
+            setattr(group, name, Array(group.device.xp, whole))
     group.N = N
 
 
@@ -49,8 +50,8 @@ def test_the_last_of_many_networks_is_the_same_to_the_bit(tmp_path):
         group.go_back()
         group.descend(0)
         names = ("inputs", "states", "gates", "das", "transposed", "velocities", "parameters", "losses", "iterations")
-        results.append({name: np.array(getattr(group, name)[-1]) for name in names})
-        assert group.status[-1] == Status.TRAINING
+        results.append({name: getattr(group, name)[-1].get() for name in names})
+        assert int(group.status[-1]) == Status.TRAINING
     for name, alone in results[0].items():
         np.testing.assert_array_equal(results[1][name], alone, err_msg=name)
     assert results[0]["iterations"] == 1

@@ -1,12 +1,14 @@
 """Launches that are refused, GPUs that can't be used and why, and how the work is cut."""
 
 import sys
-from types import SimpleNamespace
+import threading
 
 import numpy as np
 import oracle
 import pytest
 from cuda_host.device import HostDevice
+from cuda_host.library import Array, CompileException, CUDADriverError, CUDARuntimeError, Library, OutOfMemoryError
+from cuda_host.module import COMPILER
 from samples import random_networks
 
 from fastrnn import engines
@@ -16,6 +18,7 @@ from fastrnn.engines.cuda.gpu import find_gpu
 from fastrnn.engines.cuda.launch import ARGUMENTS, Launcher, signature, source_text, sources_digest
 from fastrnn.engines.cuda.tiling import Kernel, make_tiling, passes_of
 from fastrnn.errors import RunError, UsageError
+from fastrnn.tasks import get_task
 
 TRANSPOSE = Kernel("update", "transpose", 256)
 
@@ -25,24 +28,42 @@ class Recorder(HostDevice):
 
     def __init__(self, **settings):
         super().__init__(**settings)
-        self.made, self.launched = [], []
+        self.made, self.launched, self.threads = [], [], set()
 
     def module(self, *, code, name_expressions, options):
         self.made.append(name_expressions)
+        self.threads.add((threading.get_ident(), self.xp.current is not None))
         return self
 
     def get_function(self, name):
-        function = SimpleNamespace(max_dynamic_shared_size_bytes=None)
-        note = self.launched.append
-        return type("Function", (), {"__call__": lambda self, *a, **k: note((a, k))})() if function else None
+        return Noting(self.launched.append)
+
+
+class Noting:
+    """A kernel that is not there."""
+
+    max_dynamic_shared_size_bytes = 48 << 10
+
+    def __init__(self, note):
+        self.note = note
+
+    def __call__(self, *arguments, **settings):
+        self.note((arguments, settings))
+
+
+ON_DEVICE = Recorder().xp
+
+
+def on_device(array):
+    return ON_DEVICE.array(array)
 
 
 def arguments(**changes):
     """Good arguments of `transpose`, some replaced."""
     good = {
-        "parameters": np.zeros((2, 32), np.float32),
-        "transposed": np.zeros((2, 16, 16), np.float32),
-        "status": np.zeros(2, np.int32),
+        "parameters": on_device(np.zeros((2, 32), np.float32)),
+        "transposed": on_device(np.zeros((2, 16, 16), np.float32)),
+        "status": on_device(np.zeros(2, np.int32)),
         "stride": 32,
         "n": 16,
         "columns": 16,
@@ -58,7 +79,7 @@ def test_a_kernel_is_compiled_once_and_its_numbers_are_cast():
     assert device.made == [("transpose",)]
     (blocks, threads, values), settings = device.launched[0]
     assert (blocks, threads, settings) == ((2, 1, 1), (256,), {"shared_mem": 0})
-    assert [type(value) for value in values] == [np.ndarray] * 3 + [np.int32] * 3
+    assert [type(value) for value in values] == [Array] * 3 + [np.int32] * 3
 
 
 def test_a_kernel_may_need_more_shared_memory_later():
@@ -68,16 +89,53 @@ def test_a_kernel_may_need_more_shared_memory_later():
     for shared in (100, 70_000, 200):
         launcher.launch(Kernel("update", "transpose", 256, shared), (2,), **arguments())
         allowed.append(launcher._compiled["transpose"].max_dynamic_shared_size_bytes)
-    assert allowed == [100, 70_000, 70_000]
+    assert allowed == [48 << 10, 70_000, 70_000]
     assert len(device.made) == 1
+
+
+@pytest.mark.skipif(COMPILER is None, reason="g++ is missing: kernels can't be run without a GPU")
+def test_what_one_launcher_allows_no_other_one_takes_back():
+    """CuPy keeps one copy of the code, with what it is allowed."""
+    device = HostDevice()
+    large, small = (Kernel("update", "transpose", 256, shared) for shared in (70_000, 50_000))
+    given = {name: device.xp.array(a.get()) if isinstance(a, Array) else a for name, a in arguments().items()}
+    first, second = Launcher(device), Launcher(device)
+    for launcher, kernel in ((first, large), (second, small), (first, large)):
+        launcher.launch(kernel, (2, 1, 1), **given)
+
+
+def test_kinds_are_compiled_beside_each_other_and_once():
+    device = Recorder()
+    launcher, task = Launcher(device), get_task("flipflop", steps=4)
+    engine = CUDAEngine(device)
+    stacks = [random_networks(cell, "tanh", 16, 3, 3, 1) for cell in ("vanilla", "gru", "gru")]
+    for _ in range(2):
+        engine.prepare(stacks, task)
+    names = [name.partition("<")[0] for made in device.made for name in made]
+    assert sorted(names) == sorted(
+        ["transpose", "fragments", "collect", "descend", "trials"]
+        + 2 * ["rollout", "readout", "backward", "weight_gradient"]
+    )
+    assert len(device.made) == 4
+    assert threading.get_ident() not in dict(device.threads)
+    assert all(dict(device.threads).values())  # each thread is on the device
+    launcher.compile_all([])
+    assert len(device.made) == 4
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"parameters": np.zeros((2, 32))}, "transpose: parameters must be float32; it is float64"),
-        ({"status": np.zeros(2, np.int64)}, "transpose: status must be int32; it is int64"),
-        ({"parameters": np.zeros((32, 2), np.float32).T}, "transpose: parameters must be contiguous; its strides"),
+        ({"parameters": on_device(np.zeros((2, 32)))}, "transpose: parameters must be float32; it is float64"),
+        ({"status": on_device(np.zeros(2, np.int64))}, "transpose: status must be int32; it is int64"),
+        (
+            {"parameters": on_device(np.zeros((2, 64), np.float32))[:, ::2]},
+            "transpose: parameters must be contiguous; its strides",
+        ),
+        (
+            {"parameters": np.zeros((2, 32), np.float32)},
+            "transpose: parameters must be an array on host; it is of numpy",
+        ),
         ({"parameters": [0.0]}, "transpose: parameters must be an array on host; it is of builtins"),
         ({"transposed": None}, "transpose: transposed must be an array on host; it is of builtins"),
         ({"stride": 2**31}, "transpose: stride must fit int32; it is 2147483648"),
@@ -108,7 +166,7 @@ class NoRoom(Recorder):
 
     def __init__(self, status, when):
         super().__init__()
-        self.error, self.when = CudaError(status), when
+        self.error, self.when = CUDADriverError(status), when
 
     def module(self, **source):
         if self.when == "loaded":
@@ -116,16 +174,17 @@ class NoRoom(Recorder):
         return super().module(**source)
 
     def get_function(self, name):
-        return type("Function", (), {"__call__": raises(self.error)})()
+        return raises(self.error)
 
 
 @pytest.mark.parametrize("when", ["loaded", "launched"])
-def test_no_room_for_a_kernel_is_a_memory_error(when):
-    """For which groups are cut; what else goes wrong stays what it is."""
-    with pytest.raises(MemoryError, match="error 2"):
-        Launcher(NoRoom(2, when)).launch(TRANSPOSE, (2,), **arguments())
-    with pytest.raises(CudaError, match="error 700"):
-        Launcher(NoRoom(700, when)).launch(TRANSPOSE, (2,), **arguments())
+def test_where_there_is_no_room_for_a_kernel_the_work_is_cut(when):
+    """For which groups are cut; what else goes wrong is told."""
+    device, networks = NoRoom(2, when), random_networks("vanilla", "tanh", 16, 1, 1, 2)
+    with pytest.raises(RunError, match=r"one network .* does not fit into the free memory of host \(CUDA_ERROR 2\)"):
+        CUDAEngine(device).loss(networks, get_task("sine", steps=2), trials=8)
+    with pytest.raises(RunError, match=r"host failed \(CUDA_ERROR 700\)"):
+        CUDAEngine(NoRoom(700, when)).loss(networks, get_task("sine", steps=2), trials=8)
 
 
 def test_one_network_may_have_more_states_than_a_grid_has_rows():
@@ -198,18 +257,6 @@ def test_passes_cut_the_columns_evenly():
 # --- GPUs that can't be used ---
 
 
-class CudaError(Exception):
-    """As CuPy's."""
-
-    def __init__(self, status=100):
-        super().__init__(f"error {status}")
-        self.status = status
-
-
-class CompileError(Exception):
-    """As CuPy's."""
-
-
 def raises(error):
     def call(*arguments, **settings):
         raise error
@@ -217,26 +264,18 @@ def raises(error):
     return call
 
 
-def fake_cupy(**changes):
-    """Enough of CuPy for a GPU to be found; `changes` are what goes wrong."""
-    attributes = {75: 9, 76: 0, 97: 232448, 16: 132, 13: 1_980_000} | changes.pop("attributes", {})
-    runtime = {
-        "CUDARuntimeError": CudaError,
-        "driverGetVersion": lambda: 13000,
-        "runtimeGetVersion": lambda: 13020,
-        "getDeviceCount": lambda: 1,
+def fake_cupy(attributes=None, nvrtc=None, arange=None, **runtime):
+    """What stands in for CuPy, for a GPU to be found; the arguments are what goes wrong."""
+    library = Library(HostDevice())
+    had = {75: 9, 76: 0, 97: 232448, 16: 132, 13: 1_980_000} | (attributes or {})
+    usual = {
         "getDeviceProperties": lambda number: {"name": b"NVIDIA H200"},
-        "deviceGetAttribute": lambda attribute, number: attributes[attribute],
+        "deviceGetAttribute": lambda attribute, number: had[attribute],
     }
-    nvrtc = SimpleNamespace(getVersion=changes.pop("nvrtc", lambda: (13, 0)))
-    arange = changes.pop("arange", np.arange)
-    cuda = SimpleNamespace(
-        runtime=SimpleNamespace(**(runtime | changes)),
-        nvrtc=nvrtc,
-        compiler=SimpleNamespace(CompileException=CompileError),
-        Device=HostDevice().stream,
-    )
-    return SimpleNamespace(cuda=cuda, arange=arange)
+    vars(library.cuda.runtime).update(usual | runtime)
+    library.cuda.nvrtc.getVersion = nvrtc or library.cuda.nvrtc.getVersion
+    library.arange = arange or library.arange
+    return library
 
 
 def test_a_usable_gpu_is_found(monkeypatch):
@@ -252,19 +291,22 @@ def test_a_usable_gpu_is_found(monkeypatch):
 UNUSABLE = {
     "no CuPy": (None, r"CuPy is not installed .*: pip install 'fastrnn\[cuda13\]'"),
     "no driver": (fake_cupy(driverGetVersion=lambda: 0), "there is no NVIDIA driver"),
-    "a broken driver": (fake_cupy(driverGetVersion=raises(CudaError())), "there is no NVIDIA driver"),
+    "a broken driver": (fake_cupy(driverGetVersion=raises(CUDARuntimeError(999))), "there is no NVIDIA driver"),
     "an old driver": (
-        fake_cupy(driverGetVersion=lambda: 12040, getDeviceCount=raises(CudaError(35))),
+        fake_cupy(driverGetVersion=lambda: 12040, getDeviceCount=raises(CUDARuntimeError(35))),
         r"driver \(CUDA 12.4\) is too old for this CuPy \(CUDA 13.2\)",
     ),
-    "no device": (fake_cupy(getDeviceCount=raises(CudaError(100))), "the NVIDIA driver finds no GPU"),
+    "no device": (fake_cupy(getDeviceCount=raises(CUDARuntimeError(100))), "the NVIDIA driver finds no GPU"),
     "none visible": (fake_cupy(getDeviceCount=lambda: 0), "there is no GPU 0, but 0: look at nvidia-smi"),
     "an old GPU": (fake_cupy(attributes={75: 7, 76: 5}), r"too old: its compute capability is 7.5, needed is 8.0"),
-    "no NVRTC": (fake_cupy(nvrtc=raises(ImportError("libnvrtc"))), "NVRTC, .* is missing .*libnvrtc.*: pip install"),
-    "no headers": (fake_cupy(arange=raises(CompileError("vector_types.h"))), "headers of CUDA .*vector_types.h"),
-    "no memory": (fake_cupy(arange=raises(MemoryError("0 bytes left"))), "H200 has no memory free .*0 bytes left"),
-    "a broken GPU": (fake_cupy(arange=raises(CudaError(214))), "H200 does not work .*error 214"),
-    "a GPU that errs": (fake_cupy(arange=lambda *a, **k: np.ones(3)), "H200 computes wrongly"),
+    "no NVRTC": (fake_cupy(nvrtc=raises(RuntimeError("libnvrtc"))), "NVRTC, .* is missing .*libnvrtc.*: pip install"),
+    "no headers": (fake_cupy(arange=raises(CompileException("vector_types.h"))), "headers of CUDA .*vector_types.h"),
+    "no folder of headers": (fake_cupy(arange=raises(RuntimeError("no CUDA root"))), "headers of CUDA .*no CUDA root"),
+    "no memory": (fake_cupy(arange=raises(OutOfMemoryError("0 bytes"))), "H200 has no memory free .*0 bytes"),
+    "no memory for code": (fake_cupy(arange=raises(CUDADriverError(2))), "H200 has no memory free .*CUDA_ERROR 2"),
+    "a broken GPU": (fake_cupy(arange=raises(CUDARuntimeError(214))), "H200 does not work .*cudaError 214"),
+    "an old NVRTC": (fake_cupy(arange=raises(CUDADriverError(209))), "H200 does not work .* or update driver and CuPy"),
+    "a GPU that errs": (fake_cupy(arange=lambda *a, **k: np.ones(3, int)), "H200 computes wrongly"),
 }
 
 
@@ -281,3 +323,27 @@ def test_an_unusable_gpu_is_explained(monkeypatch, capsys, what):
         engines.get("auto", precision="bf16x3")
     assert said.startswith("device auto: cpu (")
     assert "; no GPU: " in said
+
+
+# --- what goes wrong on the way ---
+
+
+@pytest.mark.parametrize("error", [CUDARuntimeError(2), CUDADriverError(2), OutOfMemoryError("arrays")])
+def test_whatever_has_no_memory_is_a_memory_error(error):
+    """CuPy has its own error for arrays; code, streams and launches come as the driver's."""
+    with pytest.raises(MemoryError, match=str(error)), HostDevice().stream(1):
+        raise error
+
+
+@pytest.mark.parametrize("error", [CUDARuntimeError(700), CUDADriverError(719)])
+def test_a_device_that_fails_is_told(error):
+    with pytest.raises(RunError, match=rf"host failed \(.*{error.status}\): look at nvidia-smi, then start again"):
+        with HostDevice().stream(0):
+            raise error
+
+
+def test_kernels_that_do_not_compile_are_told():
+    device = Recorder()
+    device.module = raises(CompileException("rollout.cu(7): error: no such thing"))
+    with pytest.raises(RunError, match=r"NVRTC 13\.0 can't compile the kernels for host:\nrollout\.cu\(7\): error"):
+        CUDAEngine(device).prepare([random_networks("vanilla", "tanh", 16, 3, 3, 1)], get_task("flipflop", steps=4))

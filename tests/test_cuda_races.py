@@ -139,13 +139,14 @@ FOUND = {
 def planted():
     """Small kernels, all wrong but the first."""
     device = HostDevice(check="races")
-    return device.module(code=PLANTED, options=compiler_options(), name_expressions=("clean", *FOUND))
+    return device.xp, device.module(code=PLANTED, options=compiler_options(), name_expressions=("clean", *FOUND))
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_a_planted_race_is_found(planted, name):
-    out = np.zeros(260, np.float32)
-    planted.get_function("clean")((2,), (64,), (out,), shared_mem=1024)
-    assert out[:2].tolist() == [1, 0]
+    xp, module = planted
+    out = xp.zeros(260, np.float32)
+    module.get_function("clean")((2,), (64,), (out,), shared_mem=1024)
+    assert out.get()[:2].tolist() == [1, 0]
     with pytest.raises(RuntimeError, match=f"{name}: {FOUND[name]}"):
-        planted.get_function(name)((2,), (64,), (out,), shared_mem=1024)
+        module.get_function(name)((2,), (64,), (out,), shared_mem=1024)

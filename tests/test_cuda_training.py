@@ -14,8 +14,10 @@ from samples import random_networks, random_trials, relative_error
 
 import fastrnn
 from fastrnn import engines
+from fastrnn.engines.cpu.engine import CPUEngine
 from fastrnn.engines.cuda import engine as cuda_engine
 from fastrnn.engines.cuda.launch import kernels_folder
+from fastrnn.optimizer import Optimizer
 from fastrnn.progress import Interrupted
 from fastrnn.training import Training
 
@@ -113,8 +115,9 @@ def test_auto_leaves_other_sizes_to_the_processor_and_says_so(tmp_path, capsys, 
     assert run.finished("gru-tanh-16").engines == ("cuda (host, compute capability 9.0)",)
 
 
-def test_auto_does_everything_for_every_size():
+def test_auto_does_everything_for_every_size(monkeypatch):
     """What the engine of the size gives."""
+    monkeypatch.setattr(CPUEngine, "seconds_per_iteration", lambda self, *kind: 0.25 if self.threads == 1 else None)
     auto, gpu, cpu = engines.get("auto", 1), engines.get("cuda"), engines.get("cpu", 1)
     task = fastrnn.get_task("flipflop", steps=3)
     for n, engine in ((16, gpu), (20, cpu)):
@@ -131,10 +134,23 @@ def test_auto_does_everything_for_every_size():
             for a, b in zip(one, other, strict=True):
                 np.testing.assert_equal(a, b)
         seconds = engine.seconds_per_iteration("gru", "tanh", n, task)
-        assert auto.seconds_per_iteration("gru", "tanh", n, task) == pytest.approx(seconds, rel=0.5)
+        assert auto.seconds_per_iteration("gru", "tanh", n, task) == seconds
         assert auto.workspace_bytes("gru", n, task) == engine.workspace_bytes("gru", n, task)
     assert (auto.name, auto.threads, auto.processor, auto.description) == ("cuda", 1, gpu.processor, gpu.description)
     auto.warm_up("gru", "tanh")
+
+
+def test_time_for_copies_is_told_apart():
+    """Of the GPU alone, and anew for each call."""
+    auto, gpu, cpu = engines.get("auto", 1), engines.get("cuda"), engines.get("cpu", 1)
+    task, times = fastrnn.get_task("flipflop", steps=3), []
+    for engine, n in ((gpu, 16), (auto, 16), (auto, 20), (cpu, 20)):
+        networks = random_networks("vanilla", "tanh", n, 3, 3, 2)
+        for iterations in (1, 0):
+            optimizer = Optimizer.start(networks, learning_rate=0.01, iterations=9)
+            engine.advance(networks, optimizer, task, iterations, batch=2)
+            times.append(engine.overhead)
+    assert [took > 0 for took in times] == [True, False, True, False, False, False, False, False]
 
 
 def test_sizes_that_are_not_supported_stop_a_run_before_it_begins(tmp_path):

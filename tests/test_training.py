@@ -77,6 +77,23 @@ def test_threads_rounds_turns_and_waves_do_not_change_a_bit(reference, tmp_path,
         assert_same_bits(tmp_path / name, reference)
 
 
+def test_rounds_are_longer_where_copies_take_time(reference, tmp_path, monkeypatch):
+    lengths, advance = {}, training.Training.advance
+
+    def noting(self, turn):
+        lengths.setdefault(id(turn), []).append(turn.iterations)
+        advance(self, turn)
+
+    monkeypatch.setattr(training, "ROUND_SECONDS", 1e-9)
+    monkeypatch.setattr(training.Training, "advance", noting)
+    for overhead, longest in ((0.0, 1), (1000.0, 4)):
+        monkeypatch.setattr(CPUEngine, "overhead", overhead)
+        lengths.clear()
+        run(tmp_path / str(overhead))
+        assert {one for counts in lengths.values() for one in counts[:2]} == {1, longest}
+        assert_same_bits(tmp_path / str(overhead), reference)
+
+
 def test_waves_are_bounded_by_memory(reference, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "WAVE_BYTES", 1)
     run(tmp_path / "run")

@@ -52,10 +52,12 @@ class DividedEngine(Engine):
 
     def _advance_all(self, groups, task, iterations: int, batch: int) -> list:
         engines, made = [self.of(networks.n) for networks, _ in groups], {}
+        self.overhead = 0.0
         for engine in dict.fromkeys(engines):
             mine = [k for k, one in enumerate(engines) if one is engine]
             losses = engine.advance_all([groups[k] for k in mine], task, iterations, batch)
             made |= zip(mine, losses, strict=True)
+            self.overhead += engine.overhead
         return [made[k] for k in range(len(groups))]
 
     def _loss(self, networks, *arguments):

@@ -18,10 +18,12 @@ class Engine(ABC):
 
     name : of the device
     threads : as seen by who shares work out
+    overhead : seconds of the last `advance_all` that do not hang on the number of iterations: copies to a device
     """
 
     name: str
     threads: int
+    overhead: float = 0.0
 
     @property
     @abstractmethod

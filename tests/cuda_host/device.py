@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from fastrnn.engines.cuda.gpu import GPU
 
-import numpy as np
-
-from .module import HostModule
+from .library import Library
 
 
-class HostDevice:
-    """Runs kernels by `HostModule` on NumPy arrays.
+class HostDevice(GPU):
+    """Runs kernels on the processor, by a library that stands in for CuPy.
 
     schedule : as of `HostModule`; may be changed between launches
     check : of `module.CHECKS`
+    launches : kernel and blocks of each, in order
     """
-
-    name, capability, rate, xp = "host", (9, 0), 1e9, np
 
     def __init__(self, shared_limit=227 << 10, schedule=("forward", True, 0), check=None, kernels=None):
         self.shared_limit, self.schedule, self.check, self.kernels = shared_limit, schedule, check, kernels
+        self.launches = []
+        super().__init__(self.library(), 0)
+        self.rate = 1e9
+
+    def library(self) -> Library:
+        """What stands in for CuPy."""
+        return Library(self)
 
     def module(self, *, options, **source):
         if self.kernels is not None:  # other sources than those of this tree
-            options = [f"-I{self.kernels}" if option.startswith("-I") else option for option in options]
-        return HostModule(options=options, **source, owner=self, check=self.check)
-
-    def owns(self, array):
-        return isinstance(array, np.ndarray)
-
-    @contextmanager
-    def stream(self, index):
-        yield
-
-    def release(self):
-        pass
-
-    def synchronize(self):
-        pass
-
-    def to_host(self, array):
-        return array.copy()
+            options = tuple(f"-I{self.kernels}" if option.startswith("-I") else option for option in options)
+        return super().module(options=options, **source)

@@ -1,4 +1,4 @@
-"""`HostModule`: what `cupy.RawModule` is to a GPU, for the processor; arrays are NumPy's."""
+"""`HostModule`: CUDA sources compiled for the processor; its kernels take the arrays of `library`."""
 
 from __future__ import annotations
 
@@ -36,14 +36,24 @@ class HostKernel:
 
     def __init__(self, module, name: str, entry: str):
         self.module, self.name = module, name
-        self.max_dynamic_shared_size_bytes = DEFAULT_SHARED
         self._launch, sizes_of = getattr(module.library, f"launch_{entry}"), getattr(module.library, f"sizes_{entry}")
         self._launch.restype, sizes_of.restype = ctypes.c_char_p, ctypes.c_size_t
         room = (ctypes.c_size_t * 64)()
         self.sizes = list(room[: sizes_of(room)])
 
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        """The code's, not this object's."""
+        return self.module.allowed.get(self.name, DEFAULT_SHARED)
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size: int):
+        self.module.allowed[self.name] = size
+
     def __call__(self, grid, block, arguments, *, shared_mem=0):
         """Launch; it checks the sizes of the arguments and of the shared memory, and what `__restrict__` promises."""
+        if not (isinstance(grid, tuple) and isinstance(block, tuple)):
+            raise TypeError(f"{self.name}: grid and block must be tuples")
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise RuntimeError(f"{self.name}: {shared_mem} bytes of shared memory were not asked for")
         values = [self._value(argument) for argument in arguments]
@@ -51,12 +61,13 @@ class HostKernel:
             raise RuntimeError(
                 f"{self.name}: arguments of {[ctypes.sizeof(v) for v in values]} bytes, not {self.sizes}"
             )
-        arrays = [argument for argument in arguments if isinstance(argument, np.ndarray)]
+        arrays = [argument.used() for argument in arguments if hasattr(argument, "used")]
         if any(np.may_share_memory(*pair) for pair in combinations(arrays, 2)):
             raise RuntimeError(f"{self.name}: arrays overlap, which kernels are compiled to rule out")
         pointers = (ctypes.c_void_p * max(1, len(values)))(*map(ctypes.addressof, values))
         shape = (ctypes.c_uint * 3)(*(*grid, 1, 1)[:3])
         order, late, seed = self.module.owner.schedule
+        self.module.owner.launches.append((self.name, grid))
         with ONE_AT_A_TIME:
             self.module.library.configure(ORDERS[order], int(late), seed)
             wrong = self._launch(shape, ctypes.c_uint(block[0]), ctypes.c_size_t(shared_mem), pointers)
@@ -65,8 +76,10 @@ class HostKernel:
 
     @staticmethod
     def _value(argument):
-        if isinstance(argument, np.ndarray):
-            return ctypes.c_void_p(argument.ctypes.data)
+        if hasattr(argument, "used"):
+            return ctypes.c_void_p(argument.used().ctypes.data)
+        if not isinstance(argument, (np.generic, int, float)):
+            raise TypeError(f"Unsupported type {type(argument)}")
         argument = np.asarray(argument)  # Python's numbers become 64 bits, as with CuPy
         return (ctypes.c_char * argument.itemsize).from_buffer_copy(argument.tobytes())
 
@@ -74,14 +87,15 @@ class HostKernel:
 class HostModule:
     """Compiles CUDA sources with g++.
 
-    owner : has a `schedule`: order of the threads ("forward", "backward", "random"), whether copies are late, seed
+    owner : has a `schedule`: order of the threads ("forward", "backward", "random"), whether copies are late, seed;
+        and `launches`, a list that gets kernel and blocks of each
     check : of `CHECKS`
     """
 
     def __init__(self, *, code, options=(), name_expressions=(), owner, check=None):
         if COMPILER is None:
             raise RuntimeError("g++ is missing")
-        self.owner = owner
+        self.owner, self.allowed = owner, {}
         self.entries = {name: f"k{i}" for i, name in enumerate(name_expressions)}
         entries = "".join(f"HOST_ENTRY({entry}, {name})\n" for name, entry in self.entries.items())
         include = next(option[2:] for option in options if option.startswith("-I"))

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import weakref
-
 import numpy as np
 
 from .device import HostDevice
+from .library import Library, OutOfMemoryError
+
+
+class ScarceLibrary(Library):
+    """Has no room for large arrays."""
+
+    def empty(self, shape, dtype):
+        if np.prod(shape) * np.dtype(dtype).itemsize > self.owner.most:
+            self.owner.refused += 1
+            raise OutOfMemoryError(f"no room for {shape}")
+        return super().empty(shape, dtype)
 
 
 class Scarce(HostDevice):
-    """A device without room for large arrays."""
+    """A device without room for arrays of more than `most` bytes.
+
+    refused : how many arrays there was no room for
+    held : bytes that were still in use, each time that memory was to be released
+    """
 
     def __init__(self, most):
+        self.most, self.refused, self.held = most, 0, []
         super().__init__()
-        self.most, self.refused, self.released = most, 0, 0
-        self.made, self.held = [], 0  # arrays; how many of them were still held when memory was to be released
-        self.xp = self
 
-    def __getattr__(self, name):
-        return getattr(np, name)
-
-    def empty(self, shape, dtype):
-        if np.prod(shape) * np.dtype(dtype).itemsize > self.most:
-            self.refused += 1
-            raise MemoryError(f"no room for {shape}")
-        array = np.empty(shape, dtype)
-        self.made.append(weakref.ref(array))
-        return array
+    def library(self):
+        return ScarceLibrary(self)
 
     def release(self):
-        self.released += 1
-        self.held += sum(array() is not None for array in self.made)
+        super().release()
+        self.held.append(self.xp.live)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from ...cells import get_cell
@@ -10,7 +12,7 @@ from ...errors import RunError, Status, UsageError
 from ...shapes import check_shape
 from ..engine import Engine
 from .gpu import find_gpu
-from .group import Group
+from .group import COMMON, Group, drawing_kernel, tiling_of
 from .launch import Launcher
 from .tiling import MULTIPLES, check_size, does_size, jacobian_points, levenberg_marquardt, sizes_in, step_points
 
@@ -65,6 +67,7 @@ class CUDAEngine(Engine):
     # ------------------------------------------------------------------------------------------------- training
 
     def _advance_all(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
+        self.overhead = 0.0
         if not groups or not iterations:
             return [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
         return self._cut(groups, lambda groups: self._train(groups, task, iterations, batch))
@@ -74,17 +77,18 @@ class CUDAEngine(Engine):
 
         groups : tuples of what is cut along the first axis, networks in front, or something else that `one` names
         """
-        whole = groups[0]
         try:
             return work(groups)
         except MemoryError as error:
-            if len(groups) == 1 and len(whole[0]) == 1:
-                what = f"one network ({whole[0]!r})" if one == "network" else f"one {one}"
-                raise RunError(
-                    f"{what} does not fit into the free memory of {self.device.name} ({error}): "
-                    "end what else uses the device, or take fewer trials or steps"
-                ) from error
+            why = str(error)
         self.device.release()  # not before the error is gone, whose frames hold what there was of the arrays
+        whole = groups[0]
+        if len(groups) == 1 and len(whole[0]) == 1:
+            what = f"one network ({whole[0]!r})" if one == "network" else f"one {one}"
+            raise RunError(
+                f"{what} does not fit into the free memory of {self.device.name} ({why}): "
+                "end what else uses the device, or take fewer trials or steps"
+            )
         if len(groups) > 1:
             half = len(groups) // 2
             return self._cut(groups[:half], work, one) + self._cut(groups[half:], work, one)
@@ -94,12 +98,15 @@ class CUDAEngine(Engine):
 
     def _train(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
         """Of groups that fit into memory together."""
-        trained = []
+        self.prepare([networks for networks, _ in groups], task, batch)
+        start, trained = time.monotonic(), []
         for index, (networks, optimizer) in enumerate(groups):
             with self.device.stream(index):
                 group = Group(self.launcher, networks, batch, task.T, way_back=True, precision=self.precision)
                 group.begin_training(optimizer, iterations)
                 trained.append((group, group.begin_drawing(task)))
+        self.device.synchronize()
+        self.overhead += time.monotonic() - start
         for it in range(iterations):
             for index, (group, drawing) in enumerate(trained):
                 with self.device.stream(index):
@@ -111,11 +118,20 @@ class CUDAEngine(Engine):
                     group.read_out()
                     group.go_back()
                     group.descend(it)
-        all_losses = []
+        self.device.synchronize()
+        start, all_losses = time.monotonic(), []
         for index, ((group, _), (_, optimizer)) in enumerate(zip(trained, groups, strict=True)):
             with self.device.stream(index):
                 all_losses.append(group.end_training(optimizer))
+        self.overhead += time.monotonic() - start
         return all_losses
+
+    def prepare(self, stacks, task, batch: int = 64) -> None:
+        """Compile what training some stacks of networks takes, kinds and sizes beside each other."""
+        tilings = (tiling_of(self.device, networks, batch, task.T, self.precision) for networks in stacks)
+        kernel = drawing_kernel(task)
+        trials = [(kernel,)] if kernel else []
+        self.launcher.compile_all([COMMON, *trials, *dict.fromkeys(t.kernels(way_back=True) for t in tilings)])
 
     # -------------------------------------------------------------------------------------- losses and gradients
 

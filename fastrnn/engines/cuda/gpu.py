@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from ...errors import UsageError
+from ...errors import RunError, UsageError
 
 LEAST = (8, 0)  # compute capability: asynchronous copies
 INSTALL = "pip install 'fastrnn[cuda13]' (or 'fastrnn[cuda12]' for a driver older than 580)"
 INSUFFICIENT_DRIVER = 35  # cudaErrorInsufficientDriver
+OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY, cudaErrorMemoryAllocation
 # cudaDevAttr...: ComputeCapabilityMajor, ...Minor, MaxSharedMemoryPerBlockOptin, MultiProcessorCount, ClockRate
 ATTRIBUTES = (75, 76, 97, 16, 13)
 FLOPS_A_CYCLE = 256  # float32, of a multiprocessor
@@ -63,15 +64,18 @@ def _try_out(cupy, gpu: GPU) -> None:
         cupy.cuda.nvrtc.getVersion()
     except Exception as error:
         raise UsageError(f"NVRTC, which compiles the kernels, is missing ({error}): {INSTALL}") from None
+    failures = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
     try:
         with cupy.cuda.Device(gpu.number):
             ok = int(cupy.arange(4, dtype="int32").sum()) == 6
-    except MemoryError as error:
-        raise UsageError(f"{gpu.name} has no memory free ({error}): end what uses it, or use device 'cpu'") from None
-    except cupy.cuda.compiler.CompileException as error:
+    except (MemoryError, *failures) as error:
+        if isinstance(error, MemoryError) or error.status == OUT_OF_MEMORY:
+            message = f"{gpu.name} has no memory free ({error}): end what uses it, or use device 'cpu'"
+        else:
+            message = f"{gpu.name} does not work ({error}): look at nvidia-smi, or update driver and CuPy"
+        raise UsageError(message) from None
+    except Exception as error:  # CuPy says it in several ways
         raise UsageError(f"the headers of CUDA are missing or do not fit CuPy ({error}): {INSTALL}") from None
-    except Exception as error:
-        raise UsageError(f"{gpu.name} does not work ({type(error).__name__}: {error}): look at nvidia-smi") from None
     if not ok:
         raise UsageError(f"{gpu.name} computes wrongly: it does not add up 0 to 3")
 
@@ -110,24 +114,44 @@ class GPU:
 
     @contextmanager
     def stream(self, index: int):
-        """Work inside runs in order, and beside that of other indices."""
-        with self.xp.cuda.Device(self.number):
-            while len(self._streams) <= index:
-                self._streams.append(self.xp.cuda.Stream(non_blocking=True))
-            with self._streams[index]:
-                yield
+        """Work inside runs in order, and beside that of other indices.
+
+        Raises
+        ------
+        MemoryError
+            where the device has no memory left, for arrays (CuPy's own), for code, or for what a launch needs
+        RunError
+            when the device fails, or the kernels can't be compiled for it
+        """
+        cuda = self.xp.cuda
+        try:
+            with cuda.Device(self.number):
+                while len(self._streams) <= index:
+                    self._streams.append(cuda.Stream(non_blocking=True))
+                with self._streams[index]:
+                    yield
+        except (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError) as error:
+            if error.status == OUT_OF_MEMORY:
+                raise MemoryError(str(error)) from error
+            raise RunError(
+                f"{self.name} failed ({error}): look at nvidia-smi, then start again; what was saved is whole"
+            ) from error
+        except cuda.compiler.CompileException as error:
+            version = ".".join(map(str, cuda.nvrtc.getVersion()))
+            raise RunError(f"NVRTC {version} can't compile the kernels for {self.name}:\n{error}") from error
 
     def release(self) -> None:
         """Give memory that nothing uses back to the device."""
         for stream in self._streams:
             stream.synchronize()
-        self.xp.get_default_memory_pool().free_all_blocks()
+        with self.xp.cuda.Device(self.number):  # its pool
+            self.xp.get_default_memory_pool().free_all_blocks()
 
     def synchronize(self) -> None:
         """Wait for all work."""
         with self.xp.cuda.Device(self.number) as device:
             device.synchronize()
 
-    def to_host(self, array):
-        """A NumPy array; waits for the work of the current stream."""
-        return array.get()
+    def to_host(self, array, out=None):
+        """A NumPy array, `out` or a new one; waits for the work of the current stream."""
+        return array.get(out=out)

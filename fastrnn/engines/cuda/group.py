@@ -11,7 +11,7 @@ import numpy as np
 from ...cells import get_cell
 from ...errors import Status
 from .launch import Launcher
-from .tiling import Kernel, make_tiling
+from .tiling import Kernel, Tiling, make_tiling
 
 LINE = 32  # floats; each network's parameters begin on a cache line
 TRIAL_THREADS, UPDATE_THREADS, FRAGMENT_THREADS = 128, 512, 256
@@ -20,6 +20,20 @@ TASKS = {"flipflop": "FlipFlop", "sine": "Sine", "cdi": "Cdi"}  # names in kerne
 UPDATE = {name: Kernel("update", name, UPDATE_THREADS) for name in ("collect", "descend")}
 TRANSPOSE = Kernel("update", "transpose", TRANSPOSE_THREADS)
 FRAGMENTS = Kernel("update", "fragments", FRAGMENT_THREADS)
+COMMON = (TRANSPOSE, FRAGMENTS, *UPDATE.values())  # kernels of every group
+
+
+def tiling_of(device, networks, batch: int, T: int, precision: str) -> Tiling:
+    """How the work of a group is cut on a device."""
+    kind = (networks.cell, networks.activation, networks.n)
+    return make_tiling(*kind, batch, T, networks.D, device.shared_limit, precision)
+
+
+def drawing_kernel(task) -> Kernel | None:
+    """The kernel that draws a built-in task's trials; None for any other task."""
+    if not (task.built_in and task.name in TASKS):
+        return None
+    return Kernel("trials", f"trials<{TASKS[task.name]}>", TRIAL_THREADS)
 
 
 class Group:
@@ -37,8 +51,7 @@ class Group:
         self.launcher, self.device, self.networks = launcher, launcher.device, networks
         self.B, self.T, self.D, self.K = batch, T, networks.D, networks.K
         cell = get_cell(networks.cell)
-        kind = (networks.cell, networks.activation, networks.n)
-        self.tiling = make_tiling(*kind, batch, T, networks.D, self.device.shared_limit, precision)
+        self.tiling = tiling_of(self.device, networks, batch, T, precision)
         self.N, self.P, self.S, self.columns = len(networks), self.tiling.padded, networks.S, cell.gates * networks.n
         self.stride = -(-networks.count // LINE) * LINE
         self.gate_steps = T if way_back and cell.gates > 1 else 1  # the vanilla cell keeps none
@@ -68,9 +81,7 @@ class Group:
             self.losses = xp.empty(N, np.float64)
             self.norms = xp.empty(N, np.float64)
             self.l2 = self._upload(np.zeros(N))
-        forward, back = ("rollout", "readout"), ("backward", "weight_gradient")
-        self.launcher.compile([getattr(self.tiling, name) for name in (forward + back if way_back else forward)])
-        self.launcher.compile([TRANSPOSE, FRAGMENTS, *UPDATE.values()])
+        self.launcher.compile_all([COMMON, self.tiling.kernels(way_back)])
         self.arrange()
 
     def _upload(self, array):
@@ -79,13 +90,13 @@ class Group:
 
     def _padded(self, flat):
         """Parameters or velocities (N, M) on the device, a network from one cache line to the next."""
-        padded = np.zeros((len(flat), self.stride), np.float32)
-        padded[:, : flat.shape[1]] = flat
-        return self._upload(padded)
+        padded = self.device.xp.zeros((len(flat), self.stride), np.float32)
+        padded[:, : flat.shape[1]] = self._upload(flat)
+        return padded
 
-    def download(self, padded) -> np.ndarray:
-        """Inverse of the padding: (N, M) in the computer's memory."""
-        return self.device.to_host(padded)[:, : self.networks.count]
+    def download(self, padded, out=None) -> np.ndarray:
+        """Inverse of the padding: (N, M) in the computer's memory, in `out` or a new array."""
+        return self.device.to_host(padded[:, : self.networks.count], out)
 
     def _launch(self, kernel: Kernel, blocks, **arguments) -> None:
         if self.N:  # a launch has at least one block
@@ -95,11 +106,8 @@ class Group:
 
     def begin_drawing(self, task):
         """The kernel that draws a built-in task's trials, and the settings it takes; None for any other task."""
-        if not (task.built_in and task.name in TASKS):
-            return None
-        kernel = Kernel("trials", f"trials<{TASKS[task.name]}>", TRIAL_THREADS)
-        self.launcher.compile([kernel])
-        return kernel, self._upload(task.values)
+        kernel = drawing_kernel(task)
+        return kernel and (kernel, self._upload(task.values))
 
     def draw(self, drawing, purpose: int, first: int = 0, count: int | None = None) -> None:
         """Trials `first` to `first + count` - 1 of each network's iteration, filled in on the device."""
@@ -277,8 +285,8 @@ class Group:
 
     def end_training(self, optimizer) -> np.ndarray:
         """Parameters and the optimizer's state back, in place; the losses (N, iterations)."""
-        self.networks.parameters[:] = self.download(self.parameters)
-        optimizer.velocity[:] = self.download(self.velocities)
+        self.download(self.parameters, self.networks.parameters)
+        self.download(self.velocities, optimizer.velocity)
         optimizer.iteration[:] = self.device.to_host(self.iterations)
         optimizer.status[:] = self.device.to_host(self.status)
         return self.device.to_host(self.curves)

@@ -7,7 +7,8 @@ or type is read as it lies.
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -49,7 +50,6 @@ ARGUMENTS = {
     "peak": "values f4*, rounds i4",
 }
 MOST_THREADS = 1024
-OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 
 
@@ -95,15 +95,10 @@ def signature(kernel: str) -> dict[str, tuple[np.dtype, bool]]:
     return made
 
 
-@contextmanager
-def _memory_errors():
-    """The driver's word for no memory left, for machine code or for what kernels spill, as Python's own."""
-    try:
-        yield
-    except Exception as error:
-        if getattr(error, "status", None) != OUT_OF_MEMORY:
-            raise
-        raise MemoryError(str(error)) from error
+@cache
+def bounds(kind: np.dtype) -> tuple[int, int]:
+    """Least and largest number of an integer type."""
+    return int(np.iinfo(kind).min), int(np.iinfo(kind).max)
 
 
 class Launcher:
@@ -114,17 +109,29 @@ class Launcher:
         self._compiled = {}
         self._allowed = {}  # bytes of shared memory that were asked for, by kernel
 
+    def compile_all(self, sets) -> None:
+        """`compile` several sets of kernels, as many beside each other as there are processors."""
+
+        def work(kernels):
+            with self.device.stream(0):  # a thread of its own is on no device yet
+                self.compile(kernels)
+
+        if sets := [kernels for kernels in sets if self._missing(kernels)]:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(pool.map(work, sets))  # raises what one raises
+
+    def _missing(self, kernels) -> list[Kernel]:
+        return [kernel for kernel in kernels if kernel.name not in self._compiled]
+
     def compile(self, kernels) -> None:
         """Compile those of some kernels that are not yet, all together."""
-        missing = [kernel for kernel in kernels if kernel.name not in self._compiled]
-        if missing:
-            with _memory_errors():
-                module = self.device.module(
-                    code=source_text(dict.fromkeys(kernel.source for kernel in missing)),
-                    options=compiler_options(),
-                    name_expressions=tuple(kernel.name for kernel in missing),
-                )
-                self._compiled |= {kernel.name: module.get_function(kernel.name) for kernel in missing}
+        if missing := self._missing(kernels):
+            module = self.device.module(
+                code=source_text(dict.fromkeys(kernel.source for kernel in missing)),
+                options=compiler_options(),
+                name_expressions=tuple(kernel.name for kernel in missing),
+            )
+            self._compiled |= {kernel.name: module.get_function(kernel.name) for kernel in missing}
 
     def _ready(self, kernel: Kernel):
         """The kernel's code, allowed as much shared memory as it needs now: some kernels do networks of any size."""
@@ -134,7 +141,9 @@ class Launcher:
         self.compile([kernel])
         function = self._compiled[kernel.name]
         if kernel.shared > self._allowed.get(kernel.name, 0):
-            function.max_dynamic_shared_size_bytes = self._allowed[kernel.name] = kernel.shared
+            # CuPy gives the same code to every launcher: what another one was allowed is not taken back
+            allowed = max(kernel.shared, function.max_dynamic_shared_size_bytes)
+            function.max_dynamic_shared_size_bytes = self._allowed[kernel.name] = allowed
         return function
 
     def launch(self, kernel: Kernel, blocks: tuple[int, ...], **arguments) -> None:
@@ -145,8 +154,6 @@ class Launcher:
         UsageError
             for an argument too many or missing, an array of the wrong type, layout or device, and impossible shapes of
             the launch
-        MemoryError
-            where the device has no room left for the kernel
         """
         name = kernel.name.partition("<")[0]
         wanted = signature(name)
@@ -163,9 +170,7 @@ class Launcher:
             else self._number(name, argument, arguments[argument], kind)
             for argument, (kind, is_array) in wanted.items()
         ]
-        function = self._ready(kernel)
-        with _memory_errors():
-            function(blocks, (kernel.threads,), tuple(values), shared_mem=kernel.shared)
+        self._ready(kernel)(blocks, (kernel.threads,), tuple(values), shared_mem=kernel.shared)
 
     def _array(self, kernel, name, array, kind):
         if not self.device.owns(array):
@@ -179,6 +184,8 @@ class Launcher:
 
     @staticmethod
     def _number(kernel, name, value, kind):
-        if kind.kind in "iu" and not np.iinfo(kind).min <= value <= np.iinfo(kind).max:
-            raise UsageError(f"kernel {kernel}: {name} must fit {kind}; it is {value}")
+        if kind.kind in "iu":
+            least, largest = bounds(kind)
+            if not least <= value <= largest:
+                raise UsageError(f"kernel {kernel}: {name} must fit {kind}; it is {value}")
         return kind.type(value)

@@ -54,6 +54,11 @@ class Tiling:
     tiles: int
     slices: int
 
+    def kernels(self, way_back: bool) -> tuple[Kernel, ...]:
+        """Those that a group launches, with or without gradients."""
+        there = (self.rollout, self.readout)
+        return (*there, self.backward, self.weight_gradient) if way_back else there
+
 
 def does_size(n: int, precision: str = "float32") -> bool:
     """Whether the kernels can do n units in that precision."""
