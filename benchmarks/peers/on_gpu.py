@@ -6,7 +6,7 @@ import os
 
 
 def jax_vmap(work, N: int, gpu: bool):
-    """JAX jit(vmap(scan)); JAX takes the GPU by itself where its CUDA version is installed."""
+    """JAX jit(vmap(scan)); takes the GPU by itself where its CUDA version is installed; products are in TF32 there."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # or nothing is left for the others
     import jax
 
