@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from contextlib import nullcontext
 
 import numpy as np
 import oracle
@@ -340,6 +341,17 @@ def test_a_device_that_fails_is_told(error):
     with pytest.raises(RunError, match=rf"host failed \(.*{error.status}\): look at nvidia-smi, then start again"):
         with HostDevice().stream(0):
             raise error
+
+
+def test_a_kernel_that_failed_is_told_where_it_is_waited_for():
+    device = HostDevice()
+    with device.stream(0):
+        pass
+    device._streams[0].synchronize = raises(CUDARuntimeError(700))
+    device.xp.cuda.Device = lambda number: nullcontext(device._streams[0])
+    for wait in (device.synchronize, device.release):
+        with pytest.raises(RunError, match=r"host failed \(cudaError 700\)"):
+            wait()
 
 
 def test_kernels_that_do_not_compile_are_told():

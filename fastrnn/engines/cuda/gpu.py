@@ -123,13 +123,18 @@ class GPU:
         RunError
             when the device fails, or the kernels can't be compiled for it
         """
+        with self._errors_told(), self.xp.cuda.Device(self.number):
+            while len(self._streams) <= index:
+                self._streams.append(self.xp.cuda.Stream(non_blocking=True))
+            with self._streams[index]:
+                yield
+
+    @contextmanager
+    def _errors_told(self):
+        """Errors of driver, runtime and compiler as those of `stream`."""
         cuda = self.xp.cuda
         try:
-            with cuda.Device(self.number):
-                while len(self._streams) <= index:
-                    self._streams.append(cuda.Stream(non_blocking=True))
-                with self._streams[index]:
-                    yield
+            yield
         except (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError) as error:
             if error.status == OUT_OF_MEMORY:
                 raise MemoryError(str(error)) from error
@@ -142,14 +147,14 @@ class GPU:
 
     def release(self) -> None:
         """Give memory that nothing uses back to the device."""
-        for stream in self._streams:
-            stream.synchronize()
-        with self.xp.cuda.Device(self.number):  # its pool
+        with self._errors_told(), self.xp.cuda.Device(self.number):  # its pool
+            for stream in self._streams:
+                stream.synchronize()
             self.xp.get_default_memory_pool().free_all_blocks()
 
     def synchronize(self) -> None:
         """Wait for all work."""
-        with self.xp.cuda.Device(self.number) as device:
+        with self._errors_told(), self.xp.cuda.Device(self.number) as device:
             device.synchronize()
 
     def to_host(self, array, out=None):
