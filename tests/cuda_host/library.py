@@ -144,7 +144,7 @@ class Library:
 
     def __init__(self, owner):
         self.owner, self.live = owner, 0
-        self._local, self._built, self._lock = threading.local(), {}, threading.Lock()
+        self._local, self._built = threading.local(), {}
         attributes = {75: 9, 76: 0, 97: owner.shared_limit, 16: 132, 13: 1_980_000}
         runtime = SimpleNamespace(
             CUDARuntimeError=CUDARuntimeError,
