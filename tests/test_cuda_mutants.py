@@ -184,10 +184,11 @@ def test_the_first_schedule_alone_does_not_find_every_bug(found):
 
 def test_arrays_that_overlap_are_found():
     """A GPU reads what a kernel never writes through `const __restrict__` by a cache that sees no writes."""
-    square = np.zeros((1, 16, 16), np.float32)
-    arguments = {"status": np.ones(1, np.int32), "stride": 256, "n": 16, "columns": 16}
+    device = HostDevice()
+    square = device.xp.zeros((1, 16, 16), np.float32)
+    arguments = {"status": device.xp.ones(1, np.int32), "stride": 256, "n": 16, "columns": 16}
     with pytest.raises(RuntimeError, match="transpose: arrays overlap"):
-        Launcher(HostDevice()).launch(TRANSPOSE, (1, 1, 1), parameters=square, transposed=square, **arguments)
+        Launcher(device).launch(TRANSPOSE, (1, 1, 1), parameters=square, transposed=square, **arguments)
 
 
 def test_too_little_shared_memory_is_found():
