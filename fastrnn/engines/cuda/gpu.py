@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 
 from ...errors import RunError, UsageError
@@ -12,6 +13,7 @@ INSUFFICIENT_DRIVER = 35  # cudaErrorInsufficientDriver
 OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY, cudaErrorMemoryAllocation
 # cudaDevAttr...: ComputeCapabilityMajor, ...Minor, MaxSharedMemoryPerBlockOptin, MultiProcessorCount, ClockRate
 ATTRIBUTES = (75, 76, 97, 16, 13)
+QUEUES = "32"  # of the device, the most there are; with CUDA's 8 the streams of some groups would wait for each other
 FLOPS_A_CYCLE = 256  # float32, of a multiprocessor
 SHARE_OF_PEAK = 0.5  # what estimates of time count on
 
@@ -25,6 +27,7 @@ def find_gpu(number: int = 0) -> GPU:
         saying what is missing (CuPy, a driver, a device, NVRTC, headers, free memory, a recent enough architecture) and
         what to do
     """
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", QUEUES)
     try:
         import cupy
     except ImportError as error:
