@@ -9,7 +9,8 @@ search  by a search of just that configuration, with its command, seed and date,
         before won against the draws; "in use, ten seeds": they lost there, but did better than the winner with ten
         fresh networks each and the default number of iterations, from which these losses are; "drawn, lower decay":
         the winner, but the decay is lower than the one drawn, for training 2.5 times as long as in the search, whose
-        loss this is; "second drawn": of the two draws trained to the end the one whose loss was the steadier
+        loss this is; "in use, lower decay": likewise, for training twice as long; "second drawn": of the two draws
+        trained to the end the one whose loss was the steadier
 hand    by a small random search before there was `fastrnn search`
 rule    for all other sizes and L2: those of the same kind, n = 64 and the nearest L2 (by its logarithm, the smaller of
         two) that was searched
