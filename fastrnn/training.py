@@ -20,8 +20,8 @@ from .runs import Run, load_run
 from .shapes import is_number
 from .spec import PopulationSpec
 
-ROUND_SECONDS = 1.5  # between two looks at the clock and at Ctrl-C; more where copies would take
-MOST_OVERHEAD = 0.1  # of a round's time
+ROUND_SECONDS = 1.5  # between two looks at the clock and at Ctrl-C; more where copies to a device take long
+MOST_OVERHEAD = 0.1  # of a round's time, for those copies
 SHOWN = 4  # configurations named in a warning
 VALIDATION_COST = 3.0  # time of the validation loss in training iterations: more trials, but no way back
 

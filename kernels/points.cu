@@ -1,7 +1,7 @@
 // The update at single states, and its Jacobians, in float64: for fixed points and what is around them.
 //
-// A block owns one state of one network, point first, of which there may be more than networks; see points.cuh. Shared: state, input, all gates; for the Jacobian also the
-// state after and its factors. Overwrites its outputs.
+// A block owns one state of one network; see points.cuh. Grid: states first, of which there may be more than 65,535.
+// Shared: state, input, all gates; for the Jacobian also the state after and its factors. Overwrites its outputs.
 #include "points.cuh"
 
 // parameters (N, stride) float32; states (N, M, S), inputs (N, M, D), next (N, M, S)

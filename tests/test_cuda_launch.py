@@ -1,5 +1,6 @@
 """Launches that are refused, GPUs that can't be used and why, and how the work is cut."""
 
+import os
 import sys
 import threading
 from contextlib import nullcontext
@@ -281,7 +282,12 @@ def fake_cupy(attributes=None, nvrtc=None, arange=None, **runtime):
 
 def test_a_usable_gpu_is_found(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy())
+    monkeypatch.setenv("CUDA_DEVICE_MAX_CONNECTIONS", "4")  # the user's own stays
+    find_gpu()
+    assert os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] == "4"
+    monkeypatch.delenv("CUDA_DEVICE_MAX_CONNECTIONS")
     gpu = find_gpu()
+    assert os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] == "32"
     assert (gpu.name, gpu.capability, gpu.shared_limit) == ("NVIDIA H200", (9, 0), 232448)
     assert 30e12 < gpu.rate < 40e12  # half of 67 TFLOP/s
     engine = engines.get("cuda")

@@ -106,14 +106,15 @@ inline void touch(const void* address, size_t size, bool writes, const char* cod
          (before.several ? "several threads" : "thread " + std::to_string(before.thread)) + " before it at " +
          line_of(before.code));
   };
-  for (auto grain = reinterpret_cast<uintptr_t>(begin) / GRAIN; grain * GRAIN < reinterpret_cast<uintptr_t>(begin + size);
-       grain++) {
+  const auto first = reinterpret_cast<uintptr_t>(begin), end = first + size;
+  for (auto grain = first / GRAIN; grain * GRAIN < end; grain++) {
     Place& place = place_of(grain * GRAIN);
     if (place.copying) complain("memory is touched while a copy is on its way to it", place.write);
     if (conflicts(place.write)) complain("a race with a write", place.write);
     if (writes && conflicts(place.read)) complain("a race with a read", place.read);
     if (!writes && shared && place.write.interval < first_of_block)
-      fail("shared memory is read that the block has not written: thread " + std::to_string(me) + " at " + line_of(code));
+      fail("shared memory is read that the block has not written: thread " + std::to_string(me) + " at " +
+           line_of(code));
     Access& last = writes ? place.write : place.read;
     last.elsewhere = !own && (last.elsewhere || (last.interval && last.interval < first_of_block));
     last.several = last.interval == interval && (last.several || last.thread != me);
