@@ -47,6 +47,7 @@ _HOMES = {
     "load_comparison": "analysis.comparison",
     "load_run": "runs",
     "load_search": "search",
+    "merge_runs": "merging",
     "pairwise_distances": "analysis.similarity",
     "permanova": "analysis.statistics",
     "search_hyperparameters": "search",

@@ -86,12 +86,12 @@ class RunFolder:
     def finished(self, group: str) -> FinishedGroup | None:
         """The group's networks whose training is over."""
         path = self.path / "groups" / (group + SUFFIX)
-        return self._checked(path, FinishedGroup.load(path), group) if path.exists() else None
+        return self.checked(path, FinishedGroup.load(path), group) if path.exists() else None
 
     def checkpoint(self, group: str) -> TrainingGroup | None:
         """The group's networks at the last checkpoint."""
         path = self.path / "checkpoints" / (group + SUFFIX)
-        return self._checked(path, TrainingGroup.load(path), group) if path.exists() else None
+        return self.checked(path, TrainingGroup.load(path), group) if path.exists() else None
 
     def left(self, group: str) -> tuple[list[dict], int]:
         """Rows of the group's networks that are not finished, and the iterations they have to go together."""
@@ -125,13 +125,22 @@ class RunFolder:
     def save_finished(self, group: str, state: FinishedGroup) -> None:
         """Keep the group's results beside those it has already; drop its checkpoint once nothing else is to do."""
         before = self.finished(group)
-        ids = [row["id"] for row in self.spec.groups[group]]
-        known = set(state.ids) | set(before.ids if before else ())
-        whole = before.join(state, [i for i in ids if i in known]) if before else state
+        whole = before.join(state) if before else state
+        known = set(whole.ids)
+        whole = whole.pick([row["id"] for row in self.spec.groups[group] if row["id"] in known])
         whole.save(self.path / "groups" / (group + SUFFIX))
         self._note_finished(whole)
         if not self.left(group)[0]:
             self._remove_checkpoint(group)
+
+    def checked(self, path: Path, state, group: str):
+        """A group's networks, read from `path`, if they are those of this population."""
+        rows = {row["id"]: row for row in self.spec.groups[group]}
+        if not set(state.ids) <= set(rows) or list(state.networks.keys) != keys_of(
+            self.spec, [rows[name] for name in state.ids]
+        ):
+            raise RunError(f"{str(path)!r} holds networks of another population; remove it to train them again")
+        return state
 
     def write_table(self) -> None:
         """Write networks.csv."""
@@ -191,15 +200,6 @@ class RunFolder:
                 "training_loss": state.training_loss[i],
                 "validation_loss": state.validation_loss[i],
             }
-
-    def _checked(self, path: Path, state, group: str):
-        """A group's networks, if they are those of this population."""
-        rows = {row["id"]: row for row in self.spec.groups[group]}
-        if not set(state.ids) <= set(rows) or list(state.networks.keys) != keys_of(
-            self.spec, [rows[name] for name in state.ids]
-        ):
-            raise RunError(f"{str(path)!r} holds networks of another population; remove it to train them again")
-        return state
 
     def _remove_checkpoint(self, group: str) -> None:
         (self.path / "checkpoints" / (group + SUFFIX)).unlink(missing_ok=True)
@@ -262,7 +262,7 @@ def read_population(path) -> dict:
     if not isinstance(record, dict):
         raise RunError(f"{str(path)!r} is damaged: {RECORD} is {record!r}, not a table; restore it from a copy")
     check_schema(path, record.get("schema", "none"))
-    missing = [name for name in PopulationSpec.__dataclass_fields__ if name not in settings]
+    missing = [name for name in PopulationSpec.__dataclass_fields__ if name not in settings and name != "part"]
     missing += [f"{RECORD}.{name}" for name in ("task", "fingerprint") if name not in record]
     if missing:
         raise RunError(f"{str(path)!r} is damaged: {missing[0]} is missing; restore it from a copy")

@@ -101,7 +101,7 @@ class TrainingGroup:
             Networks.concatenate([self.networks, other.networks]),
             Optimizer.concatenate([self.optimizer, other.optimizer]),
             np.concatenate([self.losses, other.losses]),
-            _joined(self.engines, other.engines),
+            tuple(dict.fromkeys(self.engines + other.engines)),
         )
 
     def save(self, path) -> None:
@@ -164,12 +164,20 @@ class FinishedGroup:
             group.engines,
         )
 
-    def join(self, other: FinishedGroup, ids) -> FinishedGroup:
-        """These networks and further ones of the same group, in the order of `ids`."""
-        index = _positions(self.ids + other.ids, ids)
-        arrays = {name: np.concatenate([getattr(self, name), getattr(other, name)])[index] for name in self.ARRAYS}
-        networks = Networks.concatenate([self.networks, other.networks])[index]
-        return replace(self, ids=list(ids), networks=networks, engines=_joined(self.engines, other.engines), **arrays)
+    def pick(self, ids) -> FinishedGroup:
+        """The networks of those names, in that order, as copies."""
+        index = _positions(self.ids, ids)
+        arrays = {name: getattr(self, name)[index] for name in self.ARRAYS}
+        return replace(self, ids=list(ids), networks=self.networks[index], **arrays)
+
+    def join(self, *others: FinishedGroup) -> FinishedGroup:
+        """These networks and further ones of the same group."""
+        parts = (self, *others)
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in self.ARRAYS}
+        ids = [name for part in parts for name in part.ids]
+        networks = Networks.concatenate([part.networks for part in parts])
+        engines = tuple(dict.fromkeys(engine for part in parts for engine in part.engines))
+        return replace(self, ids=ids, networks=networks, engines=engines, **arrays)
 
     def save(self, path) -> None:
         """Write the group's file."""
@@ -216,7 +224,3 @@ def loss_curve(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _positions(ids: list[str], wanted) -> np.ndarray:
     place = {name: i for i, name in enumerate(ids)}
     return np.array([place[name] for name in wanted], np.int64)
-
-
-def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(first + second))

@@ -23,6 +23,7 @@ class Run:
 
     path : the folder
     settings : what was asked, as in `population.toml`
+    given_task : where the task was given as an object
     """
 
     def __init__(self, path, task: Task | None = None):
@@ -32,7 +33,7 @@ class Run:
                 f"{str(path)!r} is not a run: it has no {POPULATION}; give the folder that train-population wrote to"
             )
         self.settings = read_population(self.path / POPULATION)
-        self._given_task = task
+        self.given_task = task
 
     def __repr__(self) -> str:
         return f"<Run {str(self.path)!r}: {len(self.table)} networks, task {self.task_name!r}>"
@@ -54,7 +55,7 @@ class Run:
     @cached_property
     def spec(self) -> PopulationSpec:
         """What was asked; a `Task` that was given as an object must be given to `load_run` too."""
-        settings = self.settings if self._given_task is None else self.settings | {"task": self._given_task}
+        settings = self.settings if self.given_task is None else self.settings | {"task": self.given_task}
         try:
             return PopulationSpec.from_settings(settings)
         except UsageError as error:
@@ -94,13 +95,13 @@ class Run:
     def finished(self, group: str) -> FinishedGroup:
         """All that the run keeps of the group's networks whose training is over; read from disk at each call."""
         check_name("group", group, tuple(self.groups), f" of {str(self.path)!r}")
-        if not self._path(group).exists():
+        if not self.group_path(group).exists():
             done = self.table.iterations[self._group_of == group]
             raise RunError(
                 f"group {group!r} of {str(self.path)!r} is not finished ({int(done.max())} of "
                 f"{self.settings['iterations']} iterations); run train-population again to go on"
             )
-        return FinishedGroup.load(self._path(group))
+        return FinishedGroup.load(self.group_path(group))
 
     def networks(self, group: str) -> Networks:
         """The group's networks whose training is over, in the order of `group_table(group)`."""
@@ -143,7 +144,7 @@ class Run:
 
     def finished_groups(self) -> list[str]:
         """Names of the groups with networks whose training is over."""
-        return [group for group in self.groups if self._path(group).exists()]
+        return [group for group in self.groups if self.group_path(group).exists()]
 
     def learnt(self, rows: pandas.DataFrame) -> pandas.Series:
         """Which rows of `table` are of networks that learnt the task: validation loss below its threshold."""
@@ -221,7 +222,8 @@ class Run:
             | {"failures": self.failures().to_dict("records")}
         )
 
-    def _path(self, group: str) -> Path:
+    def group_path(self, group: str) -> Path:
+        """Where the group's networks whose training is over are kept."""
         return self.path / "groups" / (group + SUFFIX)
 
 

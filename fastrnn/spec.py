@@ -1,7 +1,8 @@
-"""What to train: a grid of networks on one task, validated once; presets; TOML in and out."""
+"""What to train: a grid of networks on one task, or a part of one, validated once; presets; TOML in and out."""
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -53,6 +54,8 @@ class PopulationSpec:
     excluded : kinds left out, as `cell-activation`; default by task
     hyperparameters : rows for `HyperparameterTable`, going before the defaults
     default_hyperparameters : rows for what the ones above leave open; default by task
+    part : "3/40" is the third of 40 parts of the population, equal in numbers and within one network in every group;
+        together they are the whole, to be put together by `merge_runs`
 
     Raises
     ------
@@ -78,6 +81,7 @@ class PopulationSpec:
     excluded: tuple[str, ...] | None = None
     hyperparameters: tuple[dict, ...] = ()
     default_hyperparameters: tuple[dict, ...] | None = None
+    part: str | None = None
 
     def __post_init__(self):
         task = _resolve(self.task, self.task_settings)
@@ -99,6 +103,7 @@ class PopulationSpec:
             "excluded": _names("excluded", excluded, KINDS, may_be_empty=True),
             "hyperparameters": _rows("hyperparameters", self.hyperparameters),
             "default_hyperparameters": _rows("default_hyperparameters", defaults),
+            "part": None if self.part is None else "{}/{}".format(*_part(self.part)),
             "_task": task,
         }
         for name, value in checked.items():
@@ -111,7 +116,8 @@ class PopulationSpec:
                 f"{count:,} networks are too many for one population (at most {MOST_NETWORKS:,}); take fewer seeds "
                 f"(there are {self.seeds:,}), or several folders"
             )
-        _ = self.rows  # an ambiguous or missing hyperparameter is noticed here
+        if not self.rows:  # an ambiguous or missing hyperparameter is noticed here too
+            raise UsageError(f"part {self.part} of {count:,} networks has none; take fewer parts")
 
     # ------------------------------------------------------------------------------------------- the networks
 
@@ -143,6 +149,9 @@ class PopulationSpec:
                 )
             names = {"group": f"{cell}-{activation}-{n}", "id": network_id(**network)}
             rows.append(names | network | {name: values[name] for name in VALUES})
+        if self.part is not None:
+            number, parts = _part(self.part)
+            rows = rows[number - 1 :: parts]
         return tuple(rows)
 
     @cached_property
@@ -215,8 +224,11 @@ class PopulationSpec:
         return cls.from_settings(read_toml(path) | changes)
 
     def to_settings(self) -> dict:
-        """All parameters as TOML can hold them, a `Task` by its name, and a record of what the task was."""
-        settings = {f.name: getattr(self, f.name) for f in fields(self)}
+        """All parameters as TOML can hold them, a `Task` by its name, and a record of what the task was.
+
+        `part` is there only for a part.
+        """
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "part" or self.part is not None}
         settings = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
         return settings | {
             "task": self.task if isinstance(self.task, str) else self.task.name,
@@ -272,7 +284,8 @@ class PopulationSpec:
         mine = {row["id"]: row for row in self.rows}
         missing = [row["id"] for row in other.rows if row["id"] not in mine]
         if missing:
-            return [f"excluded: {len(missing)} networks there and not here, {missing[0]} for one"]
+            name = "excluded" if self.part is None else f"part {self.part}"
+            return [f"{name}: {len(missing):,} networks there and not here, {missing[0]} for one"]
         for row in other.rows:
             here = mine[row["id"]]
             for name in VALUES:
@@ -338,6 +351,15 @@ def _names(name: str, values, allowed: tuple[str, ...], may_be_empty: bool = Fal
     for value in values:
         check_name(name, value, allowed)
     return _distinct(name, values)
+
+
+def _part(text) -> tuple[int, int]:
+    """Number of a part, from 1, and how many parts there are."""
+    match = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text) if isinstance(text, str) else None
+    number, parts = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= number <= parts:
+        raise UsageError(f"part must be a number from 1 and how many there are, such as 3/40; it is {text!r}")
+    return number, parts
 
 
 def _rows(name: str, rows) -> tuple[dict, ...]:

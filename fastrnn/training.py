@@ -45,7 +45,7 @@ def train(
     Parameters
     ----------
     spec : what to train; where the folder holds a population already, one that contains it
-    out : the folder, default `runs/<task>`
+    out : the folder, default `runs/<task>`; of a part of a population `parts/<task>/<part>`
     device, threads, precision : as for `engines.get`; a run may go on on another device or in another precision, with a
         warning, and every group's file records what trained it
     checkpoint_seconds : how often to save; a kill loses at most so much
@@ -78,17 +78,18 @@ def train(
         worked = training.run()
         run = load_run(out, spec.resolved_task)
         if worked or not (out / "figures" / "learning_curves.svg").exists():
-            _draw(run, folder)
+            draw_learning_curves(run, folder)
     return run
 
 
 def default_folder(spec: PopulationSpec) -> Path:
-    """`runs/<task>`, with nothing in the name that could lead elsewhere.
+    """`runs/<task>`, of a part `parts/<task>/<part>`, with nothing in the task's name that could lead elsewhere.
 
-    >>> default_folder(PopulationSpec("cdi")).as_posix()
-    'runs/cdi'
+    >>> default_folder(PopulationSpec("cdi")).as_posix(), default_folder(PopulationSpec("cdi", part="3/40")).as_posix()
+    ('runs/cdi', 'parts/cdi/3-of-40')
     """
-    return Path("runs") / (re.sub(r"[^\w-]+", "_", spec.resolved_task.name).strip("_") or "task")
+    task = re.sub(r"[^\w-]+", "_", spec.resolved_task.name).strip("_") or "task"
+    return Path("runs") / task if spec.part is None else Path("parts") / task / spec.part.replace("/", "-of-")
 
 
 @dataclass
@@ -318,7 +319,7 @@ def describe(finished: FinishedGroup) -> str:
     return ", ".join(counts) + (f", median validation loss {np.median(loss):.3g}" if len(loss) else "")
 
 
-def _draw(run: Run, folder: RunFolder) -> None:
+def draw_learning_curves(run: Run, folder: RunFolder) -> None:
     """Write the figure of the learning curves."""
     from .figures.figure import render
     from .figures.learning_curves import learning_curves

@@ -147,11 +147,11 @@ def test_a_checkpoint_comes_back(tmp_path):
     same(TrainingGroup.load(tmp_path / "c"), group)
 
 
-def test_results_come_back_and_join_in_the_order_asked_for(tmp_path):
+def test_results_join_and_come_back_in_the_order_asked_for(tmp_path):
     group = begun()
     first = FinishedGroup.of(group.pick(group.ids[1:2]), np.array([0.25]))
     rest = FinishedGroup.of(group.pick([group.ids[i] for i in (3, 0, 2)]), np.array([0.75, 0.0, 0.5]))
-    first.join(rest, group.ids).save(tmp_path / "g")
+    first.join(rest).pick(group.ids).save(tmp_path / "g")
     loaded = FinishedGroup.load(tmp_path / "g")
     assert loaded.ids == group.ids
     assert loaded.validation_loss.tolist() == [0.0, 0.25, 0.5, 0.75]

@@ -105,6 +105,7 @@ def test_toml_there_and_back(tmp_path, own_task):
         hyperparameters=({"n": 3, "seed": 1, "clip": float("inf")},),
         default_hyperparameters=({"learning_rate": 0.1, "decay": 0.2, "momentum": 0.3, "clip": 0.4},),
         activations=("relu", "tanh"),
+        part="2/3",
     )
     again = PopulationSpec.from_toml(toml(tmp_path, spec.to_toml()))
     assert again == spec

@@ -10,6 +10,7 @@ from .analyze import analyze
 from .bench import bench
 from .exits import guarded
 from .info import info
+from .merge import merge
 from .search import search
 from .train_population import train_population
 
@@ -45,5 +46,5 @@ def fastrnn(version: Annotated[bool, typer.Option("--version", help="Print the v
         print(f"fastrnn {__version__}")
 
 
-for function in (train_population, search, info, analyze, bench):  # the order of the help
+for function in (train_population, merge, search, info, analyze, bench):  # the order of the help
     app.command()(guarded(function))

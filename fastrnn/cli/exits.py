@@ -1,7 +1,7 @@
 """How a command ends: exit codes, and errors as a line on stderr.
 
-0 done, 1 failed, 2 wrong usage, 3 done, but some networks, analyses or searches failed, 130 interrupted with
-everything saved.
+0 done, 1 failed, 2 wrong usage, 3 done, but some networks, analyses or searches failed or are missing, 130 interrupted
+with everything saved.
 """
 
 from __future__ import annotations

@@ -57,10 +57,18 @@ def train_population(
             "learning_rate, decay, momentum, clip; a search's chosen.csv is one. The most specific row counts."
         ),
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="Train a part of the population only, such as 3/40, one of 40; fastrnn merge puts them together."
+        ),
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     precision: Precision = "float32",
-    out: Annotated[str | None, typer.Option(help="Folder of the run.  [default: runs/<task>]")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Folder of the run.  [default: runs/<task>; of a part: parts/<task>/<part>]")
+    ] = None,
     checkpoint_seconds: CheckpointSeconds = 60.0,
     as_json: Json = False,
     debug: Debug = False,
@@ -77,12 +85,13 @@ def train_population(
       fastrnn train-population --task cdi --cells gru,lstm --sizes 64,128 \\
           --seeds 10 --out runs/gated
       fastrnn train-population --spec my.toml --threads 2
+      fastrnn train-population --preset paper --part 3/40
     """
     from ..spec import PopulationSpec
     from ..training import train
 
     given = {"task": task, "preset": preset, "seeds": seeds, "iterations": iterations}
-    given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias}
+    given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias, "part": part}
     lists = {"cells": cells, "activations": activations, "sizes": sizes, "l2": l2, "exclude": exclude}
     settings = population_settings(spec, given, lists, setting, hyperparameters)
     population = PopulationSpec.from_settings(settings)

@@ -65,6 +65,8 @@ class SearchSpec:
     def __post_init__(self):
         if not isinstance(self.population, PopulationSpec):
             raise UsageError(f"population must be a PopulationSpec; it is {self.population!r}")
+        if self.population.part is not None:
+            raise UsageError(f"a search is of a whole population; remove part {self.population.part} from its settings")
         for name, least in (("draws", 1), ("rounds", 1), ("finalists", 1), ("repeats", 0)):
             object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
         if not isinstance(self.incumbent, bool):
