@@ -19,9 +19,10 @@ from .suite import existing_folder
 
 SUFFIXES = (".png", ".svg")
 MARKERS = ("o", "s", "^", "D", "v")  # of the tasks, in order
-PEER_COLOURS = ("#332288", "#44aa99", "#ddcc77", "#882255", "#000000")  # of Tol's muted ones; none is a cell's
+PEER_COLOURS = ("#332288", "#88ccee", "#44aa99", "#ddcc77", "#882255")  # of Tol's muted ones; none is a cell's
 TITLES = {"vanilla": "Vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LSTM"}
 GAP = 0.7  # between cells, in widths of a group
+LEGEND_COLUMNS = 5  # of the peers, at most
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
@@ -145,13 +146,14 @@ def _ratios(ax, kinds: list[dict]) -> None:
     ax.set_ylabel("fastrnn's speed over theirs")
     first = kinds[0]
     on = f"{first['task']}, {first['activation']}"
-    ax.set_title(f"Against other libraries on the same work ({on})", loc="left", pad=16)
     handles = [
         Patch(color=PEER_COLOURS[i % len(PEER_COLOURS)], label=entry["title"]) for i, entry in enumerate(peers.values())
     ]
     if another:
         handles.append(Patch(facecolor="white", edgecolor="#666666", hatch="////", label="another cell"))
+    rows = -(-len(handles) // LEGEND_COLUMNS)
+    ax.set_title(f"Against other libraries on the same work ({on})", loc="left", pad=4 + 12 * rows)
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "borderaxespad": 0, "borderpad": 0.2}
-    legend = ax.legend(handles=handles, ncols=len(handles), handlelength=1, columnspacing=1.0, **place)
+    legend = ax.legend(handles=handles, ncols=-(-len(handles) // rows), handlelength=1, columnspacing=1.0, **place)
     legend.set_in_layout(False)
     _label_groups(ax, places)

@@ -43,7 +43,7 @@ class Settings:
     peer_cells: tuple[str, ...] | None = None
     peer_activations: tuple[str, ...] | None = ("tanh",)
     peer_sizes: tuple[int, ...] | None = None
-    peer_networks: tuple[int, ...] = (4, 16, 64)
+    peer_networks: tuple[int, ...] = (1, 2, 4, 16, 64)
     rounds: int = 5
     turn_seconds: float = 0.3
     products: int = 8

@@ -21,6 +21,8 @@ OURS, PEAK = "ours", "peak"
 PEER_BYTES = 2e9  # of the values that a batched peer keeps for its backward pass
 PEER_FLOPS = 5e10  # a second, to guess how long peers will take
 LONGEST_TURN = 3.0  # seconds; no larger stack of networks is tried beyond
+TRIES, TRY_SECONDS = 3, 0.1  # of each number of networks, of which the best counts; length of one, about
+PEERS_ABREAST = 4  # columns of ratios in 80 letters
 
 
 # ------------------------------------------------------------------------------------------------------ measurements
@@ -47,7 +49,8 @@ def _guess(bench: Bench, work: Work, peers: int) -> float:
     mine = (s.rounds + 4) * max(s.turn_seconds, work.flops * bench.engine.threads / 2e11)
     mine += s.products * 0.06 + min(s.products, s.rounds) * SPINNING
     tried = len(s.peer_networks) - 1  # stacks beside the one that is timed; JAX compiles each anew
-    theirs = 1 + tried + (s.rounds + 2 + tried) * (max(s.turn_seconds, 4 * work.flops / PEER_FLOPS))
+    theirs = 1 + (1 + TRIES * TRY_SECONDS) * tried
+    theirs += (s.rounds + 2 + tried) * (max(s.turn_seconds, 4 * work.flops / PEER_FLOPS))
     return mine + peers * theirs
 
 
@@ -129,8 +132,7 @@ def _best_trainer(bench: Bench, work: Work, peer: Peer) -> Trainer:
         if best is not None and not _fits(work, N, fastest):
             break
         trainer = peer.trainer(work, N, threads)
-        trainer(1)
-        seconds = seconds_of(trainer, 1) / N
+        seconds = _seconds(trainer) / N
         if seconds < fastest:
             best, loser, fastest = trainer, best, seconds
         else:
@@ -138,6 +140,13 @@ def _best_trainer(bench: Bench, work: Work, peer: Peer) -> Trainer:
         if loser is not None:
             loser.close()
     return best
+
+
+def _seconds(trainer: Trainer) -> float:
+    """Time of an iteration, in the fastest of some tries."""
+    trainer(1)
+    count = max(1, int(TRY_SECONDS / max(seconds_of(trainer, 1), 1e-7)))
+    return min(seconds_of(trainer, count) for _ in range(TRIES)) / count
 
 
 def _fits(work: Work, N: int, seconds: float) -> bool:
@@ -223,16 +232,18 @@ def _count(rate: float) -> str:
 
 
 def _peer_table(task: str, kinds: list[dict]) -> list[str]:
+    """As many columns of peers as fit side by side, the others below them."""
     peers = {entry["peer"]: entry["label"] for kind in kinds for entry in kind["peers"]}
-    text = [
-        f"{task}: how many times as fast as others (range of the rounds)",
-        " " * 16 + "".join(f"  {label:<14}" for label in peers.values()).rstrip(),
-    ]
-    for kind in kinds:
-        row = f"{kind['cell'] + '-' + kind['activation']:<12}{kind['n']:>4}"
-        entries = {entry["peer"]: entry for entry in kind["peers"]}
-        row += "".join(f"  {ratio_words(entries.get(peer)):<14}" for peer in peers)
-        text.append(row.rstrip())
+    tables = -(-len(peers) // PEERS_ABREAST)
+    abreast = -(-len(peers) // tables)
+    text = [f"{task}: how many times as fast as others (range of the rounds)"]
+    for shown in (list(peers)[i : i + abreast] for i in range(0, len(peers), abreast)):
+        text.append(" " * 16 + "".join(f"  {peers[peer]:<14}" for peer in shown).rstrip())
+        for kind in kinds:
+            row = f"{kind['cell'] + '-' + kind['activation']:<12}{kind['n']:>4}"
+            entries = {entry["peer"]: entry for entry in kind["peers"]}
+            row += "".join(f"  {ratio_words(entries.get(peer)):<14}" for peer in shown)
+            text.append(row.rstrip())
     return text
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,9 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import children, memory, ours, peak, picture, rounds, scaling, startup, suite, table, training
+from benchmarks.children import environment
 from benchmarks.peers import installed_peers
 from benchmarks.peers import peer as peer_module
-from benchmarks.peers.torch_processes import Workers
+from benchmarks.peers.workers import Workers
 from benchmarks.settings import Settings, choose, quick
 from benchmarks.work import Work, matrix_flops
 from fastrnn import engines
@@ -280,15 +282,15 @@ def test_modules_are_trained_and_their_gru_is_another_cell():
     assert trainer.networks == 1 and trainer._network.loss(*trainer._trials).item() < before
 
 
-@pytest.mark.skipif("torch-processes" not in PEERS, reason="PyTorch is not installed")
-def test_processes_train_and_their_end_is_told():
-    peer = PEERS["torch-processes"]
+@pytest.mark.parametrize("name", [name for name in ("jax-processes", "torch-processes") if name in PEERS])
+def test_processes_train_and_their_end_is_told(name):
+    peer = PEERS[name]
     peer.use(1)
     try:
         trainer = peer.trainer(small_work("vanilla"), 4, 1)
         trainer(2)
         assert trainer.networks == 1
-        with pytest.raises(RunError, match="unknown cell 'none'"):
+        with pytest.raises(RunError, match=f"a process with {peer.library_title} ended: .*unknown cell 'none'"):
             peer.trainer(small_work("none"), 4, 1)
         peer.use(1)  # new ones after a failure
         peer.trainer(small_work("vanilla"), 4, 1)(1)
@@ -296,12 +298,35 @@ def test_processes_train_and_their_end_is_told():
         peer.close()
 
 
+WORKER = """
+import os, sys
+from benchmarks.peers.workers import begin_worker, serve
+begin_worker(sys.argv[1:])
+def make(work):
+    print("on", *os.sched_getaffinity(0), end=" ")
+    return lambda iterations: print(work.cell, iterations, end=" ")
+serve(make)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system can't keep a process to a processor")
+def test_a_worker_keeps_to_a_processor_and_does_as_it_is_told():
+    """What it is asked for comes first on the line that says it is done."""
+    work = {"task": "cdi", "settings": {}, "cell": "gru", "activation": "tanh", "n": 4, "B": 2}
+    allowed = sorted(os.sched_getaffinity(0))
+    for i in range(len(allowed) + 1):
+        said = "".join(json.dumps(what) + "\n" for what in (work, 3, 5))
+        command = [sys.executable, "-c", WORKER, str(i)]
+        done = subprocess.run(command, input=said, capture_output=True, text=True, env=environment(), check=True)
+        assert done.stdout == f"on {allowed[i % len(allowed)]} ready\ngru 3 ready\ngru 5 ready\n"
+
+
 def test_a_worker_that_ends_without_a_word():
-    workers = Workers(1)
+    workers = Workers("benchmarks.peers.workers", "a library", 1)
     try:
         workers._processes[0].kill()
         workers._processes[0].wait()
-        with pytest.raises(RunError, match="no message"):
+        with pytest.raises(RunError, match="a process with a library ended: no message"):
             workers.all_do(1)
     finally:
         workers.close()
@@ -382,9 +407,12 @@ def test_turns_wait_for_threads_that_spin(monkeypatch):
 
 def test_the_fastest_number_of_networks_is_taken(clock, monkeypatch):
     bench = SimpleNamespace(settings=replace(SMALL, peer_networks=(8, 2, 4)), engine=SimpleNamespace(threads=1))
-    peer, cost = FakePeer(), {2: 4.0, 4: 4.0, 8: 12.0}  # seconds of a call: 4 is best
+    peer, cost = FakePeer(), {2: 4.0, 4: 4.0, 8: 12.0}  # of an iteration: 4 is best
+    slow = itertools.cycle([1.0, 3.0, 1.0, 2.0, 5.0])  # something else takes the machine now and then
     monkeypatch.setattr(
-        FakeTrainer, "__call__", lambda self, k: setattr(clock, "seconds", clock.seconds + 0.01 * cost[self.networks])
+        FakeTrainer,
+        "__call__",
+        lambda self, k: setattr(clock, "seconds", clock.seconds + 0.01 * k * cost[self.networks] * next(slow)),
     )
     assert training._best_trainer(bench, small_work(), peer).networks == 4
     assert peer.log == [(2, "closed"), (8, "closed")]
@@ -527,6 +555,15 @@ def test_the_report_tells_ratios_and_what_they_lack(compared):
     assert "gru-tanh     256  3.0 (2.0-4.0)   !" in text
     assert "* another cell" in text and "! flipflop gru-tanh 256, B: broken" in text
     assert "P (a, 256-bit vectors, no FMA), 2 threads of 4" in text
+
+
+def test_more_peers_than_fit_side_by_side_stand_below(compared):
+    first = compared["training"]["kinds"][0]
+    entries = [first["peers"][0] | {"peer": name, "label": f"Library {name}"} for name in "abcde"]
+    lines = training._peer_table("flipflop", [first | {"peers": entries}])
+    assert [line.split()[1::2] for line in lines if "Library" in line] == [["a", "b", "c"], ["d", "e"]]
+    assert sum(line.startswith("vanilla-tanh  64  3.0 (2.0-4.0)") for line in lines) == 2
+    assert max(map(len, lines)) <= 80
 
 
 def test_the_picture_is_drawn_with_and_without_peers(results, compared, tmp_path):

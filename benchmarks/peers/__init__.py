@@ -14,10 +14,11 @@ def installed_peers() -> list[Peer]:
 
 def all_peers() -> list[Peer]:
     """All of them, in the order of the tables."""
-    # here, or a worker, which is `torch_processes` run as a program, would find itself imported already
+    # here, or a worker, which is a module of these run as a program, would find itself imported already
+    from .jax_processes import JaxProcesses
     from .jax_vmap import JaxVmap
     from .torch_batched import TorchBatched
     from .torch_modules import TorchModules
     from .torch_processes import TorchProcesses
 
-    return [JaxVmap(), TorchBatched(), TorchModules(), TorchProcesses()]
+    return [JaxVmap(), JaxProcesses(), TorchBatched(), TorchModules(), TorchProcesses()]
