@@ -165,6 +165,13 @@ def test_candidates_say_which_start_led_where():
     assert points.starts.tolist() == [[4]]
 
 
+def test_a_point_too_far_for_its_distance_to_be_squared():
+    far = UpdateFunction(lambda h, x: h / 2 + 1e154, lambda h, x: np.tile(np.eye(1) / 2, (len(h), 1, 1)), S=1)
+    points = find_fixed_points(far, np.zeros(0), np.array([[0.0], [1.0]]))
+    np.testing.assert_allclose(points.xstar, [[2e154]], rtol=1e-9)
+    assert points.outlier.all()
+
+
 def test_candidates_that_do_not_converge_are_kept_apart():
     drift = UpdateFunction(lambda h, x: h + 1.0, lambda h, x: np.tile(np.eye(2), (len(h), 1, 1)), S=2)
     starts = np.zeros((3, 2))

@@ -191,6 +191,12 @@ def _end(begun: _Begun):
     return begun.searches, eigenvalues, begun.mean, begun.spread
 
 
+def _distances(states, mean) -> np.ndarray:
+    """Distance of states (F, S) from a mean; infinite for those of relu networks that lie too far to square."""
+    with np.errstate(over="ignore"):
+        return np.linalg.norm(states - mean, axis=1)
+
+
 def _gather(networks, inputs, searched) -> FixedPoints:
     """All searches' arrays end to end, points ordered by network, input, unstable dimensions, then discovery."""
     points, candidates, unconverged, first = [], [], [], 0
@@ -215,7 +221,7 @@ def _gather(networks, inputs, searched) -> FixedPoints:
                 "n_unstable": unstable,
                 "index_sign": s.signs,
                 "conditioning": s.conditioning,
-                "outlier": np.linalg.norm(s.points - mean, axis=1) > OUTLIER * spread,
+                "outlier": _distances(s.points, mean) > OUTLIER * spread,
                 "hits": s.hits,
             }
             points.append({name: array[order] for name, array in columns.items()})
