@@ -10,14 +10,7 @@ from . import counters, storage
 from .cells import check_kind, get_cell, parameter_shapes
 from .errors import RunError, UsageError
 from .shapes import check_finite, check_shape
-
-
-def check_sizes(**sizes) -> None:
-    """`UsageError` unless every size is a positive whole number."""
-    for name, size in sizes.items():
-        whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
-        if not whole or size < 1:
-            raise UsageError(f"{name} must be a positive whole number; it is {size!r}")
+from .values import check_sizes
 
 
 class Networks:

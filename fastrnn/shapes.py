@@ -6,8 +6,6 @@ M parameters of one network. The network axis comes first, units innermost.
 
 from __future__ import annotations
 
-import numbers
-
 import numpy as np
 
 from .errors import UsageError
@@ -26,18 +24,6 @@ def check_shape(name: str, array, letters: tuple[str, ...], **sizes: int) -> np.
     ):
         raise UsageError(f"{name} must have shape ({wanted}); it has shape {array.shape}")
     return array
-
-
-def is_number(value) -> bool:
-    """Whether something is a real number; True and False are none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def check_positive(**values: float) -> None:
-    """`UsageError` unless every value is a finite number above 0."""
-    for name, value in values.items():
-        if not (is_number(value) and 0 < value < np.inf):
-            raise UsageError(f"{name} must be a positive number; it is {value!r}")
 
 
 def check_finite(name: str, array: np.ndarray) -> np.ndarray:

@@ -7,10 +7,8 @@ import tomllib
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import product
-from math import isfinite
 from pathlib import Path
 
-import numpy as np
 import tomli_w
 
 from .cells import ACTIVATIONS, CELLS
@@ -18,6 +16,7 @@ from .errors import UsageError
 from .hyperparameters import VALUES, HyperparameterTable, check_name, default_rows, is_searched
 from .storage import SCHEMA_VERSION, check_schema
 from .tasks import Task, get_task
+from .values import distinct, one_or_several, real_number, whole_number
 
 KINDS = tuple(f"{cell}-{activation}" for cell in CELLS for activation in ACTIVATIONS)
 RECORD = "record"  # what a run folder's population.toml holds beside the settings
@@ -93,8 +92,8 @@ class PopulationSpec:
             "task_settings": dict(task.settings),
             "cells": _names("cells", self.cells, tuple(CELLS)),
             "activations": _names("activations", self.activations, ACTIVATIONS),
-            "sizes": _distinct("sizes", [whole_number("sizes", n, 1) for n in _list("sizes", self.sizes)]),
-            "l2": _distinct("l2", [real_number("l2", value, 0.0) for value in _list("l2", self.l2)]),
+            "sizes": distinct("sizes", [whole_number("sizes", n, 1) for n in one_or_several("sizes", self.sizes)]),
+            "l2": distinct("l2", [real_number("l2", value, 0.0) for value in one_or_several("l2", self.l2)]),
             "seeds": whole_number("seeds", self.seeds, 1),
             "iterations": whole_number("iterations", iterations, 0),
             "batch": whole_number("batch", self.batch, 1),
@@ -330,27 +329,11 @@ def _resolve(task, settings) -> Task:
     return get_task(task, **settings)
 
 
-def _list(name: str, values, may_be_empty: bool = False) -> list:
-    """Several values, or one alone."""
-    if isinstance(values, (str, int, float, np.number)):
-        return [values]
-    if not isinstance(values, (list, tuple, range, np.ndarray)) or (len(values) == 0 and not may_be_empty):
-        raise UsageError(f"{name} must be one or several values; it is {values!r}")
-    return list(values)
-
-
-def _distinct(name: str, values: list) -> tuple:
-    twice = [value for i, value in enumerate(values) if value in values[:i]]
-    if twice:
-        raise UsageError(f"{name} names {twice[0]!r} twice; remove one")
-    return tuple(values)
-
-
 def _names(name: str, values, allowed: tuple[str, ...], may_be_empty: bool = False) -> tuple[str, ...]:
-    values = _list(name, values, may_be_empty)
+    values = one_or_several(name, values, may_be_empty)
     for value in values:
         check_name(name, value, allowed)
-    return _distinct(name, values)
+    return distinct(name, values)
 
 
 def _part(text) -> tuple[int, int]:
@@ -368,23 +351,3 @@ def _rows(name: str, rows) -> tuple[dict, ...]:
             f"{name} must be a list of tables such as {{cell = 'gru', learning_rate = 0.1}}; it is {rows!r}"
         )
     return HyperparameterTable(rows, name).rows
-
-
-def whole_number(name: str, value, least: int) -> int:
-    """`value` as an int; `UsageError` unless it is a whole number, at least `least` (0 or 1)."""
-    words = "a positive whole number" if least else "a whole number, 0 or more"
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise UsageError(f"{name} must be {words}; got {value!r}")
-    return int(value)
-
-
-def real_number(name: str, value, least: float | None = None) -> float:
-    """`value` as a float; `UsageError` unless it is a finite number, 0 or more where `least` is given."""
-    number = not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating))
-    try:
-        number = number and isfinite(value)
-    except OverflowError:  # a whole number beyond every float
-        number = False
-    if not number or (least is not None and value < least):
-        raise UsageError(f"{name} must be a number{'' if least is None else ', 0 or more'}; got {value!r}")
-    return float(value)

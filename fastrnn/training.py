@@ -17,8 +17,8 @@ from .groups import FinishedGroup, TrainingGroup
 from .plan import Plan, duration, make_plan, work_of
 from .progress import Interrupted, Interruption, Progress
 from .runs import Run, load_run
-from .shapes import is_number
 from .spec import PopulationSpec
+from .values import is_number
 
 ROUND_SECONDS = 1.5  # between two looks at the clock and at Ctrl-C; more where copies to a device take long
 MOST_OVERHEAD = 0.1  # of a round's time, for those copies

@@ -11,8 +11,8 @@ import pandas
 from .. import storage
 from ..errors import Status, UsageError
 from ..folder import SUFFIX
-from ..networks import check_sizes
 from ..runs import Run, load_run
+from ..values import check_sizes
 from .embedding import Embedding, embed
 from .similarity import METRICS, pairwise_distances
 from .statistics import Statistics, statistics

@@ -12,8 +12,7 @@ from enum import IntEnum
 import numpy as np
 
 from ..errors import UsageError
-from ..networks import check_sizes
-from ..shapes import check_positive
+from ..values import check_positive, check_sizes
 from .eigen import magnitude_order
 from .fixed_points import check_starts, check_task, sample_states
 from .maps import check_inputs, check_source, maps_of

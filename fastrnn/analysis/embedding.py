@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UsageError
-from ..networks import check_sizes
-from ..shapes import check_positive
+from ..values import check_positive, check_sizes
 from .distance_matrix import centred_gram, check_distances
 
 NUDGE = 1e-3  # of the mean distance: moves starts off a flat configuration, in which stress can't fall any more

@@ -9,9 +9,10 @@ import numpy as np
 from .. import engines
 from ..cells import get_cell
 from ..errors import UsageError
-from ..networks import Networks, check_sizes
-from ..shapes import check_finite, check_positive, check_shape, is_number
+from ..networks import Networks
+from ..shapes import check_finite, check_shape
 from ..tasks import get_task
+from ..values import check_positive, check_sizes, is_number, whole_number
 from .completeness import PointStatus, unseen_mass
 from .eigen import count_unstable, eigenvalues_of
 from .maps import check_inputs, check_source, maps_of
@@ -278,5 +279,4 @@ def _check_settings(method, seed, **whole) -> None:
     if method not in METHODS:
         raise UsageError(f"unknown method {method!r}; the methods are {', '.join(METHODS)}")
     check_sizes(**whole)
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise UsageError(f"seed must be a whole number, 0 or more; it is {seed!r}")
+    whole_number("seed", seed, 0)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UsageError
-from ..networks import check_sizes
 from ..shapes import check_shape
+from ..values import check_sizes
 from .eigen import paired
 from .linearization import Linearization
 from .newton import distances

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..errors import UsageError
+from ..values import whole_number
 
 
 class Team:
@@ -40,9 +40,7 @@ def team(threads: int | None):
     """A `Team` of so many threads (default: the processors this process may use)."""
     if threads is None:
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not isinstance(threads, (int, np.integer)) or threads < 1:
-        raise UsageError(f"threads must be a positive whole number; it is {threads!r}")
-    made = Team(int(threads))
+    made = Team(whole_number("threads", threads, 1))
     try:
         with _blas().limit(limits=1, user_api="blas"):
             yield made

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UsageError
-from ..networks import Networks, check_sizes
-from ..shapes import check_positive
+from ..networks import Networks
+from ..values import check_positive, check_sizes
 from .completeness import PointStatus
 from .eigen import magnitude_order
 from .maps import check_source, maps_of

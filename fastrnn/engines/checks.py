@@ -56,13 +56,6 @@ def check_points(networks, states, inputs):
     return states, inputs
 
 
-def whole_number(name: str, value) -> int:
-    """`value` if it is a positive whole number; `UsageError` otherwise."""
-    if not isinstance(value, (int, np.integer)) or value < 1:
-        raise UsageError(f"{name} must be a positive whole number; it is {value!r}")
-    return int(value)
-
-
 def _not_empty(inputs) -> tuple[int, ...]:
     """Shape of inputs (N, B, T, D), none of them 0."""
     if 0 in inputs.shape:

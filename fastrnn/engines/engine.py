@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from ..counters import VALIDATION
-from ..errors import UsageError
-from .checks import check_networks, check_points, check_run_inputs, check_trials, whole_number
+from ..values import whole_number
+from .checks import check_networks, check_points, check_run_inputs, check_trials
 
 
 class Engine(ABC):
@@ -71,13 +71,12 @@ class Engine(ABC):
         RunError
             when not even one network fits into the device's memory
         """
-        if iterations < 0 or iterations != int(iterations):
-            raise UsageError(f"iterations must be a whole number, 0 or more; it is {iterations!r}")
-        batch = whole_number("batch", batch)
+        iterations = whole_number("iterations", iterations, 0)
+        batch = whole_number("batch", batch, 1)
         for networks, optimizer in groups:
             check_networks(networks, task, optimizer)
             self._check_size(networks.n)
-        return self._advance_all(groups, task, int(iterations), batch)
+        return self._advance_all(groups, task, iterations, batch)
 
     @abstractmethod
     def _advance_all(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]: ...
@@ -88,7 +87,7 @@ class Engine(ABC):
         """The data term of each network on its own validation trials (or another purpose's), float64 (N,)."""
         check_networks(networks, task)
         self._check_size(networks.n)
-        return self._loss(networks, task, whole_number("trials", trials), purpose)
+        return self._loss(networks, task, whole_number("trials", trials, 1), purpose)
 
     @abstractmethod
     def _loss(self, networks, task, trials: int, purpose: int) -> np.ndarray: ...

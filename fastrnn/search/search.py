@@ -13,10 +13,10 @@ from ..errors import UsageError
 from ..folder import RunFolder, check_place
 from ..progress import Interruption, Progress
 from ..runs import load_run
-from ..shapes import is_number
 from ..spec import RECORD
 from ..storage import atomic_write, make_folder
 from ..training import Training, default_folder
+from ..values import is_number
 from .results import (
     CHOSEN,
     DRAWS,

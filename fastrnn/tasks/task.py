@@ -21,6 +21,7 @@ from ..compiled import compiled, compiled_callback
 from ..counters import Stream
 from ..errors import UsageError
 from ..shapes import check_finite
+from ..values import whole_number
 
 REAL = types.CPointer(types.float32)
 TRIAL_SIGNATURE = types.void(
@@ -146,9 +147,7 @@ class Task:
 
     def __post_init__(self):
         for letter in "DKT":
-            value = getattr(self, letter)
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise UsageError(f"task {self.name!r}: {letter} must be a positive whole number; it is {value!r}")
+            whole_number(f"task {self.name!r}: {letter}", getattr(self, letter), 1)
         if (self.trial is None) == (self.batch is None):
             raise UsageError(f"task {self.name!r}: give either trial= or batch=, one of the two")
         for name, value in self.settings.items():
@@ -187,9 +186,7 @@ class Task:
         Returns inputs (N, B, T, D), targets (N, B, T, K), mask (N, B, T), float32.
         """
         keys = np.asarray(keys, np.uint64)
-        N, B = len(keys), int(trials)
-        if B < 1:
-            raise UsageError(f"trials must be a positive whole number; it is {trials!r}")
+        N, B = len(keys), whole_number("trials", trials, 1)
         inputs = np.empty((N, B, self.T, self.D), np.float32)
         targets = np.empty((N, B, self.T, self.K), np.float32)
         mask = np.empty((N, B, self.T), np.float32)

@@ -12,9 +12,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ...errors import UsageError
-from ...networks import check_sizes
 from ...progress import Interrupted, Interruption, Progress
-from ...shapes import is_number
+from ...values import check_sizes, is_number
 from .checkpoint import Checkpoint
 from .gram import gram_is_cheaper, gram_products, normalised, tiles_of
 from .namespace import namespace_of, to_numpy

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UsageError
-from ...shapes import is_number
+from ...values import is_number
 from .reduction import ResponseMark, check_components
 
 METRICS = ("svcca", "pwcca", "cka", "procrustes")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...networks import check_sizes
+from ...values import check_sizes
 from ..distance_matrix import centred_gram, check_distances
 from .factors import check_labels, indicators, permutation_p
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 
 from ...errors import UsageError
-from ...shapes import is_number
+from ...values import is_number
 
 
 def check_labels(name: str, labels, N: int) -> tuple[list, np.ndarray]:

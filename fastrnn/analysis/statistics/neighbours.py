@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ...networks import check_sizes
+from ...values import check_sizes
 from ..distance_matrix import check_distances
 from .factors import check_confidence, check_labels, indicators, permutation_p
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 
 from ...errors import UsageError
-from ...networks import check_sizes
+from ...values import check_sizes
 from ..distance_matrix import centred_gram, check_distances
 from .factors import check_labels, indicators, permutation_p
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UsageError
-from ...networks import check_sizes
+from ...values import check_sizes
 from ..distance_matrix import check_distances
 from .factors import check_confidence, check_labels
 

@@ -14,7 +14,8 @@ from llvmlite import binding
 
 from ...cells import get_cell
 from ...counters import TRAINING
-from ...errors import Status, UsageError
+from ...errors import Status
+from ...values import whole_number
 from ..engine import Engine
 from .kernels import DEPTH, HAS_FMA, LANES, PANEL, multiply_packed
 from .layout import RECORD, make_layout, packing
@@ -75,9 +76,7 @@ class CPUEngine(Engine):
         available = usable_processors()
         if threads is None:
             threads = available
-        if not isinstance(threads, (int, np.integer)) or threads < 1:
-            raise UsageError(f"threads must be a positive whole number; it is {threads!r}")
-        self.threads = int(threads)
+        self.threads = whole_number("threads", threads, 1)
         self._busy = threading.Lock()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="fastrnn")
         self._workspaces = Workspaces()
