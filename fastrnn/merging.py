@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
-from .cells import ACTIVATIONS, CELLS
 from .errors import UsageError
 from .folder import POPULATION, RunFolder
 from .groups import FinishedGroup
@@ -66,6 +66,8 @@ def merge_runs(runs, out=None, task: Task | None = None, *, progress: bool = Tru
                 "give runs that differ in their networks only"
             )
     with RunFolder(out, spec) as folder, Progress(progress) as shown:
+        for group in spec.groups:  # a damaged file shows before the folder is changed
+            _collect(group, sources, folder)
         folder.begin()
         for group in spec.groups:
             if found := _collect(group, sources, folder):
@@ -84,22 +86,17 @@ def whole_of(specs: list[PopulationSpec]) -> PopulationSpec:
     >>> some = [PopulationSpec(cells="gru", activations="tanh", seeds=2), PopulationSpec(cells="lstm", sizes=32)]
     >>> whole = whole_of(some)
     >>> whole.kinds, whole.sizes, whole.seeds
-    ((('gru', 'tanh'), ('lstm', 'tanh'), ('lstm', 'relu')), (32, 64), 3)
+    ((('gru', 'tanh'), ('lstm', 'tanh'), ('lstm', 'relu')), (64, 32), 3)
     """
-    cells, activations, kinds = (
-        {value for spec in specs for value in getattr(spec, name)} for name in ("cells", "activations", "kinds")
-    )
-    cells, activations = [c for c in CELLS if c in cells], [a for a in ACTIVATIONS if a in activations]
-    whole = replace(
-        specs[0],
-        cells=cells,
-        activations=activations,
-        sizes=sorted({n for spec in specs for n in spec.sizes}),
-        l2=sorted({l2 for spec in specs for l2 in spec.l2}),
-        seeds=max(spec.seeds for spec in specs),
-        excluded=[f"{c}-{a}" for c in cells for a in activations if (c, a) not in kinds],
-        part=None,
-    )
+    union = {
+        name: list(dict.fromkeys(value for spec in specs for value in getattr(spec, name)))
+        for name in ("cells", "activations", "sizes", "l2")
+    }
+    there = {kind for spec in specs for kind in spec.kinds}
+    left_out = dict.fromkeys(name for spec in specs for name in spec.excluded)
+    left_out |= dict.fromkeys(map("-".join, product(union["cells"], union["activations"])))
+    excluded = [name for name in left_out if tuple(name.split("-")) not in there]
+    whole = replace(specs[0], **union, seeds=max(spec.seeds for spec in specs), excluded=excluded, part=None)
     # what the first one's tables don't give to networks of the others, each gets by a row of its own
     given = {row["id"]: row for row in whole.rows}
     rows = {_key(row): row for row in whole.hyperparameters}

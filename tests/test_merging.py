@@ -168,7 +168,7 @@ def test_runs_of_some_cells_sizes_and_seeds(tmp_path):
     specs = [small(cells="gru"), small(cells="lstm", sizes=6, seeds=1), small(cells="gru", l2=(0.0, 1e-5))]
     runs = [train(spec, tmp_path / str(i), "cpu", progress=False) for i, spec in enumerate(specs)]
     run = merge_runs(runs, tmp_path / "both", progress=False)
-    assert (run.spec.cells, run.spec.sizes, run.spec.l2, run.spec.seeds) == (("gru", "lstm"), (4, 6), (0.0, 1e-5), 2)
+    assert (run.spec.cells, run.spec.sizes, run.spec.l2, run.spec.seeds) == (("gru", "lstm"), (4, 6), (1e-5, 0.0), 2)
     for other in runs:
         assert_same_bits(run.path, other.path)
     assert len(contents(run.path)) == 5 == (run.table.status == "trained").sum()  # two are in two runs
@@ -200,7 +200,24 @@ def test_the_task_of_the_user(tmp_path):
 
 def test_a_kind_that_no_run_has_is_excluded():
     specs = [PopulationSpec("sine", cells="lstm"), PopulationSpec("sine", cells="gru", activations="relu")]
-    assert whole_of(specs).excluded == ("gru-tanh", "lstm-relu")
+    assert whole_of(specs).excluded == ("lstm-relu", "gru-tanh")
+    assert whole_of([PopulationSpec("sine", cells="gru")]).excluded == ("lstm-relu",)  # should LSTMs be added
+
+
+def test_parts_keep_the_order_of_their_population():
+    order = {"cells": ("lstm", "gru"), "sizes": (6, 4), "l2": (1e-3, 1e-5)}
+    assert whole_of([small(**order, part=f"{i}/3") for i in (2, 1, 3)]) == small(**order)
+
+
+def test_a_damaged_source_leaves_the_folder_as_it_was(copies, tmp_path):
+    mine = train(small(cells="gru"), tmp_path / "mine", "cpu", progress=False).path
+    before = (mine / "population.toml").read_bytes()
+    path = copies[1] / "groups" / "gru-tanh-4.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(RunError, match=re.escape(str(path))):
+        merge_runs(copies, mine, progress=False)
+    assert (mine / "population.toml").read_bytes() == before
+    assert len(load_run(mine).table) == 2
 
 
 # ----------------------------------------------------------------------------------------------------- refusals
@@ -269,7 +286,8 @@ def test_a_damaged_part(copies, tmp_path):
         merge_runs(copies, tmp_path / "run", progress=False)
     shutil.rmtree(copies[1])
     run = merge_runs([*copies[:1], *copies[2:]], tmp_path / "run", progress=False)
-    assert run.table.id[run.table.status == "training"].tolist() == ["gru-tanh-4-1e-05-0", "gru-tanh-6-1e-05-2"]
+    missing = ["vanilla-tanh-4-1e-05-1", "gru-tanh-4-1e-05-0", "gru-tanh-6-1e-05-2"]
+    assert run.table.id[run.table.status == "training"].tolist() == missing
 
 
 def test_networks_of_another_seed_are_noticed(parts, copies, tmp_path):

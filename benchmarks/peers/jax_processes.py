@@ -1,6 +1,6 @@
 """JAX: the same training step, one single-threaded process a core, each with one network at a time.
 
-XLA multiplies one network's matrices faster than those of several side by side; so this is what JAX does best.
+XLA multiplies one network's matrices mostly faster than those of several side by side.
 """
 
 from __future__ import annotations
