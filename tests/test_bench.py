@@ -302,9 +302,9 @@ WORKER = """
 import os, sys
 from benchmarks.peers.workers import begin_worker, serve
 begin_worker(sys.argv[1:])
-def make(work):
+def make(networks, inputs, targets):
     print("on", *os.sched_getaffinity(0), end=" ")
-    return lambda iterations: print(work.cell, iterations, end=" ")
+    return lambda iterations: print(networks.cell, iterations, end=" ")
 serve(make)
 """
 

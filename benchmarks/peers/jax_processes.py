@@ -21,12 +21,7 @@ class JaxProcesses(Processes, JaxVmap):
     library_title = "JAX"
 
 
-def _trainer(work) -> JaxTrainer:
-    networks = work.networks(1)
-    return JaxTrainer(networks, *work.trials(networks))
-
-
 if __name__ == "__main__":
     begin_worker(sys.argv[1:])
     JaxVmap().use(1)
-    serve(_trainer)
+    serve(JaxTrainer)

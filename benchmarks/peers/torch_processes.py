@@ -18,14 +18,9 @@ class TorchProcesses(Processes, TorchModules):
     library_title = "PyTorch"
 
 
-def _trainer(work) -> ModuleTrainer:
-    networks = work.networks(1)
-    return ModuleTrainer(networks, *work.trials(networks))
-
-
 if __name__ == "__main__":
     begin_worker(sys.argv[1:])
     import torch
 
     torch.set_num_threads(1)
-    serve(_trainer)
+    serve(ModuleTrainer)

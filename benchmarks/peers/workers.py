@@ -109,13 +109,18 @@ class Processes:
         self._workers = None
 
 
-def serve(make: Callable[[Work], Trainer]) -> None:
-    """Be a worker: a line of JSON is either work to take up or a number of iterations to train."""
+def serve(make: Callable[..., Trainer]) -> None:
+    """Be a worker: a line of JSON is either work to take up or a number of iterations to train.
+
+    make : of a stack of one network, its inputs and targets, (1, B, T, D) and (1, B, T, K)
+    """
     for line in sys.stdin:
         said = json.loads(line)
         if isinstance(said, dict):
             task = get_task(said["task"], **said["settings"])
-            train = make(Work(task, said["cell"], said["activation"], said["n"], said["B"]))
+            work = Work(task, said["cell"], said["activation"], said["n"], said["B"])
+            networks = work.networks(1)
+            train = make(networks, *work.trials(networks))
         else:
             train(said)
         print(READY, end="", flush=True)
