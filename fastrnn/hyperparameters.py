@@ -14,7 +14,8 @@ from .cells import ACTIVATIONS, CELLS
 from .errors import UsageError
 from .optimizer import check_hyperparameter
 
-KEYS = ("cell", "activation", "n", "l2", "seed")
+CONFIGURATION = ("cell", "activation", "n", "l2")
+KEYS = (*CONFIGURATION, "seed")
 VALUES = ("learning_rate", "decay", "momentum", "clip")
 SEARCHED, BY_RULE, BY_HAND = FOUND = ("search", "rule", "hand")  # how a row's values were found, in its column `found`
 # in a run's networks.csv, or the record of a search; passed over

@@ -10,10 +10,10 @@ from pathlib import Path
 from .errors import UsageError
 from .folder import POPULATION, RunFolder
 from .groups import FinishedGroup
-from .hyperparameters import KEYS, VALUES
+from .hyperparameters import BY_RULE, CONFIGURATION, VALUES
 from .progress import Progress, counted
 from .runs import Run, load_run
-from .spec import PopulationSpec
+from .spec import PopulationSpec, configuration_id
 from .tasks import Task
 from .training import default_folder, draw_learning_curves
 
@@ -25,12 +25,14 @@ def merge_runs(runs, out=None, task: Task | None = None, *, progress: bool = Tru
 
     The population of the result is the smallest one that contains all of them. Since nothing that a network is depends
     on the others, the result is the same bits as if that population had been trained in one folder, on one kind of
-    processor. Networks that are still missing are named; `train` on the result, with the result's specification, trains
-    them, and so does another call once their runs have come further: what is in `out` already stays.
+    processor. Networks that are still missing are counted: `train` on the result, with the result's specification,
+    trains them, or another call takes them once their runs have come further; what is in `out` already stays. Where the
+    runs' tables of hyperparameters differ, each configuration of the result has a row of its own.
 
     Parameters
     ----------
-    runs : folders or `Run`s, such as of the parts of a population (`PopulationSpec(part="3/40")`)
+    runs : folders or `Run`s, such as of the parts of a population (`PopulationSpec(part="3/40")`); the folder of a run
+        that has not begun, still empty, is passed over
     out : the folder, default `runs/<task>`
     task : only for runs of a `Task` that was given as an object
     progress : whether to write messages to stderr
@@ -52,19 +54,18 @@ def merge_runs(runs, out=None, task: Task | None = None, *, progress: bool = Tru
     ...     [len(run.table) for run in (*runs, whole)], set(whole.table.status)
     ([3, 3, 6], {'trained'})
     """
-    sources = [run if isinstance(run, Run) else load_run(run, task) for run in _several(runs)]
+    runs = _several(runs)
+    waiting = [run for run in runs if not isinstance(run, Run) and _is_empty(Path(run))]
+    sources = [run if isinstance(run, Run) else load_run(run, task) for run in runs if run not in waiting]
+    if not sources:
+        raise UsageError(f"nothing is in {', '.join(repr(str(run)) for run in waiting)} yet; give runs that have begun")
     known = list(sources)
     out = default_folder(replace(sources[0].spec, part=None)) if out is None else Path(out)
     if (out / POPULATION).is_file():
         known.append(load_run(out, sources[0].given_task))
         sources = [source for source in sources if source.path.resolve() != out.resolve()]
+    _check_agreement(known)
     spec = whole_of([run.spec for run in known])
-    for run in known:
-        if obstacles := spec.obstacles(run.settings):
-            raise UsageError(
-                f"{str(run.path)!r} and {str(known[0].path)!r} are not of one population ({'; '.join(obstacles)}); "
-                "give runs that differ in their networks only"
-            )
     with RunFolder(out, spec) as folder, Progress(progress) as shown:
         for group in spec.groups:  # a damaged file shows before the folder is changed
             _collect(group, sources, folder)
@@ -72,7 +73,11 @@ def merge_runs(runs, out=None, task: Task | None = None, *, progress: bool = Tru
         for group in spec.groups:
             if found := _collect(group, sources, folder):
                 folder.save_finished(group, found)
-                folder.write_table()
+                if len(found.engines) > 1:
+                    shown.say(f"warning: {group} was trained on {' and '.join(found.engines)}, which give other bits")
+        folder.write_table()
+        for path in waiting:
+            shown.say(f"{str(path)!r} has not begun; merge again when it has")
         for message in _messages(folder, sources):
             shown.say(message)
         run = load_run(out, spec.resolved_task)
@@ -96,24 +101,61 @@ def whole_of(specs: list[PopulationSpec]) -> PopulationSpec:
     left_out = dict.fromkeys(name for spec in specs for name in spec.excluded)
     left_out |= dict.fromkeys(map("-".join, product(union["cells"], union["activations"])))
     excluded = [name for name in left_out if tuple(name.split("-")) not in there]
-    whole = replace(specs[0], **union, seeds=max(spec.seeds for spec in specs), excluded=excluded, part=None)
-    # what the first one's tables don't give to networks of the others, each gets by a row of its own
-    given = {row["id"]: row for row in whole.rows}
-    rows = {_key(row): row for row in whole.hyperparameters}
+    tables = [(spec.hyperparameters, spec.default_hyperparameters) for spec in specs]
+    changes = {} if all(table == tables[0] for table in tables) else {"hyperparameters": _rows_in_use(specs)}
+    seeds = max(spec.seeds for spec in specs)
+    return replace(specs[0], **union, seeds=seeds, excluded=excluded, part=None, **changes)
+
+
+def _rows_in_use(specs: list[PopulationSpec]) -> list[dict]:
+    """A row of hyperparameters for each configuration of some populations, or, where its seeds differ, each network."""
+    unsearched = {name for spec in specs for name in spec.unsearched}
+    configurations: dict[tuple, dict[int, dict]] = {}
     for row in (row for spec in specs for row in spec.rows):
-        if any(row[name] != given[row["id"]][name] for name in VALUES):
-            rows[_key(row)] = {name: row[name] for name in (*KEYS, *VALUES)}
-    return replace(whole, hyperparameters=tuple(rows.values()))
+        seeds = configurations.setdefault(tuple(row[key] for key in CONFIGURATION), {})
+        seeds[row["seed"]] = {name: row[name] for name in VALUES}
+    rows = []
+    for values, seeds in configurations.items():
+        names = dict(zip(CONFIGURATION, values, strict=True))
+        found = {"found": BY_RULE} if configuration_id(**names) in unsearched else {}
+        first, *others = seeds.values()
+        if all(other == first for other in others):
+            rows.append(names | first | found)
+        else:
+            rows += [names | {"seed": seed} | row | found for seed, row in seeds.items()]
+    return rows
 
 
-def _key(row: dict) -> tuple:
-    return tuple(row.get(name) for name in KEYS)
+def _check_agreement(runs: list[Run]) -> None:
+    """`UsageError` naming two runs that no population contains."""
+    seen: dict[str, tuple[Run, dict]] = {}
+    for run in runs:
+        if reasons := runs[0].spec.differences(run.settings):
+            raise _disagreement(run, runs[0], reasons)
+        for row in run.spec.rows:
+            other, there = seen.setdefault(row["id"], (run, row))
+            for name in VALUES:
+                if row[name] != there[name]:
+                    text = f"hyperparameters: {name} of {row['id']} is {there[name]} there, {row[name]} here"
+                    raise _disagreement(other, run, [text])
+
+
+def _disagreement(there: Run, here: Run, reasons: list[str]) -> UsageError:
+    return UsageError(
+        f"{str(there.path)!r} and {str(here.path)!r} are not of one population ({'; '.join(reasons)}); give runs that "
+        "differ in their networks only"
+    )
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a run was about to begin here: a folder in which nothing is to be seen."""
+    return path.is_dir() and all(entry.name.startswith(".") for entry in path.iterdir())
 
 
 def _several(runs) -> list:
     if isinstance(runs, (str, Path, Run)):
         return [runs]
-    if not isinstance(runs, (list, tuple)) or not runs:
+    if not isinstance(runs, (list, tuple)) or not runs or not all(isinstance(run, (str, Path, Run)) for run in runs):
         raise UsageError(f"runs must be the folders of one or several runs; it is {runs!r}")
     return list(runs)
 
@@ -149,21 +191,20 @@ def _messages(folder: RunFolder, sources: list[Run]) -> list[str]:
             )
     if nowhere := [name for name in missing if name not in begun]:
         lines.append(
-            f"{counted(len(nowhere), 'network')} in none of the runs, {nowhere[0]} for one{_parts(sources)}: merge "
-            "again with the runs that have them, or train them here: "
+            f"{counted(len(nowhere), 'network')} in none of the runs, {nowhere[0]} for one"
+            f"{_parts(sources, nowhere)}: merge again with the runs that have them, or train them here: "
             f"fastrnn train-population --spec {shlex.quote(f'{where}/{POPULATION}')} --out {shlex.quote(where)}"
         )
     return lines
 
 
-def _parts(sources: list[Run]) -> str:
-    """Which parts of the population were not given, in words."""
-    given = [source.spec.part.split("/") for source in sources if source.spec.part]
-    if len({parts for _, parts in given}) != 1:
+def _parts(sources: list[Run], missing: list[str]) -> str:
+    """Of which parts the missing networks are, in words, where the sources are parts of one population."""
+    specs = {source.spec.part.split("/")[1]: source.spec for source in sources if source.spec.part}
+    if len(specs) != 1:
         return ""
-    parts = given[0][1]
-    missing = sorted(set(range(1, int(parts) + 1)) - {int(number) for number, _ in given})
-    if not missing:
-        return ""
-    shown = ", ".join(map(str, missing[:SHOWN])) + (" ..." if len(missing) > SHOWN else "")
-    return f" (no part {shown} of {parts})"
+    ((parts, spec),) = specs.items()
+    place = {name: i for i, name in enumerate(replace(spec, part=None).ids)}
+    numbers = sorted({place[name] % int(parts) + 1 for name in missing if name in place})
+    shown = ", ".join(map(str, numbers[:SHOWN])) + (" ..." if len(numbers) > SHOWN else "")
+    return f" (no part {shown} of {parts})" if numbers else ""

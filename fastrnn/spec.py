@@ -261,21 +261,28 @@ class PopulationSpec:
         """
         return not self.obstacles(other.to_settings())
 
-    def obstacles(self, other: dict) -> list[str]:
-        """Why a population, given as by its `to_settings`, is not contained here; a phrase a setting."""
-        mine, its = self.to_settings(), dict(other)
+    def differences(self, other: dict) -> list[str]:
+        """What a population, given as by its `to_settings`, differs in beside its networks; a phrase a setting."""
+        mine, its = self.to_settings(), other
         tasks = its[RECORD]["task"], mine[RECORD]["task"]
         if tasks[0] != tasks[1]:
             return [f"task: {tasks[0]} there, {tasks[1]} here"]
         shared = ("task_settings", "iterations", "batch", "seed", "gate_bias")
         reasons = [f"{name}: {its[name]} there, {mine[name]} here" for name in shared if mine[name] != its[name]]
+        if not reasons and mine[RECORD]["fingerprint"] != its[RECORD]["fingerprint"]:
+            reasons = [f"task: the code of {tasks[1]!r} has changed"]
+        return reasons
+
+    def obstacles(self, other: dict) -> list[str]:
+        """Why a population, given as by its `to_settings`, is not contained here; a phrase a setting."""
+        if reasons := self.differences(other):
+            return reasons
+        mine, its = self.to_settings(), other
         for name in ("cells", "activations", "sizes", "l2"):
             if missing := [str(value) for value in its[name] if value not in mine[name]]:
                 reasons += [f"{name}: {', '.join(missing)} there and not here"]
         if self.seeds < its["seeds"]:
             reasons += [f"seeds: {its['seeds']} there, {self.seeds} here"]
-        if not reasons and mine[RECORD]["fingerprint"] != its[RECORD]["fingerprint"]:
-            reasons = [f"task: the code of {tasks[1]!r} has changed"]
         return reasons or self._network_obstacles(self.from_settings(other | {"task": self.task}))
 
     def _network_obstacles(self, other: PopulationSpec) -> list[str]:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 from populations import assert_same_bits, contents, small
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from fastrnn.cli import app
 from fastrnn.errors import RunError, UsageError
+from fastrnn.groups import FinishedGroup
 from fastrnn.merging import merge_runs, whole_of
 from fastrnn.progress import Interrupted
 from fastrnn.runs import load_run
@@ -128,6 +130,8 @@ def test_a_part_that_comes_later(whole, parts, tmp_path, capsys):
     assert f"{out}: 5 of 12 networks are there\n" in said
     assert "7 networks in none of the runs, vanilla-tanh-4-1e-05-1 for one (no part 2, 3, 5 of 5): merge again" in said
     assert (load_run(out).table.status == "training").sum() == 7
+    merge_runs([parts[1]], out, progress=True)
+    assert "(no part 3, 5 of 5)" in capsys.readouterr().err  # the others are there from before
     merge_runs([parts[1], parts[2], parts[4]], out)
     assert capsys.readouterr().err == f"{out}: all 12 networks of 3 runs are there\n"
     assert_same_bits(out, whole)
@@ -263,12 +267,54 @@ def test_one_network_with_two_values(tmp_path):
     rows = {"cell": "vanilla", "activation": "tanh", "n": 4, "l2": 1e-5, "seed": 0, "clip": 0.5}
     first = trained_with(tmp_path / "first", cells="vanilla", hyperparameters=(rows,))
     other = trained_with(tmp_path / "other", cells="vanilla", hyperparameters=(rows | {"clip": 0.25},))
-    with pytest.raises(UsageError, match=r"clip of vanilla-tanh-4-1e-05-0 is 0\.5 there, 0\.25 here"):
-        merge_runs([first, other], tmp_path / "run")
+    third = trained_with(tmp_path / "third", cells="gru")  # has nothing to do with it
+    with pytest.raises(UsageError, match=r"clip of vanilla-tanh-4-1e-05-0 is 0\.5 there, 0\.25 here") as refused:
+        merge_runs([third, first, other], tmp_path / "run")
+    assert str(refused.value).startswith(f"{str(first.path)!r} and {str(other.path)!r} are not of one population")
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("runs", [[], (), None, 3, {}])
+def test_seeds_added_later_train_like_those_of_their_configuration():
+    """Whatever the order of the runs; of a table for one cell, and of one whose rows would contradict another's."""
+    specs = [
+        small(cells="vanilla", hyperparameters=({"cell": "vanilla", "clip": 0.5},)),
+        small(
+            cells="gru", hyperparameters=({"n": 4, "clip": 0.25, "found": "rule"}, {"n": 4, "seed": 1, "decay": 0.2})
+        ),
+    ]
+    for order in (specs, specs[::-1]):
+        more = replace(whole_of(order), seeds=4)
+        clips = {(row["cell"], row["seed"]): row["clip"] for row in more.rows}
+        assert [clips["vanilla", seed] for seed in range(4)] == [0.5] * 4
+        assert [clips["gru", seed] for seed in range(2)] == [0.25] * 2  # its seeds differ: later ones take the defaults
+        assert set(more.unsearched) == {name for spec in specs for name in spec.unsearched}
+
+
+def test_the_task_that_differs_is_named_and_not_what_follows_from_it(parts, tmp_path):
+    other = trained_with(tmp_path / "cdi", task="cdi", task_settings={})
+    for runs in ([parts[0], other], [other, parts[0]]):
+        with pytest.raises(UsageError, match=r"are not of one population \(task: \w+ there, \w+ here\)"):
+            merge_runs(runs, tmp_path / "run")
+
+
+def test_a_part_that_has_not_begun_is_passed_over(parts, tmp_path, capsys):
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / ".lock").touch()
+    merge_runs([parts[0], tmp_path / "early"], tmp_path / "run")
+    assert f"{str(tmp_path / 'early')!r} has not begun; merge again when it has\n" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"nothing is in '.*early' yet; give runs that have begun"):
+        merge_runs([tmp_path / "early"], tmp_path / "run")
+
+
+def test_parts_of_different_processors_are_told(copies, tmp_path, capsys):
+    path = copies[1] / "groups" / "gru-tanh-4.safetensors"
+    replace(FinishedGroup.load(path), engines=("cuda (another)",)).save(path)
+    run = merge_runs(copies, tmp_path / "run")
+    assert re.search(r"warning: gru-tanh-4 was trained on cuda \(another\) and cpu .*, which", capsys.readouterr().err)
+    assert "cuda (another)" in run.finished("gru-tanh-4").engines
+
+
+@pytest.mark.parametrize("runs", [[], (), None, 3, {}, [3]])
 def test_no_runs(runs, tmp_path):
     with pytest.raises(UsageError, match="runs must be the folders of one or several runs; it is "):
         merge_runs(runs, tmp_path / "run")

@@ -20,7 +20,7 @@ def merge(
     """Put runs of one population together.
 
     Parts of a population that were trained on several machines, or runs of several cells, sizes, seeds ..., become one
-    run. Nothing is trained; what is missing is named.
+    run. Nothing is trained; what is missing is said.
 
     \b
     Examples:

@@ -10,12 +10,11 @@ import tomli_w
 
 from ..counters import WEIGHTS, network_key, stream, uniforms
 from ..errors import RunError, UsageError
-from ..hyperparameters import KEYS, VALUES, check_name
+from ..hyperparameters import CONFIGURATION, VALUES, check_name
 from ..optimizer import check_hyperparameter
 from ..spec import RECORD, PopulationSpec, read_toml
 from ..values import real_number, whole_number
 
-CONFIGURATION = tuple(key for key in KEYS if key != "seed")
 RANGES = {  # the paper's; the scale of the learning rate is ours
     "clip": (0.1, 10.0),
     "learning_rate": (1e-5, 0.1),
