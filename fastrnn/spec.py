@@ -275,9 +275,9 @@ class PopulationSpec:
 
     def obstacles(self, other: dict) -> list[str]:
         """Why a population, given as by its `to_settings`, is not contained here; a phrase a setting."""
-        if reasons := self.differences(other):
+        reasons, mine, its = self.differences(other), self.to_settings(), other
+        if its[RECORD]["task"] != mine[RECORD]["task"]:
             return reasons
-        mine, its = self.to_settings(), other
         for name in ("cells", "activations", "sizes", "l2"):
             if missing := [str(value) for value in its[name] if value not in mine[name]]:
                 reasons += [f"{name}: {', '.join(missing)} there and not here"]
