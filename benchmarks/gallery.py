@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas
 
 from fastrnn.errors import FastrnnError, UsageError
 from fastrnn.figures.paper import Panel, panels
 from fastrnn.progress import counted
 from fastrnn.spec import PopulationSpec
 from fastrnn.storage import atomic_write
+from fastrnn.studies.claims import Claims
 from fastrnn.studies.kept import Kept, load_analysis
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,13 +37,16 @@ TOP = """# Figures from real runs
 All of them were drawn by `fastrnn analyze`, which puts them, some more, and all of them as SVG, into `figures/` of a
 run and into its `report.html`. Numbers such as 1b are those of the paper's figures. What the claims' rules are, and
 their numbers kind by kind, stands in the report too.
+
+What became of the paper's statements, each measured with an interval and judged by a rule that was fixed before:
+
 """
 
 
 def gallery(runs: list[Kept]) -> str:
-    """Markdown: a section a run."""
+    """Markdown: how many claims hold, and a section a run."""
     names = " ".join(f"runs/{kept.run.task_name}" for kept in runs)
-    return "\n".join([TOP.format(runs=names), *map(_section, runs)])
+    return "\n".join([TOP.format(runs=names) + _counts(runs), *map(_section, runs)])
 
 
 def chosen(kept: Kept) -> list[tuple[str, Panel]]:
@@ -110,16 +113,30 @@ def _section(kept: Kept) -> str:
     for number, panel in chosen(kept):
         parts.append(f"![{panel.heading}](figures/{image(kept, number)})\n")
         parts.append(f"**{number.split('-')[0]}: {panel.heading}.** {panel.caption(kept)}\n")
-    return "\n".join([*parts, _claims(kept.claims.table)])
+    return "\n".join([*parts, _claims(kept.claims)])
 
 
-def _claims(table: pandas.DataFrame) -> str:
-    """A row a statistic of all networks."""
+def _counts(runs: list[Kept]) -> str:
+    """How many statements have each verdict, run by run and together."""
+    rows = {kept.run.task_name: kept.claims.counts() for kept in runs}
+    if len(runs) > 1:
+        rows["together"] = {name: sum(counts[name] for counts in rows.values()) for name in next(iter(rows.values()))}
+    heads = ["", "statements", *next(iter(rows.values()))]
+    table = [heads, ["---"] * len(heads)] + [[name, sum(made.values()), *made.values()] for name, made in rows.items()]
+    return "".join("| " + " | ".join(map(str, row)) + " |\n" for row in table)
+
+
+def _claims(claims: Claims) -> str:
+    """A row a statistic; a statement that stands on several is named once."""
     rows = ["| claim | statement | | statistic | value, 95% interval | networks |", "|---|---|---|---|---|---|"]
-    for row in table[table.subject == "all"].itertuples():
-        interval = f" ({row.low:.3g} to {row.high:.3g})" if np.isfinite(row.low) else ""
-        fields = (row.claim, row.statement, row.verdict, row.statistic, f"{row.value:.3g}{interval}", row.networks)
-        rows.append("| " + " | ".join(str(field).replace("|", r"\|") for field in fields) + " |")
+    for made in claims.statements():
+        first = (made.claim, made.statement, made.verdict)
+        for row in made.rows.itertuples():
+            interval = f" ({row.low:.3g} to {row.high:.3g})" if np.isfinite(row.low) else ""
+            networks = str(row.networks) if row.subject == "all" else f"{row.networks} {row.subject}"
+            fields = (*first, row.statistic, f"{row.value:.3g}{interval}", networks)
+            rows.append("| " + " | ".join(str(field).replace("|", r"\|") for field in fields) + " |")
+            first = ("", "", "")
     return "\n".join(rows) + "\n"
 
 

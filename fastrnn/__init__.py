@@ -36,6 +36,7 @@ _HOMES = {
     "engines": None,
     "find_cycles": "analysis.cycles",
     "find_fixed_points": "analysis.fixed_points",
+    "from_torch": "importing",
     "get_task": "tasks",
     "graph_distances": "analysis.graph_distance",
     "heteroclinic_paths": "analysis.transitions",

@@ -108,17 +108,23 @@ class Networks:
         return (self.cell, self.activation, self.gate_bias, self.n, self.D, self.K)
 
     @classmethod
-    def from_arrays(cls, *, cell, activation, gate_bias=1.0, arrays, keys=None) -> Networks:
+    def from_arrays(cls, *, cell, activation, gate_bias=None, arrays, keys=None) -> Networks:
         """Networks from anyone's weights, copied to float32.
 
         Parameters
         ----------
         arrays : W_rec (N, n, G n), W_in (N, D, G n), b (N, G n), W_out (N, n, K), b_out (N, K), h0 (N, S), all finite;
             block order as in `cells.get_cell(cell).blocks`
-        gate_bias : constant added inside the forget or update gate; 0 for most other libraries' weights
+        gate_bias : constant added inside the forget or update gate, to be given for cells that have one: 1 for networks
+            trained here by default, 0 for most other libraries' weights
         keys : uint64 (N,), default made from the position in the stack
         """
         check_kind(cell, activation)
+        if gate_bias is None and len(get_cell(cell).blocks) > 1:
+            raise UsageError(
+                f"gate_bias must be given for {cell}: 1.0 for networks trained here with the default, 0.0 for weights of "
+                "most other libraries, whose biases hold all there is"
+            )
         names = tuple(parameter_shapes(cell, 1, 1, 1))
         if set(arrays) != set(names):
             raise UsageError(f"arrays must be exactly {', '.join(names)}; got {', '.join(sorted(arrays))}")
@@ -138,7 +144,9 @@ class Networks:
             flat.append(check_finite(name, array).reshape(N, -1))
         if keys is None:
             keys = [counters.network_key("from_arrays", i) for i in range(N)]
-        return cls(cell, activation, gate_bias, n, D, K, np.concatenate(flat, axis=1), keys)
+        return cls(
+            cell, activation, 1.0 if gate_bias is None else gate_bias, n, D, K, np.concatenate(flat, axis=1), keys
+        )
 
     @classmethod
     def initialize(cls, cell, activation, n, D, K, keys, gate_bias=1.0) -> Networks:

@@ -187,35 +187,41 @@ class Run:
         columns = ["id", "status", "iterations", "training_loss", "validation_loss"]
         return failed[columns].assign(reason=reasons).reset_index(drop=True)
 
-    def _still_falling(self, groups: set[str]) -> set[str]:
-        """Ids of the groups' networks whose training loss fell by a tenth or more over the last tenth of its curve."""
-        falling = set()
+    def _still_falling(self, groups: set[str]) -> dict[str, bool]:
+        """Of the groups' networks, by id, whether the training loss fell by a tenth or more over the curve's last tenth.
+
+        Networks of too short a curve to say are left out.
+        """
+        falling = {}
         for group in groups:
             try:
                 finished = self.finished(group)
             except RunError:  # a damaged file; what else is known of its networks is in the table
                 continue
-            tenth = max(1, finished.loss_curve.shape[1] // 10)
-            before, last = (finished.loss_curve[:, -k * tenth :][:, :tenth].mean(axis=1) for k in (2, 1))
-            falling |= {name for name, fell in zip(finished.ids, last < 0.9 * before, strict=True) if fell}
+            tenth = finished.loss_curve.shape[1] // 10
+            if tenth >= 2:
+                before, last = (finished.loss_curve[:, -k * tenth :][:, :tenth].mean(axis=1) for k in (2, 1))
+                falling |= zip(finished.ids, last < 0.9 * before, strict=True)
         return falling
 
-    def _reason(self, row: dict, falling: set[str]) -> str:
+    def _reason(self, row: dict, falling: dict[str, bool]) -> str:
         done = f"after {row['iterations']:,} iterations"
         if row["status"] == Status.DIVERGED.label:
             return (
                 f"diverged {done}: its loss or gradient was no longer finite (training loss {row['training_loss']:.3g})"
             )
         loss = f"validation loss {row['validation_loss']:.3g} {done}, not below {self.threshold:g}"
-        more = "still falling: more iterations may do" if row["id"] in falling else "no longer falling"
-        return f"{loss}, {more}"
+        if row["id"] not in falling:
+            return loss
+        return f"{loss}, {'still falling: more iterations may do' if falling[row['id']] else 'no longer falling'}"
 
     def report(self) -> dict:
         """The whole run in numbers that JSON can hold: counts, `summary` by configuration, and `failures`."""
         table = self.table
         settings = {name: self.settings[name] for name in ("iterations", "batch", "seed")}
         return (
-            {"run": str(self.path), "task": self.task_name, "threshold": self.threshold, **settings}
+            {"run": str(self.path), "task": self.task_name, "part": self.settings.get("part"), **settings}
+            | {"threshold": self.threshold}
             | {"networks": len(table), "learnt": int(self.learnt(table).sum())}
             | {status.label: int((table.status == status.label).sum()) for status in Status}
             | {"configurations": self.summary().to_dict("records")}

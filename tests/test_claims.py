@@ -405,3 +405,27 @@ def test_an_interval_holds_its_estimate_also_where_a_share_is_negative():
     value, low, high = claims._explained(distances, rows[["cell", "activation"]], "cell")
     assert low <= value <= high
     assert value < -0.5
+
+
+# ---------------------------------------------------------------------------------------------------------- statements
+
+
+def test_a_statement_is_as_good_as_its_worst_statistic_on_all_networks():
+    rows = [
+        verdicts.claim_row(claim, statement, subject, "a share", (0.5, 0.4, 0.6), 9, "a rule", verdict)
+        for claim, statement, subject, verdict in (
+            (1, "low error", "all", HOLDS),
+            (1, "low error", "gru tanh", FAILS),
+            (2, "clusters", "all", HOLDS),
+            (2, "clusters", "all", UNDECIDED),
+            (6, "many modes", "gru", UNDECIDED),
+            (6, "many modes", "lstm", FAILS),
+        )
+    ]
+    made = Claims(pandas.DataFrame(rows))
+    assert [(s.claim, s.statement, s.verdict, s.rows.index.tolist()) for s in made.statements()] == [
+        (1, "low error", HOLDS, [0]),
+        (2, "clusters", UNDECIDED, [2, 3]),
+        (6, "many modes", FAILS, [4, 5]),
+    ]
+    assert made.counts() == {HOLDS: 1, UNDECIDED: 1, FAILS: 1}

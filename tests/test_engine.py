@@ -116,7 +116,7 @@ def test_padding_of_trials_never_leaks(engine, cell):
     arrays["b"][0, candidate] = -10.0
     arrays["h0"][:] = 0.1
     arrays["W_out"][:] = 1.0
-    networks = Networks.from_arrays(cell=cell, activation="relu", arrays=arrays)
+    networks = Networks.from_arrays(cell=cell, activation="relu", gate_bias=1.0, arrays=arrays)
     inputs, targets, _ = random_trials(networks, B, T)
     value, expected, _ = oracle.loss_and_gradients(
         *oracle_kind(networks), oracle_parameters(networks, 0), inputs[0], targets[0]

@@ -232,7 +232,7 @@ def test_a_gate_that_rounds_to_one_makes_no_points():
     arrays = {"W_rec": np.zeros((1, 1, 2)), "W_in": np.zeros((1, 1, 2)), "b": np.array([[0.5, 0.0]])}
     arrays |= {"W_out": np.ones((1, 1, 1)), "b_out": np.zeros((1, 1)), "h0": np.zeros((1, 1))}
     arrays["W_rec"][0, 0] = 0.0, 10.0  # g = s(10 h + 1): beyond h = 4 the state keeps itself, to rounding
-    networks = Networks.from_arrays(cell="ugrnn", activation="tanh", arrays=arrays)
+    networks = Networks.from_arrays(cell="ugrnn", activation="tanh", gate_bias=1.0, arrays=arrays)
     points = find_fixed_points(networks, [0.0], np.array([[5.0], [6.0], [0.0], [0.1]]))
     np.testing.assert_allclose(points.xstar[points.status == PointStatus.EXACT], [[np.tanh(0.5)]])
     assert np.abs(points.xstar).max() <= 1

@@ -39,9 +39,11 @@ def test_the_page_shows_every_picture_and_every_claim(runs, tmp_path):
     assert there["flipflop-1e.png"] == "flipflop 1e" and there["cdi-4.png"] == "cdi 4"
     wanted = {f"{task}-{number}.png" for task, numbers in gallery.SHOWN.items() for number in numbers}
     assert set(there) == wanted
-    table = load_analysis(runs[0]).claims.table
-    for row in table.itertuples():
-        assert re.search(rf"\| {row.claim} \| {row.statement} \| {row.verdict} \| .* \| {row.value:.3g}", text)
+    for made in load_analysis(runs[0]).claims.statements():
+        first = rf"\| {made.claim} \| {made.statement} \| {made.verdict} \|"
+        for row in made.rows.itertuples():
+            assert re.search(rf"{first} .* \| {row.value:.3g}", text)
+            first = r"\|  \|  \|  \|"
     assert "0.75 (0.5 to 0.9) | 16 |" in text and "| 0.3 | 16 |" in text
     assert "## Context-dependent integration: 4 networks" in text
     for kept in map(load_analysis, runs):

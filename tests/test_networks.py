@@ -68,7 +68,9 @@ def test_gate_bias_is_kept_everywhere():
     networks = Networks.initialize("lstm", "relu", 4, 1, 1, [0, 1], gate_bias=0.5)
     for other in (networks[0], networks.copy(), Networks.concatenate([networks, networks])):
         assert other.gate_bias == 0.5
-    assert Networks.from_arrays(cell="lstm", activation="relu", arrays=networks.arrays).gate_bias == 1.0
+    assert Networks.from_arrays(cell="lstm", activation="relu", gate_bias=2, arrays=networks.arrays).gate_bias == 2.0
+    with pytest.raises(UsageError, match="gate_bias must be given for lstm: 1.0 for networks trained here"):
+        Networks.from_arrays(cell="lstm", activation="relu", arrays=networks.arrays)
 
 
 def test_indexing():
@@ -106,7 +108,7 @@ def test_from_arrays_copies_and_converts():
     arrays["W_rec"][:] = 0.0
     np.testing.assert_array_equal(networks.parameters, before)
     assert len(set(networks.keys.tolist())) == 3
-    kept = Networks.from_arrays(cell="gru", activation="tanh", arrays=networks.arrays, keys=[7, 8, 9])
+    kept = Networks.from_arrays(cell="gru", activation="tanh", gate_bias=0, arrays=networks.arrays, keys=[7, 8, 9])
     assert kept.keys.tolist() == [7, 8, 9]
 
 
@@ -138,7 +140,7 @@ def without(arrays, name):
 def test_from_arrays_refuses(change, message):
     arrays = random_networks("gru", "tanh", 4, 2, 1, N=3).arrays
     with pytest.raises(UsageError, match=message):
-        Networks.from_arrays(cell="gru", activation="tanh", arrays=change(arrays))
+        Networks.from_arrays(cell="gru", activation="tanh", gate_bias=1, arrays=change(arrays))
 
 
 def test_constructors_refuse():

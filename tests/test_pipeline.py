@@ -199,6 +199,7 @@ def test_a_part_of_the_analysis_of_an_extended_population_says_what_is_out_of_da
     assert made.studied == 8 and made.done == made.fresh == [] and made.stale == STEPS
     reads = "similarity svcca, similarity cka, study, topology"
     again = "fastrnn analyze, without --only, makes it again"
+    assert load_analysis(done).out_of_date() == STEPS
     assert made.failed == {"claims": f"what it needs is out of date ({reads}); {again}"}
     assert (done / "analysis" / "claims.csv").read_text() == claims
     assert f"out of date: {', '.join(STEPS)}; {again}" in capsys.readouterr().err
@@ -208,7 +209,7 @@ def test_a_part_of_the_analysis_of_an_extended_population_says_what_is_out_of_da
     page = (done / "report.html").read_text()
     assert f"Out of date, made from other networks or by other code: {', '.join(left)}." in page
     made = analyze(done, progress=False)
-    assert made.stale == [] and made.failed == {} and made.done == left
+    assert made.stale == load_analysis(done).out_of_date() == [] and made.failed == {} and made.done == left
     call(done)
     assert "Out of date" not in (done / "report.html").read_text()
 

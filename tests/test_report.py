@@ -17,7 +17,7 @@ from fastrnn.errors import RunError
 from fastrnn.figures import paper
 from fastrnn.figures.figure import PAIR
 from fastrnn.progress import Interrupted, Interruption
-from fastrnn.report import index, markup, page, pages, write_index, write_report, writing
+from fastrnn.report import index, markup, page, write_index, write_report, writing
 from fastrnn.report.scene import REACH, scene
 from fastrnn.studies import load_analysis
 
@@ -229,9 +229,6 @@ def test_the_index_sets_runs_side_by_side(written, tmp_path):
     second.claims.table = table
     (row,) = [row for row in index([first, second], tmp_path).split("<tr>") if table.statement.iloc[1] in row]
     assert re.findall(r'verdict \w+">([a-z ]+)<', row) == ["holds", "undecided"]
-    twice = pandas.concat([first.claims.table, table], ignore_index=True)  # a statement with two statistics
-    second.claims.table = twice
-    assert pages._verdicts(second)[tuple(table[["claim", "statement"]].iloc[1])] == "undecided"
 
 
 def test_all_figures_are_on_one_scale(written):

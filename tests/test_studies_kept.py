@@ -13,7 +13,7 @@ from fastrnn.studies import Claims, load_analysis
 from fastrnn.studies.result import Result
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Sample(Result):
     """One field of each kind."""
 
@@ -48,6 +48,12 @@ def test_a_file_of_something_else_is_refused(sample, tmp_path):
     sample.save(tmp_path / "sample.safetensors")
     with pytest.raises(RunError, match="holds no Claims; run fastrnn analyze again"):
         Claims.load(tmp_path / "sample.safetensors")
+
+
+def test_what_is_shown_of_it_is_short(sample, tmp_path):
+    assert repr(sample) == "<Sample: a table of 2 rows; empty, whole, pair, names, number>"
+    fastrnn.train(small(seeds=1, iterations=1), out=tmp_path / "run", progress=False)
+    assert repr(load_analysis(tmp_path / "run")).endswith("task 'flipflop'>: nothing yet>")
 
 
 def test_what_is_missing_is_none_and_what_is_damaged_is_named(sample, tmp_path):

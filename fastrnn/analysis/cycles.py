@@ -79,6 +79,9 @@ class Cycles(Saved):
     def __len__(self) -> int:
         return len(self.network)
 
+    def __repr__(self) -> str:
+        return f"<{len(self)} cycles>"
+
     @property
     def table(self):
         """A pandas DataFrame, one row a cycle."""

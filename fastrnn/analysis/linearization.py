@@ -60,6 +60,9 @@ class Linearization(Saved):
     def __len__(self) -> int:
         return len(self.network)
 
+    def __repr__(self) -> str:
+        return f"<linearization at {len(self)} points, {self.states.shape[1]} modes each>"
+
     @property
     def table(self):
         """A pandas DataFrame, one row a point, with its slowest mode."""

@@ -33,7 +33,8 @@ def analyze(
     """Compare the networks of runs, study their dynamics, measure the paper's claims, draw and report it all.
 
     Results are kept in each run's folder, under analysis/. What is there and was made from the same files by the same
-    code, by checksum, is not computed again. Networks that did not learn are left out and named. An analysis that
+    code, by checksum, is not computed again. Networks that diverged, or whose loss is
+    more than half of what the best constant output gives, are left out and named. An analysis that
     fails is named too, and the others are done (exit code 3). Figures are under figures/ of the run; report.html
     holds all of it, and index.html beside the runs leads there.
 
@@ -90,11 +91,21 @@ def _print_for_people(report: dict) -> None:
     if report["out_of_date"]:
         print(f"out of date: {', '.join(report['out_of_date'])}: fastrnn analyze, without --only, makes them again")
     print_some("failed", [f"{name}: {reason}" for name, reason in report["failed"].items()], JSON_HAS_ALL)
-    for claim in report["claims"]:
-        if claim["subject"] in ("all", "vanilla"):
-            interval = f" [{claim['low']:.3g}, {claim['high']:.3g}]" if math.isfinite(claim["low"]) else ""
-            why = f": {claim['note']}" if claim["verdict"] == "undecided" and claim["note"] else ""
-            print(
-                f"{claim['claim']}. {claim['statement']}: {claim['verdict']} "
-                f"({claim['statistic']} {claim['value']:.3g}{interval}, {claim['networks']} networks)" + why
-            )
+    _print_claims(report["claims"])
+
+
+def _print_claims(rows: list[dict]) -> None:
+    """A line a statement, with each statistic that it stands on."""
+    import pandas
+
+    from ..studies.claims import Claims
+
+    for made in Claims(pandas.DataFrame(rows)).statements() if rows else []:
+        said, notes = [], []
+        for row in made.rows.itertuples():
+            interval = f" [{row.low:.3g}, {row.high:.3g}]" if math.isfinite(row.low) else ""
+            of = "" if row.subject == "all" else f"{row.subject}: "
+            said.append(f"{of}{row.statistic} {row.value:.3g}{interval}, {row.networks} networks")
+            notes += [row.note] if made.verdict == row.verdict == "undecided" and row.note else []
+        why = f": {'; '.join(dict.fromkeys(notes))}" if notes else ""
+        print(f"{made.claim}. {made.statement}: {made.verdict} ({'; '.join(said)}){why}")

@@ -48,7 +48,8 @@ def _print_for_people(run, report: dict) -> None:
 
     fates = ("trained", "training", "dropped", "diverged", "untrained")
     counts = [f"{report[status]:,} {status}" for status in fates if report[status]]
-    print(f"{report['run']}: {counted(report['networks'], 'network')} on {report['task']}, {', '.join(counts)}")
+    part = "" if report["part"] is None else f" (part {report['part']} of a population)"
+    print(f"{report['run']}: {counted(report['networks'], 'network')} on {report['task']}{part}, {', '.join(counts)}")
     if report["threshold"] is not None:
         print(f"{report['learnt']:,} learnt the task (validation loss below {report['threshold']:g})")
     print(_table(run.summary(), report["threshold"] is not None))

@@ -18,6 +18,7 @@ from ..figures.paper import panels
 from ..folder import POPULATION
 from ..progress import counted
 from ..studies.kept import Kept
+from ..studies.verdicts import FAILS, HOLDS, UNDECIDED
 from .markup import asset, data, document, number, picture, script, table, text
 from .scene import scene
 from .view import viewer
@@ -36,7 +37,7 @@ WIDE = (
 )
 WIDE += ("svcca-embedding", "topology", "counts")  # these take the page's whole width
 LIBRARIES = ("numpy", "numba", "scipy", "scikit-learn", "matplotlib", "pandas")
-VERDICTS = {"holds": "holds", "does not hold": "fails"}
+VERDICTS = {HOLDS: "holds", FAILS: "fails"}
 HEADS = {"n": "n", "l2": "L2", "id": "network", "low": "low (95%)", "high": "high (95%)", "p": "p", "F": "F"}
 WORKS = "https://arxiv.org/abs/1907.08549"
 REPORT, INDEX = "report.html", "index.html"
@@ -118,11 +119,14 @@ def _head(kept: Kept, stale: list[str]) -> str:
         cards.append((number(len(kept.selection.table)), "studied"))
     cards.append((number(float(losses.median())), "median validation loss"))
     if kept.claims is not None:
-        cards.append((_score(kept), "statements of the paper hold"))
+        counts = kept.claims.counts()
+        more = f"{counts[UNDECIDED]} undecided, {counts[FAILS]} not" if counts[UNDECIDED] + counts[FAILS] else ""
+        cards.append((_score(kept), f"statements of the paper hold{more and f' ({more})'}"))
     items = "".join(f"<li><b>{value}</b><span>{text(what)}</span></li>" for value, what in cards)
     settings = kept.run.settings
+    part = "" if report["part"] is None else f", part {text(report['part'])} of a population,"
     what = (
-        f"{counted(report['networks'], 'recurrent network')} trained on the task <b>{text(report['task'])}</b> for "
+        f"{counted(report['networks'], 'recurrent network')}{part} trained on the task <b>{text(report['task'])}</b> for "
         f"{settings['iterations']:,} iterations of {settings['batch']} trials, and what their dynamics have in common. "
         f'The analyses and figures are those of <a href="{WORKS}">Maheswaranathan et al. (2019)</a>.'
     )
@@ -136,21 +140,16 @@ def _head(kept: Kept, stale: list[str]) -> str:
 
 
 def _verdicts(kept: Kept) -> dict[tuple, str]:
-    """By claim and statement whether it holds of all networks: one of several statistics that doesn't is enough."""
-    whole = kept.claims.table[kept.claims.table.subject == "all"]
-    found = {}
-    for name, rows in whole.groupby(["claim", "statement"], sort=False):
-        said = set(rows.verdict)
-        found[name] = next((verdict for verdict in ("does not hold", "undecided") if verdict in said), "holds")
-    return found
+    """By claim and statement what the verdict is."""
+    return {(made.claim, made.statement): made.verdict for made in kept.claims.statements()}
 
 
 def _score(kept: Kept) -> str:
     """How many of the statements hold."""
     if kept.claims is None:
         return "-"
-    verdicts = list(_verdicts(kept).values())
-    return f"{verdicts.count('holds')} of {len(verdicts)}"
+    counts = kept.claims.counts()
+    return f"{counts[HOLDS]} of {sum(counts.values())}"
 
 
 def _claims_by_run(runs: list[Kept]) -> str:
@@ -171,7 +170,8 @@ def _claims(kept: Kept) -> str:
     if kept.claims is None:
         return _missing(kept, "claims")
     frame = kept.claims.table
-    whole, parts = frame[frame.subject == "all"], frame[frame.subject != "all"]
+    whole = pandas.concat([made.rows for made in kept.claims.statements()])
+    parts = frame.drop(whole.index)
     said = (
         "<p>The paper's claims, each as a statistic with a 95% interval over networks and a rule that was fixed "
         "beforehand. Where a statistic says too little for either verdict, it is undecided.</p>"

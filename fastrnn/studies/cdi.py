@@ -22,7 +22,7 @@ CONTEXTS = 2
 ARRAYS = ("magnitudes", "integral", "kept")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class LineModes(Result):
     """The modes of the networks of one group along their line attractors, (N, ...) as in `CdiStudy`."""
 
@@ -32,7 +32,7 @@ class LineModes(Result):
     kept: np.ndarray
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class CdiStudy(Result):
     """Slow points of N networks in both contexts, and the system linearised there.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas
@@ -30,7 +31,16 @@ CLUSTERS, HARDLY, NOT_STRONGLY = "clusters", "hardly", "not strongly"  # what is
 NAMES = {"svcca": "SVCCA", "cka": "CKA"}
 
 
-@dataclass(eq=False)
+class Statement(NamedTuple):
+    """What became of a statement: its number among the claims, its words, the verdict, and the rows that it is of."""
+
+    claim: int
+    statement: str
+    verdict: str
+    rows: pandas.DataFrame
+
+
+@dataclass(eq=False, repr=False)
 class Claims(Result):
     """What a run says of the paper's claims that can be measured on its task.
 
@@ -44,6 +54,25 @@ class Claims(Result):
     """
 
     table: pandas.DataFrame
+
+    def statements(self) -> list[Statement]:
+        """Each statement once, in the table's order, with its verdict.
+
+        Its rows are those on all networks; where there are none, all it has. It holds if all of them say so; one that
+        says otherwise is enough for the verdict that it does not hold, or is undecided.
+        """
+        found = []
+        for (claim, statement), rows in self.table.groupby(["claim", "statement"], sort=False):
+            rows = rows[rows.subject == "all"] if (rows.subject == "all").any() else rows
+            said = set(rows.verdict)
+            verdict = next((verdict for verdict in (FAILS, UNDECIDED) if verdict in said), HOLDS)
+            found.append(Statement(claim, statement, verdict, rows))
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """How many statements have each verdict."""
+        said = [made.verdict for made in self.statements()]
+        return {verdict: said.count(verdict) for verdict in (HOLDS, UNDECIDED, FAILS)}
 
 
 def measure_claims(kept) -> Claims:

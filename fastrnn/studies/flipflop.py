@@ -19,7 +19,7 @@ MATCHED = 300  # networks at most whose points are matched pair by pair
 MOST_UNSTABLE = 3  # more unstable dimensions are counted together
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class FlipflopStudy(Result):
     """Fixed points of N networks without input, counted.
 

@@ -46,7 +46,7 @@ def group_file(kind: str, group: str) -> str:
     return f"{FOLDER}/{kind}/{group}{SUFFIX}"
 
 
-@dataclass
+@dataclass(repr=False)
 class Kept:
     """What there is of each analysis of a run; None, or an empty dict, for what there is not.
 
@@ -73,6 +73,17 @@ class Kept:
     portraits: dict[str, Portrait] = field(default_factory=dict)
     points: dict[str, Path] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        there = [name for name in ("svcca", "cka", *WHOLE) if getattr(self, name) is not None]
+        there += [name for name in ("portraits", "points", "problems") if getattr(self, name)]
+        return f"<analysis of {self.run!r}: {', '.join(there) or 'nothing yet'}>"
+
+    def out_of_date(self) -> list[str]:
+        """Analyses whose results were made from other networks or by other code; `fastrnn.analyze` makes them again."""
+        from .ledger import out_of_date
+
+        return out_of_date(self.run)
 
     def fixed_points(self, group: str) -> FixedPoints:
         """The fixed points of a group's networks, read from their file."""

@@ -17,6 +17,10 @@ COMPLEX = "complex: "  # before the name of an array of pairs (real, imaginary)
 class Result:
     """A dataclass whose fields are NumPy arrays, DataFrames (one is `table`), and what JSON can hold."""
 
+    def __repr__(self) -> str:
+        others = ", ".join(field.name for field in fields(self) if field.name != "table")
+        return f"<{type(self).__name__}: a table of {len(self.table)} rows{others and '; ' + others}>"
+
     def save(self, path) -> None:
         """Write everything (safetensors, `path`), and for people every DataFrame as CSV beside it.
 

@@ -17,7 +17,7 @@ FAILED_SHARE = 0.5  # of the loss of the best constant output; above it a networ
 ROW = ("id", "cell", "activation", "n", "l2", "seed", "validation_loss")  # of the run's table, in every study's
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Selection(Result):
     """The networks of a run that are studied: trained to the end, and better than half of what no training gives.
 

@@ -21,7 +21,7 @@ SAME_FREQUENCY = 1e-9  # cycles a step: frequencies that differ by less follow n
 PARTS = ("points", "unstable", "pair", "frequency", "output_frequency", "readout", "taken")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class SineStudy(Result):
     """Fixed points of N networks under C held inputs, and what the system linearised there would do.
 

@@ -23,7 +23,7 @@ NEIGHBOURS = 2  # of each point in the graph of nearest neighbours
 LINE_NODES = 20  # of a line attractor, evenly along it
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Topology(Result):
     """Distances between the fixed-point graphs of N networks, drawn and put to the test.
 

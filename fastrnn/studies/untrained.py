@@ -22,7 +22,7 @@ COMPONENTS = 20  # kept of each response; fewer where networks are smaller
 CLASSES = ("trained tanh", "trained relu", "untrained tanh", "untrained relu")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class UntrainedStudy(Result):
     """N vanilla networks of the cdi task, trained ones and what they were before, compared on the probe inputs.
 
