@@ -122,8 +122,8 @@ class Networks:
         check_kind(cell, activation)
         if gate_bias is None and len(get_cell(cell).blocks) > 1:
             raise UsageError(
-                f"gate_bias must be given for {cell}: 1.0 for networks trained here with the default, 0.0 for weights of "
-                "most other libraries, whose biases hold all there is"
+                f"gate_bias must be given for {cell}: 1.0 for networks trained here with the default, 0.0 for weights "
+                "of most other libraries, whose biases hold all there is"
             )
         names = tuple(parameter_shapes(cell, 1, 1, 1))
         if set(arrays) != set(names):

@@ -188,9 +188,9 @@ class Run:
         return failed[columns].assign(reason=reasons).reset_index(drop=True)
 
     def _still_falling(self, groups: set[str]) -> dict[str, bool]:
-        """Of the groups' networks, by id, whether the training loss fell by a tenth or more over the curve's last tenth.
+        """By id whether a network's training loss fell by a tenth or more over the last tenth of its curve.
 
-        Networks of too short a curve to say are left out.
+        Networks of the groups; those of too short a curve to say are left out.
         """
         falling = {}
         for group in groups:

@@ -14,6 +14,7 @@ from cuda_host.module import COMPILER
 from samples import random_networks
 
 from fastrnn import engines
+from fastrnn.engines.cpu import bf16x3
 from fastrnn.engines.cuda import launch
 from fastrnn.engines.cuda.engine import CUDAEngine
 from fastrnn.engines.cuda.gpu import find_gpu
@@ -326,7 +327,8 @@ def test_an_unusable_gpu_is_explained(monkeypatch, capsys, what):
     assert capsys.readouterr() == ("", "")
     assert engines.get("auto", threads=1).name == "cpu"
     said = capsys.readouterr().err
-    with pytest.raises(UsageError, match=f"precision is 'bf16x3', which needs a GPU; no GPU: .*{message}"):
+    monkeypatch.setattr(bf16x3, "why_not", lambda: "none here")
+    with pytest.raises(UsageError, match=f"'bf16x3' needs a GPU or a matrix unit: none here; no GPU: .*{message}"):
         engines.get("auto", precision="bf16x3")
     assert said.startswith("device auto: cpu (")
     assert "; no GPU: " in said

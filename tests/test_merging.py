@@ -364,7 +364,8 @@ def test_on_the_command_line(tmp_path, monkeypatch):
     settings = "--cells vanilla --activations tanh --sizes 4 --seeds 4 --iterations 20 --batch 4 --setting steps=6"
     for part in (1, 2):
         out, _ = call("train-population", *settings.split(), "--device", "cpu", "--part", f"{part}/2")
-        assert out.startswith(f"parts/flipflop/{part}-of-2: 2 networks on flipflop, 2 trained")
+        where = f"parts/flipflop/{part}-of-2: 2 networks on flipflop (part {part}/2 of a population), 2 trained"
+        assert out.startswith(where)
     _, err = call("merge", "parts/flipflop/1-of-2", code=3)
     assert "(no part 2 of 2)" in err
     out, _ = call("merge", "parts/flipflop/1-of-2", "parts/flipflop/2-of-2")

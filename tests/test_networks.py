@@ -69,7 +69,7 @@ def test_gate_bias_is_kept_everywhere():
     for other in (networks[0], networks.copy(), Networks.concatenate([networks, networks])):
         assert other.gate_bias == 0.5
     assert Networks.from_arrays(cell="lstm", activation="relu", gate_bias=2, arrays=networks.arrays).gate_bias == 2.0
-    with pytest.raises(UsageError, match="gate_bias must be given for lstm: 1.0 for networks trained here"):
+    with pytest.raises(UsageError, match=r"gate_bias must be given for lstm: 1\.0 for networks trained here"):
         Networks.from_arrays(cell="lstm", activation="relu", arrays=networks.arrays)
 
 

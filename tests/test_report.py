@@ -5,7 +5,6 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
-import pandas
 import pytest
 from browser import Browser, find
 from made_results import CUBE, finished_run, results, save

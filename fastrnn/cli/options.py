@@ -35,7 +35,8 @@ TaskSettings = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[
-    str, typer.Option(help="float32, or on a GPU bf16x3: tensor cores, for sizes that are multiples of 64.")
+    str,
+    typer.Option(help="float32, or bf16x3: on a GPU's tensor cores (n a multiple of 64) or on Intel's AMX, faster."),
 ]
 Threads = Annotated[int | None, typer.Option(help="Threads of the CPU.  [default: all there are]")]
 CheckpointSeconds = Annotated[float, typer.Option(help="Seconds between checkpoints.")]

@@ -18,13 +18,14 @@ def get(device: str = "auto", threads: int | None = None, precision: str = "floa
     device : "cpu"; "cuda" is an error that says why where no GPU can be used; "auto" takes the GPU if there is one, the
         CPU otherwise and for sizes that the GPU's kernels don't do, and says which
     threads : threads of the CPU engine, default all processors this process may use
-    precision : of the matrix products: "float32", or on a GPU "bf16x3", tensor cores with each operand in two parts of
-        bf16, for sizes that are multiples of 64
+    precision : of the matrix products: "float32", or "bf16x3", each operand in two parts of bf16: on a GPU's tensor
+        cores, for sizes that are multiples of 64, or on the matrix unit (AMX) of Intel's server processors, for all
 
     Raises
     ------
     UsageError
-        for an unknown device or precision, a GPU that is asked for and can't be used, and bf16x3 without one
+        for an unknown device or precision, a GPU that is asked for and can't be used, and bf16x3 where neither a GPU
+        nor the processor can do it
 
     >>> get("cpu", threads=1).name
     'cpu'
@@ -49,11 +50,14 @@ def get(device: str = "auto", threads: int | None = None, precision: str = "floa
                 return engine
             print(f"device auto: {engine.description}", file=sys.stderr)
             return DividedEngine(engine, threads) if precision == "float32" else engine
-    if precision != "float32":
-        raise UsageError(f"the CPU engine computes in float32; precision is {precision!r}, which needs a GPU{why_not}")
+    if precision == "bf16x3":
+        from .cpu.bf16x3 import why_not as why_no_unit
+
+        if why := why_no_unit():
+            raise UsageError(f"precision {precision!r} needs a GPU or a matrix unit: {why}{why_not}; take 'float32'")
     from .cpu.engine import CPUEngine
 
-    engine = CPUEngine(threads)
+    engine = CPUEngine(threads, precision)
     if device == "auto":
         print(f"device auto: {engine.description}{why_not}", file=sys.stderr)
     return engine

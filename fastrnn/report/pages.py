@@ -126,9 +126,9 @@ def _head(kept: Kept, stale: list[str]) -> str:
     settings = kept.run.settings
     part = "" if report["part"] is None else f", part {text(report['part'])} of a population,"
     what = (
-        f"{counted(report['networks'], 'recurrent network')}{part} trained on the task <b>{text(report['task'])}</b> for "
-        f"{settings['iterations']:,} iterations of {settings['batch']} trials, and what their dynamics have in common. "
-        f'The analyses and figures are those of <a href="{WORKS}">Maheswaranathan et al. (2019)</a>.'
+        f"{counted(report['networks'], 'recurrent network')}{part} trained on the task <b>{text(report['task'])}</b> "
+        f"for {settings['iterations']:,} iterations of {settings['batch']} trials, and what their dynamics have in "
+        f'common. The analyses and figures are those of <a href="{WORKS}">Maheswaranathan et al. (2019)</a>.'
     )
     problems = "".join(f'<p class="problem">{text(name)}: {text(why)}</p>' for name, why in kept.problems.items())
     if stale:

@@ -13,10 +13,12 @@ import numpy as np
 from llvmlite import binding
 
 from ...cells import get_cell
+from ...compiled import compiled
 from ...counters import TRAINING
-from ...errors import Status
+from ...errors import Status, UsageError
 from ...values import whole_number
 from ..engine import Engine
+from .bf16x3 import BLOCK, HAS_UNIT, LEFT, RIGHT, block_add, close_unit, open_unit, why_not
 from .kernels import DEPTH, HAS_FMA, LANES, PANEL, multiply_packed
 from .layout import RECORD, make_layout, packing
 from .loop import ABANDONED, DIVERGED, EVALUATE, GRADIENTS, STOPPED_AT, TRAIN, run_network
@@ -24,6 +26,7 @@ from .tiles import tile_address
 
 NOTHING = (0.0,) * 6  # hyperparameters where none are used
 NO_VALUES = np.empty(0)
+ELEMENT_SECONDS = {"float32": 1.0e-9, "bf16x3": 2.4e-9}  # beside the products, an element of a gate: AVX-512, 2.5 GHz
 
 
 def usable_processors() -> int:
@@ -58,6 +61,7 @@ class Shared(NamedTuple):
     packed: np.ndarray
     velocity: np.ndarray
     transposed: np.ndarray
+    halves: np.ndarray
     gradients: np.ndarray
     sums: np.ndarray
     control: np.ndarray
@@ -68,15 +72,22 @@ class CPUEngine(Engine):
 
     Each network is advanced by one thread; where there are fewer networks than threads, a team of threads shares
     each network's trials. The results are the same bits either way.
+
+    threads : default all processors this process may use
+    precision : of the matrix products: "float32", or "bf16x3" on the processor's matrix unit, each operand in two parts
+        of bf16 (see `bf16x3.why_not`; without one it is slow, and for tests)
     """
 
     name = "cpu"
 
-    def __init__(self, threads: int | None = None):
+    def __init__(self, threads: int | None = None, precision: str = "float32"):
         available = usable_processors()
         if threads is None:
             threads = available
         self.threads = whole_number("threads", threads, 1)
+        self.precision = precision
+        if precision == "bf16x3" and (LANES != 16 or (HAS_UNIT and why_not())):
+            raise UsageError(f"precision 'bf16x3' can't be used: {why_not()}")
         self._busy = threading.Lock()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="fastrnn")
         self._workspaces = Workspaces()
@@ -85,7 +96,8 @@ class CPUEngine(Engine):
     @property
     def processor(self) -> str:
         fused = "" if HAS_FMA else ", no FMA"
-        return f"{binding.get_host_cpu_name()}, {LANES} lanes{fused}"
+        precision = "" if self.precision == "float32" else f", {self.precision}"
+        return f"{binding.get_host_cpu_name()}, {LANES} lanes{fused}{precision}"
 
     @property
     def description(self) -> str:
@@ -101,7 +113,7 @@ class CPUEngine(Engine):
         all_losses = [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
         jobs = []
         for (networks, optimizer), losses in zip(groups, all_losses, strict=True):
-            layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, batch)
+            layout = self._layout(networks, task.T, batch)
             for i in range(len(networks)):
                 count = min(iterations, int(optimizer.decay_steps[i] - optimizer.iteration[i]))
                 if optimizer.status[i] == Status.TRAINING and count > 0:
@@ -158,7 +170,7 @@ class CPUEngine(Engine):
     # -------------------------------------------------------------------------------------- losses and gradients
 
     def _loss(self, networks, task, trials: int, purpose: int) -> np.ndarray:
-        layout = make_layout(networks.cell, networks.n, networks.D, networks.K, task.T, trials)
+        layout = self._layout(networks, task.T, trials)
         losses = np.full((len(networks), 1), np.nan)
 
         def evaluate(i, team):
@@ -178,7 +190,7 @@ class CPUEngine(Engine):
 
     def _loss_and_gradients(self, networks, inputs, targets, mask):
         N, B, T, _ = inputs.shape
-        layout = make_layout(networks.cell, networks.n, networks.D, networks.K, T, B)
+        layout = self._layout(networks, T, B)
         position, _ = packing(networks.cell, layout)
         flat = np.empty_like(networks.parameters)
         losses = np.full((N, 1), np.nan)
@@ -196,7 +208,7 @@ class CPUEngine(Engine):
 
     def _run(self, networks, inputs):
         N, B, T, _ = inputs.shape
-        layout = make_layout(networks.cell, networks.n, networks.D, networks.K, T, B)
+        layout = self._layout(networks, T, B)
         states = np.empty((N, B, T, networks.S), np.float32)
         outputs = np.empty((N, B, T, networks.K), np.float32)
         targets, mask = np.zeros((B, T, networks.K), np.float32), np.ones((B, T), np.float32)
@@ -251,17 +263,20 @@ class CPUEngine(Engine):
         self.loss_and_gradients(networks, np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, 1)))
 
     def seconds_per_iteration(self, cell: str, activation: str, n: int, task, batch: int = 64) -> float:
-        """The matrix product's rate is measured once; pointwise work is taken as proportional to the gates."""
-        self._rate = self._rate or measured_rate()
+        """The matrix product's rate is measured once; work on elements is taken as proportional to the gates."""
+        self._rate = self._rate or (measured_rate() if self.precision == "float32" else measured_rate_bf16x3())
         gates = get_cell(cell).gates
         flops = task.T * batch * (6 * gates * n * n + 4 * gates * n * task.D + 6 * n * task.K)
-        return flops / self._rate + task.T * batch * n * gates * 1.0e-9
+        return flops / self._rate + task.T * batch * n * gates * ELEMENT_SECONDS[self.precision]
 
     def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:
-        """Workspace, packed parameters, velocity, transpose and partial gradients."""
-        layout = make_layout(cell, n, task.D, task.K, task.T, batch)
+        """Workspace, packed parameters, velocity, transpose, operands in bf16 and partial gradients."""
+        layout = make_layout(cell, n, task.D, task.K, task.T, batch, self.precision)
         transposed = layout.units * (layout.first_columns + layout.second_columns)
-        return 4 * (layout.work_size + transposed + (2 + layout.slices) * layout.packed_size)
+        return 4 * (layout.work_size + transposed + layout.halves_size + (2 + layout.slices) * layout.packed_size)
+
+    def _layout(self, networks, T: int, B: int):
+        return make_layout(networks.cell, networks.n, networks.D, networks.K, T, B, self.precision)
 
     # ------------------------------------------------------------------------------------------------ the threads
 
@@ -285,7 +300,7 @@ class CPUEngine(Engine):
     def _solo(self, networks, layout, *arguments, keep_gradient=None):
         """The compiled loop on this thread; returns its `control`."""
         shared, work = self._arrays(networks, layout)
-        _call(networks, layout, arguments, shared, work, 0, 1)
+        self._call(networks, layout, arguments, shared, work, 0, 1)
         if keep_gradient:
             keep_gradient(shared.gradients[0])
         return shared.control
@@ -298,7 +313,7 @@ class CPUEngine(Engine):
         def member(rank):
             try:
                 work = self._workspaces.take("work", layout.work_size)
-                _call(networks, layout, arguments, shared, work, rank, ranks)
+                self._call(networks, layout, arguments, shared, work, rank, ranks)
             except BaseException:
                 shared.control[ABANDONED] = 1  # or the others would wait for ever
                 raise
@@ -318,34 +333,36 @@ class CPUEngine(Engine):
             take("packed", size),
             take("velocity", size),
             take("transposed", len(source)),
+            take("halves", layout.halves_size),
             take("gradients", slices * size).reshape(slices, size),
             np.zeros((slices, 2)),
             np.zeros(8, np.int64),
         )
         return shared, take("work", layout.work_size)
 
-
-def _call(networks, layout, arguments, shared, work, rank, ranks):
-    """Put the compiled loop's arguments together."""
-    mode, task, key, purpose, first, count, settings, hyperparameters, data, parameters, velocity, losses = arguments
-    run_network(
-        (tile_address(networks.cell, networks.activation), networks.gate_bias),
-        np.array([layout], RECORD),
-        mode,
-        (task, np.uint64(key), purpose, settings),
-        first,
-        count,
-        hyperparameters,
-        data,
-        packing(networks.cell, layout),
-        parameters,
-        velocity,
-        shared,
-        losses,
-        work,
-        rank,
-        ranks,
-    )
+    def _call(self, networks, layout, arguments, shared, work, rank, ranks):
+        """Put the compiled loop's arguments together."""
+        mode, task, key, purpose, first, count, settings, hyperparameters, data, parameters, velocity, losses = (
+            arguments
+        )
+        run_network(
+            (tile_address(networks.cell, networks.activation, self.precision), networks.gate_bias),
+            np.array([layout], RECORD),
+            mode,
+            (task, np.uint64(key), purpose, settings),
+            first,
+            count,
+            hyperparameters,
+            data,
+            packing(networks.cell, layout),
+            parameters,
+            velocity,
+            shared,
+            losses,
+            work,
+            rank,
+            ranks,
+        )
 
 
 def _data(inputs, targets, mask):
@@ -382,3 +399,26 @@ def measured_rate(seconds: float = 0.05) -> float:
         multiply_packed(*arguments)
         calls += 1
     return 2.0 * rows * columns * depth * calls / (time.perf_counter() - start)
+
+
+def measured_rate_bf16x3(seconds: float = 0.05) -> float:
+    """As `measured_rate`, for a block in bf16x3."""
+    steps = 4
+    left, right, c = aligned(2 * steps * LEFT), aligned(steps * RIGHT), aligned(BLOCK * BLOCK)
+    left[:], right[:], c[:] = 0.0, 0.0, 0.0
+    arguments = (left.ctypes.data, steps * LEFT, right.ctypes.data, c.ctypes.data, BLOCK, steps)
+    calls, start = 0, None
+    while start is None or time.perf_counter() - start < seconds:
+        repeat_block(1000, *arguments)
+        calls += 1000 * (start is not None)
+        start = start or time.perf_counter()
+    return 2.0 * BLOCK**3 * steps * calls / (time.perf_counter() - start)
+
+
+@compiled
+def repeat_block(count, *arguments):
+    """A block so many times."""
+    open_unit()
+    for _ in range(count):
+        block_add(*arguments)
+    close_unit()

@@ -2,7 +2,8 @@
 
 Packed parameters are what the compiled loops work on: units padded to whole vectors (padded units stay exactly zero),
 W_rec, W_in and b stacked to one matrix of `depth` rows (the state row is h | x | 1) and cut into panels of columns as
-the micro-kernel reads them. Gradients and velocities share the layout.
+the micro-kernel reads them. Gradients and velocities share the layout. In bf16x3, units, rows and depth are padded to
+whole blocks, and operands in bf16 have places of their own.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ...cells import get_cell, parameter_shapes
+from .bf16x3 import BLOCK
 from .kernels import LANES, PANEL, where_is
 
 TILE = 16  # trials of a tile: its states, gates and weights stay in the second-level cache
 SLICES = 16  # at most so many partial gradients of a batch, summed in order: bits don't depend on the team's size
 GRADIENT_ROWS = 64  # rows (steps x trials) of a block of the weight-gradient product
+GRADIENT_ROWS_BF16X3 = 128  # the matrix unit is so fast that sums should move less often
 
 
 class Layout(NamedTuple):
@@ -34,7 +37,7 @@ class Layout(NamedTuple):
     tiles: int
     slices: int
     depth: int  # units + D + 1, the rows of the stacked weights
-    panel_rows: int  # depth padded to a multiple of 4
+    panel_rows: int  # depth padded to a multiple of 4, or of a block
     state_row: int
     gate_row: int
     gate_step: int  # from one step's gates to the next, 0 where nothing is kept
@@ -61,7 +64,11 @@ class Layout(NamedTuple):
     at_mask: int
     at_bias: int
     at_trial: int
+    at_left: int  # operands in bf16
+    at_gradient_left: int
+    at_gradient_right: int
     work_size: int
+    halves_size: int  # the weights' own operands in bf16, 0 in float32
 
 
 RECORD = np.dtype([(name, np.int64) for name in Layout._fields])  # a `Layout` as compiled code reads it
@@ -79,19 +86,19 @@ def stride(columns: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int) -> Layout:
+def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precision: str = "float32") -> Layout:
     """Layout of one network of a kind and of the workspace of the thread that works on it."""
-    cell = get_cell(cell_name)
-    units, outputs = round_up(n, LANES), round_up(K, 4)
-    rows = min(TILE, round_up(B, 8))  # rows * outputs is a multiple of any LANES
+    cell, halves = get_cell(cell_name), precision == "bf16x3"
+    units, outputs = round_up(n, BLOCK if halves else LANES), round_up(K, 4)
+    rows = BLOCK if halves else min(TILE, round_up(B, 8))  # rows * outputs is a multiple of any LANES
     tiles = -(-B // rows)
     depth = units + D + 1
-    panel_rows = round_up(depth, 4)
+    panel_rows = round_up(depth, BLOCK if halves else 4)
     first, second = len(cell.first) * units, len(cell.second) * units
     state_row, gate_row = stride(panel_rows), stride(first + second)
     two = cell.state_multiple - 1
     keeps_gates = any(where_is(name, cell.blocks)[0] == "gates" for stage in cell.backward for name in stage.reads)
-    gradient_steps = min(T, max(1, GRADIENT_ROWS // rows))
+    gradient_steps = min(T, max(1, (GRADIENT_ROWS_BF16X3 if halves else GRADIENT_ROWS) // rows))
 
     sizes = {
         "second": panel_rows * first,
@@ -109,7 +116,7 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int) -> Layou
         "h": (T + 1) * rows * state_row,
         "operand": T * rows * state_row * bool(second),
         "gates": (T if keeps_gates else 1) * rows * gate_row,
-        "da": gradient_steps * rows * gate_row,
+        "da": (1 if halves else gradient_steps) * rows * gate_row,
         "cell": (T + 1) * rows * units * two,
         "phi_cell": T * rows * units * two,
         "dh": rows * units,
@@ -120,6 +127,9 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int) -> Layou
         "mask": T * rows * outputs,
         "bias": rows * outputs,
         "trial": T * (D + K + 1),
+        "left": rows * max(panel_rows, first, second) * halves,
+        "gradient_left": gradient_steps * rows * panel_rows * halves,
+        "gradient_right": gradient_steps * rows * (first + second) * halves,
     }
     at, position = {}, 0
     for name, size in regions.items():
@@ -152,6 +162,7 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int) -> Layou
         gradient_steps=gradient_steps,
         **at,
         work_size=position,
+        halves_size=(panel_rows + units) * (first + second) * halves,
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ...compiled import compiled, part
 from ...tasks.task import call_trial
 from .kernels import float_mode, meet
+from .products import fill_halves
 from .tiles import call_tile, place_trial, prepare_workspace, repeat_trial
 
 TRAIN, GRADIENTS, EVALUATE = range(3)
@@ -29,10 +30,16 @@ def unpack(position, packed, parameters):
 
 
 @part
-def transpose(source, packed, transposed):
-    """The recurrent weights transposed, for the way back."""
-    for j in range(source.shape[0]):
-        transposed[j] = packed[source[j]]
+def prepare_weights(layout, mode, source, packed, transposed, halves):
+    """What the products multiply with beside the packed weights: the recurrent weights transposed, or operands in bf16.
+
+    In bf16x3 the way there needs some too.
+    """
+    if mode != EVALUATE or layout.halves_size:
+        for j in range(source.shape[0]):
+            transposed[j] = packed[source[j]]
+    if layout.halves_size:
+        fill_halves(layout, packed, transposed, halves)
 
 
 @part
@@ -121,7 +128,7 @@ def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work
     tile_address, gate_bias = kind
     task, key, purpose, settings = trials
     inputs, targets, mask, states, outputs = data
-    packed, transposed, gradients = network
+    packed, back, gradients = network
     for s in range(rank, layout.slices, ranks):
         sums[s] = 0.0
         if mode != EVALUATE:
@@ -133,7 +140,7 @@ def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work
                 gate_bias,
                 layouts.ctypes.data,
                 packed.ctypes.data,
-                transposed.ctypes.data,
+                back.ctypes.data,
                 work.ctypes.data,
                 gradients[s].ctypes.data,
                 sums[s].ctypes.data,
@@ -181,14 +188,14 @@ def run_network(
     data : inputs (B, T, D), targets (B, T, K), mask (B, T), states (B, T, S), outputs (B, T, K), or empty
     maps : see `layout.packing`
     parameters, velocity : (M,)
-    shared : packed parameters, velocity and transposed weights, gradients (slices, packed_size), sums (slices, 2),
-        control
+    shared : packed parameters, velocity, transposed weights, operands in bf16 (or empty), gradients
+        (slices, packed_size), sums (slices, 2), control
     losses : float64 (count,)
     """
     layout = layouts[0]
     position, source = maps
-    packed, packed_velocity, transposed, gradients, sums, control = shared
-    network = (packed, transposed, gradients)
+    packed, packed_velocity, transposed, halves, gradients, sums, control = shared
+    network = (packed, halves if layout.halves_size else transposed, gradients)
     learning_rate, decay, momentum, clip, l2, decay_steps = hyperparameters
     meeting = 0
     mode_before = float_mode(-1)
@@ -197,8 +204,7 @@ def run_network(
         pack(position, parameters, packed)
         if mode == TRAIN:
             pack(position, velocity, packed_velocity)
-        if mode != EVALUATE:
-            transpose(source, packed, transposed)
+        prepare_weights(layout, mode, source, packed, transposed, halves)
     for it in range(count):
         meeting += 1
         meet(control, meeting, ranks)
@@ -221,7 +227,7 @@ def run_network(
                         shrink = clip / norm if norm > clip else 1.0
                         rate = learning_rate * decay ** ((first + it) / decay_steps)
                         momentum_step(layout, gradients[0], packed, packed_velocity, shrink, momentum, rate)
-                        transpose(source, packed, transposed)
+                        prepare_weights(layout, mode, source, packed, transposed, halves)
                     else:
                         control[DIVERGED] = 1
                         control[STOPPED_AT] = it

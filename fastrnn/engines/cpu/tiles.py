@@ -23,14 +23,13 @@ from .kernels import (
     forward_first,
     forward_second,
     four_dots,
-    multiply_packed,
     multiply_rows,
-    multiply_transposed,
     spread_numbers,
     spread_rows,
     weigh_errors,
 )
 from .layout import RECORD
+from .products import BF16X3, FLOAT32, Products
 
 REAL, DOUBLE = types.CPointer(types.float32), types.CPointer(types.float64)
 LAYOUT = types.CPointer(numba.from_dtype(RECORD))
@@ -38,21 +37,25 @@ TILE_SIGNATURE = types.void(types.float64, LAYOUT, REAL, REAL, REAL, REAL, DOUBL
 
 
 @cache
-def tile_address(cell: str, activation: str) -> int:
+def tile_address(cell: str, activation: str, precision: str = "float32") -> int:
     """Address of the tile function of a kind, for `call_tile`; compiles it or reads it from the cache."""
-    kind = KINDS[cell, activation]
+    kind, products = KINDS[cell, activation], BF16X3 if precision == "bf16x3" else FLOAT32
+    forward_tile, backward_tile = make_forward(products), make_backward(products)
+    begin, end = products.begin, products.end
 
-    def tile(gate_bias, layouts, packed, transposed, work, gradient, sums, backward):
+    def tile(gate_bias, layouts, packed, back, work, gradient, sums, backward):
         layout = numba.carray(layouts, (1,))[0]
         parameters = numba.carray(packed, (layout.packed_size,))
+        beside = numba.carray(back, (1,))  # its address is all that is used
         workspace = numba.carray(work, (layout.work_size,))
-        sums[0] += forward_tile(kind(gate_bias), layout, parameters, workspace)
+        begin()
+        sums[0] += forward_tile(kind(gate_bias), layout, parameters, beside, workspace)
         if backward:
-            back = numba.carray(transposed, (layout.units * (layout.first_columns + layout.second_columns),))
             total = numba.carray(gradient, (layout.packed_size,))
-            backward_tile(kind(gate_bias), layout, parameters, back, workspace, total)
+            backward_tile(kind(gate_bias), layout, parameters, beside, workspace, total)
+        end()
 
-    callback = compiled_callback(TILE_SIGNATURE, name=f"tile-{cell}-{activation}")(tile)
+    callback = compiled_callback(TILE_SIGNATURE, name=f"tile-{cell}-{activation}-{precision}")(tile)
     _kept_alive.append(callback)
     return callback.address
 
@@ -61,7 +64,7 @@ _kept_alive: list = []  # an address must stay valid as long as the process
 
 
 @intrinsic
-def call_tile(typing_context, address, gate_bias, layouts, packed, transposed, work, gradient, sums, backward):
+def call_tile(typing_context, address, gate_bias, layouts, packed, back, work, gradient, sums, backward):
     """Run the tile in `work` forward and, if `backward`, back; arrays by address.
 
     Adds the sum of mask * squared error to sums[0], the tile's gradient of half of it to `gradient`.
@@ -126,7 +129,7 @@ def place_trial(layout, work, row):
     inputs = base + 4 * layout.at_trial
     targets, mask = inputs + 4 * T * D, inputs + 4 * T * (D + K)
     beside_h = row * layout.state_row + layout.units
-    columns = layout.panel_rows - layout.units  # inputs, a one, zeros
+    columns = (D + 4) // 4 * 4  # inputs, a one, zeros
     spread_rows(inputs, D, np.float32(1.0), base + 4 * (layout.at_h + beside_h), step, T, columns)
     if layout.second_columns:
         spread_rows(inputs, D, np.float32(1.0), base + 4 * (layout.at_operand + beside_h), step, T, columns)
@@ -166,180 +169,118 @@ def place_parameters(layout, packed, work):
             work[layout.at_bias + row * layout.outputs + k] = packed[layout.packed_b_out + k]
 
 
-@part
-def forward_tile(kind, layout, packed, work):
-    """Run the tile's trials from step 0; states, gates and errors stay in the workspace.
+def make_forward(products: Products):
+    """`forward_tile` of a precision."""
+    first, second = products.first, products.second
 
-    Returns the sum of mask * squared error over trials, steps and outputs.
-    """
-    weights, base = packed.ctypes.data, work.ctypes.data
-    gate_bias = np.float32(kind.gate_bias)
-    place_parameters(layout, packed, work)
-    step_outputs = layout.rows * layout.outputs
-    loss = 0.0
-    for t in range(layout.T):
-        s = streams_at(layout, work, t, 0)
-        multiply_packed(
-            s.h,
-            layout.state_row,
-            weights,
-            s.gates,
-            layout.gate_row,
-            layout.rows,
-            layout.first_columns,
-            layout.depth,
-            layout.panel_rows,
-            False,
-        )
-        forward_first(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
-        if layout.second_columns:
-            multiply_packed(
-                s.rh,
-                layout.state_row,
-                weights + 4 * layout.packed_second,
-                s.gates + 4 * layout.first_columns,
-                layout.gate_row,
-                layout.rows,
-                layout.second_columns,
-                layout.depth,
-                layout.panel_rows,
-                False,
-            )
-            forward_second(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
-        error = base + 4 * (layout.at_error + t * step_outputs)
-        for row in range(0, layout.rows, 4):
-            for k in range(layout.K):
-                four_dots(
-                    s.h_next + 4 * row * layout.state_row,
-                    layout.state_row,
-                    weights + 4 * (layout.packed_out + k * layout.units),
-                    layout.units,
-                    error + 4 * (row * layout.outputs + k),
-                    layout.outputs,
-                )
-        loss += weigh_errors(
-            error,
-            base + 4 * (layout.at_target + t * step_outputs),
-            base + 4 * (layout.at_mask + t * step_outputs),
-            base + 4 * layout.at_bias,
-            step_outputs,
-        )
-    return loss
+    @part
+    def forward_tile(kind, layout, packed, back, work):
+        """Run the tile's trials from step 0; states, gates and errors stay in the workspace.
 
-
-@part
-def backward_tile(kind, layout, packed, transposed, work, gradient):
-    """Add the tile's gradient of half the unscaled loss to `gradient` (packed), after `forward_tile`."""
-    base, weights, back, total = (
-        work.ctypes.data,
-        packed.ctypes.data,
-        transposed.ctypes.data,
-        gradient.ctypes.data,
-    )
-    gate_bias = np.float32(kind.gate_bias)
-    for j in range(layout.rows * layout.units):
-        work[layout.at_dh + j] = np.float32(0.0)
-    for j in range(layout.rows * layout.units * layout.cell_states):
-        work[layout.at_dcell + j] = np.float32(0.0)
-    end = layout.T
-    while end > 0:
-        begin = max(0, end - layout.gradient_steps)
-        for t in range(end - 1, begin - 1, -1):
-            s = streams_at(layout, work, t, t - begin)
-            error = base + 4 * (layout.at_error + t * layout.rows * layout.outputs)
-            multiply_rows(  # dh += error @ W_out^T
-                error,
-                layout.outputs,
-                1,
-                weights + 4 * layout.packed_out,
-                layout.units,
-                s.dh,
-                layout.units,
-                layout.rows,
-                layout.units,
-                layout.K,
-            )
+        Returns the sum of mask * squared error over trials, steps and outputs.
+        """
+        weights, base = packed.ctypes.data, work.ctypes.data
+        gate_bias = np.float32(kind.gate_bias)
+        place_parameters(layout, packed, work)
+        step_outputs = layout.rows * layout.outputs
+        loss = 0.0
+        for t in range(layout.T):
+            s = streams_at(layout, work, t, 0)
+            first(layout, base, weights, back.ctypes.data, s)
+            forward_first(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
             if layout.second_columns:
-                backward_second(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
-                multiply_packed(  # drh = da @ W_rec^T, blocks of the second product
-                    s.da + 4 * layout.first_columns,
-                    layout.gate_row,
-                    back + 4 * layout.units * layout.first_columns,
-                    s.drh,
+                second(layout, base, weights, back.ctypes.data, s)
+                forward_second(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
+            error = base + 4 * (layout.at_error + t * step_outputs)
+            for row in range(0, layout.rows, 4):
+                for k in range(layout.K):
+                    four_dots(
+                        s.h_next + 4 * row * layout.state_row,
+                        layout.state_row,
+                        weights + 4 * (layout.packed_out + k * layout.units),
+                        layout.units,
+                        error + 4 * (row * layout.outputs + k),
+                        layout.outputs,
+                    )
+            loss += weigh_errors(
+                error,
+                base + 4 * (layout.at_target + t * step_outputs),
+                base + 4 * (layout.at_mask + t * step_outputs),
+                base + 4 * layout.at_bias,
+                step_outputs,
+            )
+        return loss
+
+    return forward_tile
+
+
+def make_backward(products: Products):
+    """`backward_tile` of a precision."""
+    back_second, back_first, gradients = products.back_second, products.back_first, products.gradients
+
+    @part
+    def backward_tile(kind, layout, packed, back, work, gradient):
+        """Add the tile's gradient of half the unscaled loss to `gradient` (packed), after `forward_tile`."""
+        base, weights, total = work.ctypes.data, packed.ctypes.data, gradient.ctypes.data
+        gate_bias = np.float32(kind.gate_bias)
+        for j in range(layout.rows * layout.units):
+            work[layout.at_dh + j] = np.float32(0.0)
+        for j in range(layout.rows * layout.units * layout.cell_states):
+            work[layout.at_dcell + j] = np.float32(0.0)
+        end = layout.T
+        while end > 0:
+            begin = max(0, end - layout.gradient_steps)
+            for t in range(end - 1, begin - 1, -1):
+                slot = t - begin
+                s = streams_at(layout, work, t, 0 if layout.halves_size else slot)
+                error = base + 4 * (layout.at_error + t * layout.rows * layout.outputs)
+                multiply_rows(  # dh += error @ W_out^T
+                    error,
+                    layout.outputs,
+                    1,
+                    weights + 4 * layout.packed_out,
+                    layout.units,
+                    s.dh,
                     layout.units,
                     layout.rows,
                     layout.units,
-                    layout.second_columns,
-                    layout.second_columns,
-                    False,
+                    layout.K,
                 )
-            backward_first(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
-            multiply_packed(  # dh += da @ W_rec^T, blocks of the first product
-                s.da,
-                layout.gate_row,
-                back,
-                s.dh,
-                layout.units,
-                layout.rows,
-                layout.units,
-                layout.first_columns,
-                layout.first_columns,
-                True,
-            )
-        add_weight_gradients(layout, base, total, begin, end)
-        end = begin
-    for k in range(layout.K):
-        bias = 0.0
-        for j in range(layout.T * layout.rows):
-            bias += work[layout.at_error + j * layout.outputs + k]
-        gradient[layout.packed_b_out + k] += np.float32(bias)
-    for row in range(layout.rows):
-        for u in range(layout.units):
-            gradient[layout.packed_h0 + u] += work[layout.at_dh + row * layout.units + u]
-            if layout.cell_states:
-                gradient[layout.packed_h0 + layout.units + u] += work[layout.at_dcell + row * layout.units + u]
+                if layout.second_columns:
+                    backward_second(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
+                    back_second(layout, base, back.ctypes.data, s, slot)
+                backward_first(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
+                back_first(layout, base, back.ctypes.data, s, slot)
+            gradients(layout, base, total, begin, end)
+            add_readout_gradient(layout, base, total, begin, end)
+            end = begin
+        for k in range(layout.K):
+            bias = 0.0
+            for j in range(layout.T * layout.rows):
+                bias += work[layout.at_error + j * layout.outputs + k]
+            gradient[layout.packed_b_out + k] += np.float32(bias)
+        for row in range(layout.rows):
+            for u in range(layout.units):
+                gradient[layout.packed_h0 + u] += work[layout.at_dh + row * layout.units + u]
+                if layout.cell_states:
+                    gradient[layout.packed_h0 + layout.units + u] += work[layout.at_dcell + row * layout.units + u]
+
+    return backward_tile
 
 
 @part
-def add_weight_gradients(layout, base, total, begin, end):
-    """Add (h | x | 1)^T da, (rh | x | 1)^T da and error^T h of the steps begin .. end - 1 to the packed gradient."""
-    pairs = (end - begin) * layout.rows
-    da = base + 4 * layout.at_da
+def add_readout_gradient(layout, base, total, begin, end):
+    """Add error^T h of the steps begin .. end - 1 to the packed gradient of W_out."""
     state = layout.rows * layout.state_row
-    h = base + 4 * (layout.at_h + begin * state)
-    multiply_transposed(
-        h,
-        layout.state_row,
-        da,
-        layout.gate_row,
-        total,
-        layout.panel_rows,
-        layout.first_columns,
-        pairs,
-        layout.panel_rows,
-    )
-    if layout.second_columns:
-        multiply_transposed(
-            base + 4 * (layout.at_operand + begin * state),
-            layout.state_row,
-            da + 4 * layout.first_columns,
-            layout.gate_row,
-            total + 4 * layout.packed_second,
-            layout.panel_rows,
-            layout.second_columns,
-            pairs,
-            layout.panel_rows,
-        )
-    error = base + 4 * (layout.at_error + begin * layout.rows * layout.outputs)
     multiply_rows(
-        error,
+        base + 4 * (layout.at_error + begin * layout.rows * layout.outputs),
         1,
         layout.outputs,
-        h + 4 * state,
+        base + 4 * (layout.at_h + (begin + 1) * state),
         layout.state_row,
         total + 4 * layout.packed_out,
         layout.units,
         layout.outputs,
         layout.units,
-        pairs,
+        (end - begin) * layout.rows,
     )
