@@ -20,7 +20,7 @@ from .kernels import LANES, PANEL, where_is
 TILE = 16  # trials of a tile: its states, gates and weights stay in the second-level cache
 SLICES = 16  # at most so many partial gradients of a batch, summed in order: bits don't depend on the team's size
 GRADIENT_ROWS = 64  # rows (steps x trials) of a block of the weight-gradient product
-GRADIENT_ROWS_BF16X3 = 128  # the matrix unit is so fast that sums should move less often
+GRADIENT_ROWS_BF16X3 = 256  # the matrix unit is so fast that sums should move less often
 
 
 class Layout(NamedTuple):
