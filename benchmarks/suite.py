@@ -13,6 +13,7 @@ from pathlib import Path
 
 import fastrnn
 from fastrnn import engines
+from fastrnn.engines.cpu.bf16x3 import why_not
 from fastrnn.engines.cpu.engine import usable_processors
 from fastrnn.errors import UsageError
 from fastrnn.plan import duration
@@ -94,7 +95,8 @@ def make_bench(settings: Settings, progress: Progress) -> Bench:
         keep_freed_memory()
     if settings.peers and not peers:
         progress.say("no other library to compare with is installed: pip install 'fastrnn[bench]'")
-    return Bench(settings, engine, MatrixProduct(engine.threads), tuple(peers))
+    half = None if why_not() else engines.get("cpu", settings.threads, "bf16x3")
+    return Bench(settings, engine, MatrixProduct(engine.threads), tuple(peers), half)
 
 
 @contextlib.contextmanager

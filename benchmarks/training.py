@@ -17,7 +17,7 @@ from .rounds import SPINNING, interleave, iterations_for, ratios, seconds_of, si
 from .section import Bench, Section, Step
 from .work import Work
 
-OURS, PEAK = "ours", "peak"
+OURS, HALF, PEAK = "ours", "bf16x3", "peak"
 PEER_BYTES = 2e9  # of the values that a batched peer keeps for its backward pass
 PEER_FLOPS = 5e10  # a second, to guess how long peers will take
 LONGEST_TURN = 3.0  # seconds; no larger stack of networks is tried beyond
@@ -47,6 +47,7 @@ def _guess(bench: Bench, work: Work, peers: int) -> float:
     """Seconds a kind takes, roughly."""
     s = bench.settings
     mine = (s.rounds + 4) * max(s.turn_seconds, work.flops * bench.engine.threads / 2e11)
+    mine *= 2 if bench.half else 1
     mine += s.products * 0.06 + min(s.products, s.rounds) * SPINNING
     tried = len(s.peer_networks) - 1  # stacks beside the one that is timed; JAX compiles each anew
     theirs = 1 + (1 + TRIES * TRY_SECONDS) * tried
@@ -59,10 +60,12 @@ def _measure(bench: Bench, work: Work, peers: list[Peer]):
 
 
 def measure_kind(bench: Bench, work: Work, peers: list[Peer]) -> dict:
-    """Our rate, the peak, and every peer that computes the same, in turns."""
+    """Our rate, in bf16x3 too where that can be, the peak, and every peer that computes the same, in turns."""
     s = bench.settings
     mine, N, iterations = ours.contender(bench.engine, work, s.turn_seconds)
     contenders = {OURS: mine, PEAK: bench.product.contender(s.rounds, s.products)}
+    if bench.half:
+        contenders[HALF], _, _ = ours.contender(bench.half, work, s.turn_seconds)
     entries, trainers = [], {}
     try:
         for peer in peers:
@@ -82,6 +85,9 @@ def measure_kind(bench: Bench, work: Work, peers: list[Peer]) -> dict:
         if entry["peer"] in trainers:
             entry["gflops"] = gflops(rates[entry["peer"]])
             entry["ratio"] = ratios(rates[OURS], rates[entry["peer"]])
+    half = {}
+    if bench.half:
+        half = {HALF: {"gflops": gflops(rates[HALF]), "ratio": ratios(rates[HALF], rates[OURS])}}
     return {
         "task": work.task.name,
         "cell": work.cell,
@@ -97,7 +103,7 @@ def measure_kind(bench: Bench, work: Work, peers: list[Peer]) -> dict:
         "share": significant(speed["median"] / peak["high"], 4),
         "network_iterations_per_second": significant(1e9 * speed["median"] / work.flops),
         "peers": entries,
-    }
+    } | half
 
 
 def gflops(rates: list[float]) -> dict:
@@ -167,18 +173,28 @@ def gather(bench: Bench, kinds: list[dict]) -> dict:
 
 
 def population_seconds(task: str, kinds: list[dict]) -> dict | None:
-    """Estimated time of the paper's population; None where one of its kinds was not measured with its batch."""
+    """Estimated time of the paper's population; None where one of its kinds was not measured with its batch.
+
+    With `seconds_bf16x3` where all were measured in bf16x3 too.
+    """
     spec = PopulationSpec.preset("paper", task)
     counts = Counter((row["cell"], row["activation"], row["n"]) for row in spec.rows)
-    rates = {
-        (kind["cell"], kind["activation"], kind["n"]): kind["network_iterations_per_second"]
+    measured = {
+        (kind["cell"], kind["activation"], kind["n"]): kind
         for kind in kinds
         if kind["task"] == task and kind["batch"] == spec.batch
     }
-    if not counts.keys() <= rates.keys():
+    if not counts.keys() <= measured.keys():
         return None
-    seconds = sum(count * spec.iterations / rates[kind] for kind, count in counts.items())
-    return {"networks": len(spec), "iterations": spec.iterations, "seconds": significant(seconds)}
+    seconds = {
+        kind: count * spec.iterations / measured[kind]["network_iterations_per_second"]
+        for kind, count in counts.items()
+    }
+    found = {"networks": len(spec), "iterations": spec.iterations, "seconds": significant(sum(seconds.values()))}
+    if all(HALF in measured[kind] for kind in counts):
+        half = sum(time / measured[kind][HALF]["ratio"]["median"] for kind, time in seconds.items())
+        found["seconds_bf16x3"] = significant(half)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------------- words
@@ -201,6 +217,12 @@ def lines(result: dict) -> list[str]:
                 f"The paper's {time['networks']:,} networks, {time['iterations']:,} iterations each: about "
                 f"{duration(time['seconds'])}"
             )
+            if "seconds_bf16x3" in time:
+                text[-1] += f"; in bf16x3 {duration(time['seconds_bf16x3'])}"
+    for task in tasks:
+        kinds = [kind for kind in result["kinds"] if kind["task"] == task and HALF in kind]
+        if kinds:
+            text += ["", *_half_table(task, kinds)]
     for task in tasks:
         kinds = [kind for kind in result["kinds"] if kind["task"] == task and kind["peers"]]
         if kinds:
@@ -224,6 +246,29 @@ def _speed_table(task: str, kinds: list[dict]) -> list[str]:
             row += f"  {speed:<15}{kind['share']:>5.2f}{_count(kind['network_iterations_per_second']):>10}  "
         text.append(row.rstrip())
     return text
+
+
+def _half_table(task: str, kinds: list[dict]) -> list[str]:
+    """Speeds in bf16x3, and how many times as fast as in float32."""
+    activations = list(dict.fromkeys(kind["activation"] for kind in kinds))
+    text = [
+        f"{task} in bf16x3: GFLOP/s (range), times float32 (range)",
+        " " * 12 + "".join(f"  {activation:<32}" for activation in activations).rstrip(),
+    ]
+    for cell, n in dict.fromkeys((kind["cell"], kind["n"]) for kind in kinds):
+        row = f"{cell:<8}{n:>4}"
+        for activation in activations:
+            (kind,) = (k for k in kinds if (k["cell"], k["n"], k["activation"]) == (cell, n, activation))
+            g = kind[HALF]["gflops"]
+            speed = f"{g['median']:.0f} ({g['low']:.0f}-{g['high']:.0f})"
+            row += f"  {speed:<15} {half_words(kind):<16}"
+        text.append(row.rstrip())
+    return text
+
+
+def half_words(kind: dict) -> str:
+    """How many times as fast bf16x3 is as float32, with its range; "-" where it was not timed."""
+    return ratio_words(kind[HALF] | {"same_cell": True} if HALF in kind else None)
 
 
 def _count(rate: float) -> str:

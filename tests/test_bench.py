@@ -23,6 +23,7 @@ from benchmarks.work import Work, matrix_flops
 from fastrnn import engines
 from fastrnn.cells import CELLS
 from fastrnn.cli import app
+from fastrnn.engines.cpu.bf16x3 import why_not
 from fastrnn.errors import RunError, UsageError
 from fastrnn.tasks import get_task
 
@@ -34,7 +35,11 @@ SMALL = replace(SMALL, rounds=2, turn_seconds=1e-3, products=3, scaling=(("N", (
 
 def small_bench(settings=SMALL, peers=()):
     return SimpleNamespace(
-        settings=settings, engine=engines.get("cpu", 1), product=peak.MatrixProduct(1, size=16), peers=tuple(peers)
+        settings=settings,
+        engine=engines.get("cpu", 1),
+        product=peak.MatrixProduct(1, size=16),
+        peers=tuple(peers),
+        half=None,
     )
 
 
@@ -165,6 +170,10 @@ def test_every_kind_is_measured(results):
         assert kind["share"] == pytest.approx(kind["gflops"]["median"] / kind["peak"]["high"], rel=1e-3)
         rate = 1e9 * kind["gflops"]["median"] / kind["flops"]
         assert kind["network_iterations_per_second"] == pytest.approx(rate, rel=1e-3)
+        assert (training.HALF in kind) == (not why_not())
+        if training.HALF in kind:
+            both = [np.array(made["gflops"]["rounds"]) for made in (kind[training.HALF], kind)]
+            np.testing.assert_allclose(kind[training.HALF]["ratio"]["rounds"], both[0] / both[1], rtol=1e-3)
     highest = max(kind["peak"]["high"] for kind in kinds)
     assert results["training"]["peak"]["high"] == highest
 
@@ -592,6 +601,21 @@ def test_the_table_has_a_row_a_kind_and_stands_between_its_markers(compared):
     for broken in ("no markers", f"{table.END}{table.BEGIN}", text + text):
         with pytest.raises(UsageError, match="must hold these two lines"):
             table.insert(broken, made)
+
+
+def test_speeds_in_bf16x3_are_told(compared):
+    kinds = [kind | {"bf16x3": {"ratio": rounds.spread([1.5, 2.5]), "gflops": rounds.spread([300.0])}}
+             for kind in whole_population() + compared["training"]["kinds"][:1]]  # fmt: skip
+    time = training.population_seconds("flipflop", kinds[:24])
+    assert time["seconds_bf16x3"] == time["seconds"] / 2
+    first = kinds[-1]
+    (line,) = [line for line in training._half_table("flipflop", [first]) if line.startswith("vanilla")]
+    assert line == "vanilla   64  300 (300-300)   2.0 (1.5-2.5)"
+    result = compared["training"] | {"kinds": [first], "population": {"flipflop": time}}
+    made = table.table(compared | {"training": result}, "p.png")
+    assert "| vanilla | 64 | 169 | 0.50 | 2.0 (1.5-2.5) | 3.0 (2.0-4.0) |" in made
+    assert "| the paper's population | in bf16x3 |" in made and "h |\n" in made
+    assert "in bf16x3" in "\n".join(training.lines(result)) and "in bf16x3" not in table.table(compared, "p.png")
 
 
 def test_the_table_of_results_without_peers(results):
