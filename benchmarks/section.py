@@ -16,14 +16,14 @@ from .settings import Settings
 class Bench:
     """What all sections share: the settings, our engine, the machine's matrix product and the peers.
 
-    half : our engine in bf16x3, None where the processor has no matrix unit
+    bf16x3 : our engine in bf16x3, None where the processor has no matrix unit
     """
 
     settings: Settings
     engine: CPUEngine
     product: MatrixProduct
     peers: tuple[Peer, ...]
-    half: CPUEngine | None = None
+    bf16x3: CPUEngine | None = None
 
 
 @dataclass(frozen=True)

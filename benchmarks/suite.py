@@ -95,8 +95,8 @@ def make_bench(settings: Settings, progress: Progress) -> Bench:
         keep_freed_memory()
     if settings.peers and not peers:
         progress.say("no other library to compare with is installed: pip install 'fastrnn[bench]'")
-    half = None if why_not() else engines.get("cpu", settings.threads, "bf16x3")
-    return Bench(settings, engine, MatrixProduct(engine.threads), tuple(peers), half)
+    bf16x3 = None if why_not() else engines.get("cpu", settings.threads, "bf16x3")
+    return Bench(settings, engine, MatrixProduct(engine.threads), tuple(peers), bf16x3)
 
 
 @contextlib.contextmanager

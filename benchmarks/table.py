@@ -15,7 +15,7 @@ from fastrnn.storage import atomic_write
 
 from . import picture, suite
 from .machine import words
-from .training import HALF, half_words, ratio_words
+from .training import BF16X3, bf16x3_words, ratio_words
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -50,15 +50,15 @@ def _kinds(kinds: list[dict]) -> list[str]:
     compared = picture.with_peers(kinds) or kinds
     first = compared[0]
     peers = {entry["peer"]: entry for kind in compared for entry in kind["peers"]}
-    half = ["bf16x3 x float32"] * any(HALF in kind for kind in compared)
-    heads = ["cell", "n", "GFLOP/s", "of the peak", *half, *(f"x {entry['title']}" for entry in peers.values())]
+    beside = ["bf16x3 x float32"] * any(BF16X3 in kind for kind in compared)
+    heads = ["cell", "n", "GFLOP/s", "of the peak", *beside, *(f"x {entry['title']}" for entry in peers.values())]
     rows = [heads, ["---"] * len(heads)]
     for kind in compared:
         if (kind["task"], kind["activation"]) != (first["task"], first["activation"]):
             continue
         entries = {entry["peer"]: entry for entry in kind["peers"]}
         row = [kind["cell"], str(kind["n"]), f"{kind['gflops']['median']:.0f}", f"{kind['share']:.2f}"]
-        rows.append(row + [half_words(kind)] * len(half) + [ratio_words(entries.get(peer)) for peer in peers])
+        rows.append(row + [bf16x3_words(kind)] * len(beside) + [ratio_words(entries.get(peer)) for peer in peers])
     parts = [f"{first['task']}, {first['activation']}, B = {first['batch']}:", "\n".join(map(_row, rows))]
     if peers:
         parts.append("x: how many times as fast. Every library's loss and gradients are first checked against ours.")
@@ -69,8 +69,14 @@ def _kinds(kinds: list[dict]) -> list[str]:
 
 def _tasks(training: dict) -> list[str]:
     """A row a task: shares of the peak over all kinds, and the time for the paper's population."""
-    half = any("seconds_bf16x3" in time for time in training["population"].values())
-    heads = ["task", "kinds", "of the peak: lowest, median, highest", "the paper's population", *["in bf16x3"] * half]
+    rounded = any("seconds_bf16x3" in time for time in training["population"].values())
+    heads = [
+        "task",
+        "kinds",
+        "of the peak: lowest, median, highest",
+        "the paper's population",
+        *["in bf16x3"] * rounded,
+    ]
     rows = [heads, ["---"] * len(heads)]
     for task in dict.fromkeys(kind["task"] for kind in training["kinds"]):
         shares = sorted(kind["share"] for kind in training["kinds"] if kind["task"] == task)
@@ -78,7 +84,7 @@ def _tasks(training: dict) -> list[str]:
         estimate = f"{time['networks']:,} networks in {duration(time['seconds'])}" if time else "-"
         middle = shares[len(shares) // 2]
         row = [task, str(len(shares)), f"{shares[0]:.2f}, {middle:.2f}, {shares[-1]:.2f}", estimate]
-        rows.append(row + [duration(time["seconds_bf16x3"]) if time and "seconds_bf16x3" in time else "-"] * half)
+        rows.append(row + [duration(time["seconds_bf16x3"]) if time and "seconds_bf16x3" in time else "-"] * rounded)
     return list(map(_row, rows))
 
 

@@ -17,7 +17,7 @@ from .rounds import SPINNING, interleave, iterations_for, ratios, seconds_of, si
 from .section import Bench, Section, Step
 from .work import Work
 
-OURS, HALF, PEAK = "ours", "bf16x3", "peak"
+OURS, BF16X3, PEAK = "ours", "bf16x3", "peak"
 PEER_BYTES = 2e9  # of the values that a batched peer keeps for its backward pass
 PEER_FLOPS = 5e10  # a second, to guess how long peers will take
 LONGEST_TURN = 3.0  # seconds; no larger stack of networks is tried beyond
@@ -47,7 +47,7 @@ def _guess(bench: Bench, work: Work, peers: int) -> float:
     """Seconds a kind takes, roughly."""
     s = bench.settings
     mine = (s.rounds + 4) * max(s.turn_seconds, work.flops * bench.engine.threads / 2e11)
-    mine *= 2 if bench.half else 1
+    mine *= 2 if bench.bf16x3 else 1
     mine += s.products * 0.06 + min(s.products, s.rounds) * SPINNING
     tried = len(s.peer_networks) - 1  # stacks beside the one that is timed; JAX compiles each anew
     theirs = 1 + (1 + TRIES * TRY_SECONDS) * tried
@@ -64,8 +64,8 @@ def measure_kind(bench: Bench, work: Work, peers: list[Peer]) -> dict:
     s = bench.settings
     mine, N, iterations = ours.contender(bench.engine, work, s.turn_seconds)
     contenders = {OURS: mine, PEAK: bench.product.contender(s.rounds, s.products)}
-    if bench.half:
-        contenders[HALF], _, _ = ours.contender(bench.half, work, s.turn_seconds)
+    if bench.bf16x3:
+        contenders[BF16X3], _, _ = ours.contender(bench.bf16x3, work, s.turn_seconds)
     entries, trainers = [], {}
     try:
         for peer in peers:
@@ -85,9 +85,9 @@ def measure_kind(bench: Bench, work: Work, peers: list[Peer]) -> dict:
         if entry["peer"] in trainers:
             entry["gflops"] = gflops(rates[entry["peer"]])
             entry["ratio"] = ratios(rates[OURS], rates[entry["peer"]])
-    half = {}
-    if bench.half:
-        half = {HALF: {"gflops": gflops(rates[HALF]), "ratio": ratios(rates[HALF], rates[OURS])}}
+    beside = {}
+    if bench.bf16x3:
+        beside = {BF16X3: {"gflops": gflops(rates[BF16X3]), "ratio": ratios(rates[BF16X3], rates[OURS])}}
     return {
         "task": work.task.name,
         "cell": work.cell,
@@ -103,7 +103,7 @@ def measure_kind(bench: Bench, work: Work, peers: list[Peer]) -> dict:
         "share": significant(speed["median"] / peak["high"], 4),
         "network_iterations_per_second": significant(1e9 * speed["median"] / work.flops),
         "peers": entries,
-    } | half
+    } | beside
 
 
 def gflops(rates: list[float]) -> dict:
@@ -191,9 +191,9 @@ def population_seconds(task: str, kinds: list[dict]) -> dict | None:
         for kind, count in counts.items()
     }
     found = {"networks": len(spec), "iterations": spec.iterations, "seconds": significant(sum(seconds.values()))}
-    if all(HALF in measured[kind] for kind in counts):
-        half = sum(time / measured[kind][HALF]["ratio"]["median"] for kind, time in seconds.items())
-        found["seconds_bf16x3"] = significant(half)
+    if all(BF16X3 in measured[kind] for kind in counts):
+        rounded = sum(time / measured[kind][BF16X3]["ratio"]["median"] for kind, time in seconds.items())
+        found["seconds_bf16x3"] = significant(rounded)
     return found
 
 
@@ -220,9 +220,9 @@ def lines(result: dict) -> list[str]:
             if "seconds_bf16x3" in time:
                 text[-1] += f"; in bf16x3 {duration(time['seconds_bf16x3'])}"
     for task in tasks:
-        kinds = [kind for kind in result["kinds"] if kind["task"] == task and HALF in kind]
+        kinds = [kind for kind in result["kinds"] if kind["task"] == task and BF16X3 in kind]
         if kinds:
-            text += ["", *_half_table(task, kinds)]
+            text += ["", *_bf16x3_table(task, kinds)]
     for task in tasks:
         kinds = [kind for kind in result["kinds"] if kind["task"] == task and kind["peers"]]
         if kinds:
@@ -248,7 +248,7 @@ def _speed_table(task: str, kinds: list[dict]) -> list[str]:
     return text
 
 
-def _half_table(task: str, kinds: list[dict]) -> list[str]:
+def _bf16x3_table(task: str, kinds: list[dict]) -> list[str]:
     """Speeds in bf16x3, and how many times as fast as in float32."""
     activations = list(dict.fromkeys(kind["activation"] for kind in kinds))
     text = [
@@ -259,16 +259,16 @@ def _half_table(task: str, kinds: list[dict]) -> list[str]:
         row = f"{cell:<8}{n:>4}"
         for activation in activations:
             (kind,) = (k for k in kinds if (k["cell"], k["n"], k["activation"]) == (cell, n, activation))
-            g = kind[HALF]["gflops"]
+            g = kind[BF16X3]["gflops"]
             speed = f"{g['median']:.0f} ({g['low']:.0f}-{g['high']:.0f})"
-            row += f"  {speed:<15} {half_words(kind):<16}"
+            row += f"  {speed:<15} {bf16x3_words(kind):<16}"
         text.append(row.rstrip())
     return text
 
 
-def half_words(kind: dict) -> str:
+def bf16x3_words(kind: dict) -> str:
     """How many times as fast bf16x3 is as float32, with its range; "-" where it was not timed."""
-    return ratio_words(kind[HALF] | {"same_cell": True} if HALF in kind else None)
+    return ratio_words(kind[BF16X3] | {"same_cell": True} if BF16X3 in kind else None)
 
 
 def _count(rate: float) -> str:

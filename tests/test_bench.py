@@ -39,7 +39,7 @@ def small_bench(settings=SMALL, peers=()):
         engine=engines.get("cpu", 1),
         product=peak.MatrixProduct(1, size=16),
         peers=tuple(peers),
-        half=None,
+        bf16x3=None,
     )
 
 
@@ -170,10 +170,10 @@ def test_every_kind_is_measured(results):
         assert kind["share"] == pytest.approx(kind["gflops"]["median"] / kind["peak"]["high"], rel=1e-3)
         rate = 1e9 * kind["gflops"]["median"] / kind["flops"]
         assert kind["network_iterations_per_second"] == pytest.approx(rate, rel=1e-3)
-        assert (training.HALF in kind) == (not why_not())
-        if training.HALF in kind:
-            both = [np.array(made["gflops"]["rounds"]) for made in (kind[training.HALF], kind)]
-            np.testing.assert_allclose(kind[training.HALF]["ratio"]["rounds"], both[0] / both[1], rtol=1e-3)
+        assert (training.BF16X3 in kind) == (not why_not())
+        if training.BF16X3 in kind:
+            both = [np.array(made["gflops"]["rounds"]) for made in (kind[training.BF16X3], kind)]
+            np.testing.assert_allclose(kind[training.BF16X3]["ratio"]["rounds"], both[0] / both[1], rtol=1e-3)
     highest = max(kind["peak"]["high"] for kind in kinds)
     assert results["training"]["peak"]["high"] == highest
 
@@ -609,7 +609,7 @@ def test_speeds_in_bf16x3_are_told(compared):
     time = training.population_seconds("flipflop", kinds[:24])
     assert time["seconds_bf16x3"] == time["seconds"] / 2
     first = kinds[-1]
-    (line,) = [line for line in training._half_table("flipflop", [first]) if line.startswith("vanilla")]
+    (line,) = [line for line in training._bf16x3_table("flipflop", [first]) if line.startswith("vanilla")]
     assert line == "vanilla   64  300 (300-300)   2.0 (1.5-2.5)"
     result = compared["training"] | {"kinds": [first], "population": {"flipflop": time}}
     made = table.table(compared | {"training": result}, "p.png")

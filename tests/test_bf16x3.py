@@ -22,11 +22,14 @@ from fastrnn.optimizer import Optimizer
 from fastrnn.spec import PopulationSpec
 from fastrnn.tasks import get_task
 
-pytestmark = pytest.mark.skipif(LANES != 16, reason="blocks in bf16 are for processors with AVX-512")
+pytestmark = [
+    pytest.mark.skipif(LANES != 16, reason="blocks in bf16 are for processors with AVX-512"),
+    pytest.mark.skipif(bf16x3.HAS_UNIT and bool(bf16x3.why_not()), reason="the matrix unit can't be used"),
+]
 
 # N, B, T, n, D, K: ones; trials and units that fill no block of 32, or several; more steps than a block of the weight
 # gradient; inputs that need another block of depth
-SHAPES = [(1, 1, 1, 1, 1, 1), (2, 3, 2, 5, 3, 5), (1, 40, 3, 64, 3, 3), (2, 33, 9, 50, 31, 2), (1, 64, 4, 160, 40, 1)]
+SHAPES = [(1, 1, 1, 1, 1, 1), (2, 3, 2, 5, 3, 5), (1, 40, 3, 64, 3, 3), (2, 33, 19, 50, 31, 2), (1, 64, 4, 160, 40, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +179,8 @@ def test_a_network_that_diverges_is_frozen(engine):
 def test_padding_fills_whole_blocks():
     layout = make_layout("gru", 50, 3, 3, 20, 40, "bf16x3")
     assert (layout.units, layout.rows, layout.tiles, layout.panel_rows) == (64, 32, 2, 96)
-    assert layout.halves_size == (96 + 64) * 3 * 64
-    assert make_layout("gru", 50, 3, 3, 20, 40).halves_size == 0
+    assert layout.operands_size == (96 + 64) * 3 * 64
+    assert make_layout("gru", 50, 3, 3, 20, 40).operands_size == 0
 
 
 def test_estimates(engine):
@@ -185,6 +188,9 @@ def test_estimates(engine):
     assert engine.workspace_bytes("lstm", 64, task) > exact.workspace_bytes("lstm", 64, task)
     seconds = [engine.seconds_per_iteration("lstm", "tanh", n, task) for n in (64, 256)]
     assert 0 < 4 * seconds[0] < seconds[1] < 16 * seconds[0]
+    assert engine.seconds_per_iteration("gru", "tanh", 33, task, batch=33) == engine.seconds_per_iteration(
+        "gru", "tanh", 64, task, batch=64
+    )  # whole blocks
     assert engine.description == exact.description.replace(";", ", bf16x3;")
 
 
@@ -197,7 +203,7 @@ def test_without_the_unit_vector_code_does_the_same(engine, tmp_path):
         "import sys, numpy as np; from samples import random_networks, random_trials\n"
         "from fastrnn.engines.cpu import bf16x3; from fastrnn.engines.cpu.engine import CPUEngine\n"
         "assert not bf16x3.HAS_UNIT and 'has no matrix unit' in bf16x3.why_not()\n"
-        "networks = random_networks('gru', 'tanh', 40, 3, 2, 1, seed=7)\n"
+        "networks = random_networks('vanilla', 'tanh', 40, 3, 2, 1, seed=7)\n"
         "made = CPUEngine(1, 'bf16x3').loss_and_gradients(networks, *random_trials(networks, 9, 4, seed=3))\n"
         "np.savez(sys.argv[1], **made[1])"
     )
@@ -209,11 +215,16 @@ def test_without_the_unit_vector_code_does_the_same(engine, tmp_path):
     }
     path = tmp_path / "gradients.npz"
     subprocess.run([sys.executable, "-c", code, str(path)], env=environment, check=True)
-    networks = random_networks("gru", "tanh", 40, 3, 2, 1, seed=7)
+    networks = random_networks("vanilla", "tanh", 40, 3, 2, 1, seed=7)
     _, expected = engine.loss_and_gradients(networks, *random_trials(networks, 9, 4, seed=3))
     with np.load(path) as made:
         for name, gradient in expected.items():
             assert relative_error(made[name], gradient) < 2e-6, name
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(UsageError, match="unknown precision 'half'; the precisions are float32, bf16x3"):
+        CPUEngine(1, "half")
 
 
 def test_where_it_can_not_be_used_is_said(monkeypatch):

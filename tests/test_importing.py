@@ -37,9 +37,10 @@ def module(mode="RNN_TANH", seed=0, **changes):
     return SimpleNamespace(**values | {"proj_size": 0, "bias": True, "hidden_size": n, "input_size": D} | changes)
 
 
-def linear(seed=0):
+def linear(seed=0, **changes):
     rng = np.random.default_rng(100 + seed)
-    return SimpleNamespace(weight=Tensor(rng.normal(size=(K, n))), bias=Tensor(rng.normal(size=K)))
+    values = {"weight": Tensor(rng.normal(size=(K, n))), "bias": Tensor(rng.normal(size=K))}
+    return SimpleNamespace(**values | {"in_features": n, "out_features": K} | changes)
 
 
 def sigmoid(x):
@@ -83,13 +84,24 @@ def test_networks_compute_what_the_modules_do(mode, bias):
     ("recurrent", "readout", "h0", "message"),
     [
         (module("GRU"), linear(), None, "reset gate after the recurrent product, .*fastrnn.UpdateFunction"),
-        (linear(), linear(), None, "recurrent must be torch.nn.RNN or torch.nn.LSTM; it is "),
+        (linear(), linear(), None, r"recurrent must be a torch\.nn\.RNN or .*, or a list of them; it is namespace"),
+        (None, linear(), None, r"recurrent must be a torch\.nn\.RNN .* it is None"),
+        (module(), module(), None, r"readout must be a torch\.nn\.Linear, or a list of them; it is namespace"),
+        (module(), linear(in_features=7), None, "readout must read the 5 units of h; .* reads 7"),
+        (module(), linear(), "zeros", "weights and h0 must be tensors or arrays of numbers"),
         (module(num_layers=2), linear(), None, "modules must have num_layers=1; .* has 2"),
         (module("LSTM", bidirectional=True), linear(), None, "must have bidirectional=False; .* has True"),
         (module("LSTM", proj_size=3), linear(), None, "must have proj_size=0; .* has 3"),
-        ([module(), module()], [linear()], None, "readout must be one a recurrent module; got 1 for 2"),
-        ([], [], None, "readout must be one a recurrent module; got 0 for 0"),
-        ([module(), module("RNN_RELU")], [linear()] * 2, None, "must be of one kind and size; .* number 2 .*RNN_RELU"),
+        ([module(), module()], [linear()], None, "readout must be a Linear for each recurrent module; got 1 for 2"),
+        ([], [], None, "readout must be a Linear for each recurrent module; got 0 for 0"),
+        (
+            [module(), module("RNN_RELU")],
+            [linear()] * 2,
+            None,
+            "of one kind and size; .* tanh, n 5.* number 2 is .*relu",
+        ),
+        ([module()] * 2, [linear(), linear(out_features=9)], None, "of one kind and size; .* K 2; number 2 is .* K 9"),
+        (module("LSTM"), linear(), np.zeros(n), r"h0 must have shape \(10,\) or \(1, 10\), h and c end to end"),
         (module(), linear(), np.zeros(n + 1), r"h0 must have shape \(5,\) or \(1, 5\); it has shape \(6,\)"),
     ],
 )

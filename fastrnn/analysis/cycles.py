@@ -80,7 +80,7 @@ class Cycles(Saved):
         return len(self.network)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} cycles>"
+        return f"<{len(self)} cycle{'s' * (len(self) != 1)}>"
 
     @property
     def table(self):

@@ -33,10 +33,10 @@ def analyze(
     """Compare the networks of runs, study their dynamics, measure the paper's claims, draw and report it all.
 
     Results are kept in each run's folder, under analysis/. What is there and was made from the same files by the same
-    code, by checksum, is not computed again. Networks that diverged, or whose loss is
-    more than half of what the best constant output gives, are left out and named. An analysis that
-    fails is named too, and the others are done (exit code 3). Figures are under figures/ of the run; report.html
-    holds all of it, and index.html beside the runs leads there.
+    code, by checksum, is not computed again. Networks that diverged, or whose loss is more than half of what the best
+    constant output gives, are left out and named. An analysis that fails is named too, and the others are done (exit
+    code 3). Figures are under figures/ of the run; report.html holds all of it, and index.html beside the runs leads
+    there.
 
     \b
     Examples:
@@ -75,7 +75,7 @@ def _write_report(made: dict) -> None:
 
 
 def _print_for_people(report: dict) -> None:
-    """For people: what was done, who was left out, what failed, and the claims on all networks."""
+    """For people: what was done, who was left out, what failed, and the paper's statements."""
     from ..progress import counted
 
     if report["done"]:
@@ -98,6 +98,7 @@ def _print_claims(rows: list[dict]) -> None:
     """A line a statement, with each statistic that it stands on."""
     import pandas
 
+    from ..progress import counted
     from ..studies.claims import Claims
 
     for made in Claims(pandas.DataFrame(rows)).statements() if rows else []:
@@ -105,7 +106,7 @@ def _print_claims(rows: list[dict]) -> None:
         for row in made.rows.itertuples():
             interval = f" [{row.low:.3g}, {row.high:.3g}]" if math.isfinite(row.low) else ""
             of = "" if row.subject == "all" else f"{row.subject}: "
-            said.append(f"{of}{row.statistic} {row.value:.3g}{interval}, {row.networks} networks")
+            said.append(f"{of}{row.statistic} {row.value:.3g}{interval}, {counted(row.networks, 'network')}")
             notes += [row.note] if made.verdict == row.verdict == "undecided" and row.note else []
         why = f": {'; '.join(dict.fromkeys(notes))}" if notes else ""
         print(f"{made.claim}. {made.statement}: {made.verdict} ({'; '.join(said)}){why}")

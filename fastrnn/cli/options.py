@@ -36,7 +36,10 @@ TaskSettings = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[
     str,
-    typer.Option(help="float32, or bf16x3: on a GPU's tensor cores (n a multiple of 64) or on Intel's AMX, faster."),
+    typer.Option(
+        help="float32, or bf16x3: on a GPU's tensor cores (n a multiple of 64) or on Intel's AMX, faster for n and "
+        "batches of 64 and more."
+    ),
 ]
 Threads = Annotated[int | None, typer.Option(help="Threads of the CPU.  [default: all there are]")]
 CheckpointSeconds = Annotated[float, typer.Option(help="Seconds between checkpoints.")]

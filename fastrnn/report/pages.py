@@ -162,7 +162,7 @@ def _claims_by_run(runs: list[Kept]) -> str:
     for i, (kept, found) in enumerate(zip(runs, verdicts, strict=True)):
         columns[i] = [_pill(found[name]) if name in found else "" for name in names]
         heads = {str(i): _name(kept) for i, kept in enumerate(runs)}
-    said = "<p>What holds of all networks of a run; the numbers behind it are in the run's own page.</p>"
+    said = "<p>What holds of a run's networks; the numbers behind it are in the run's own page.</p>"
     return f"<h2>Claims of the paper</h2>\n{said}" + table(pandas.DataFrame(columns), heads, raw=[*heads])
 
 

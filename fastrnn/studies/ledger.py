@@ -29,7 +29,7 @@ TOOLS = ("analysis/**/*.py", "cells/**/*.py", "tasks/**/*.py", "engines/**/*.py"
 def out_of_date(run: Run) -> list[str]:
     """Steps that `analyze` did once and whose results are still there, but which would not come out the same now."""
     ledger = Ledger(run.path)
-    if not ledger.steps:
+    if not ledger.steps and not ledger.damaged:
         return []
     steps = [selection_step(run), *steps_of(run, select_networks(run))]
     return list(dict.fromkeys(ledger.stale(steps).values()))

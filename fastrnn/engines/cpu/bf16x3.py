@@ -48,7 +48,9 @@ BYTE = ir.IntType(8)
 def why_not() -> str:
     """Why this process can't use the matrix unit, in words; empty if it can."""
     if not HAS_UNIT:
-        return "this processor has no matrix unit for bf16 (AMX; Intel Xeon since 2023)"
+        return (
+            "this processor has no matrix unit for bf16 (AMX; Intel Xeon since 2023), or the system does not enable it"
+        )
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return "the matrix unit (AMX) is used on Linux only"
     if ctypes.CDLL(None, use_errno=True).syscall(ARCH_PRCTL, REQUEST_STATE, TILE_STATE):
@@ -77,7 +79,10 @@ def read(builder, pointer):
 
 
 def parts(builder, x):
-    """Bits of 16 floats whose upper halves are the high part, and the low part, in bf16."""
+    """Bits of 16 floats whose upper halves are the high part, and the low part, in bf16.
+
+    NaN stays NaN, but for those with 17 ones in a row, which no arithmetic makes.
+    """
 
     def rounded(value):
         return builder.add(builder.bitcast(value, WORDS), constant(0x8000))

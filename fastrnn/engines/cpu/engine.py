@@ -61,7 +61,7 @@ class Shared(NamedTuple):
     packed: np.ndarray
     velocity: np.ndarray
     transposed: np.ndarray
-    halves: np.ndarray
+    operands: np.ndarray
     gradients: np.ndarray
     sums: np.ndarray
     control: np.ndarray
@@ -85,9 +85,11 @@ class CPUEngine(Engine):
         if threads is None:
             threads = available
         self.threads = whole_number("threads", threads, 1)
-        self.precision = precision
+        if precision not in ELEMENT_SECONDS:
+            raise UsageError(f"unknown precision {precision!r}; the precisions are {', '.join(ELEMENT_SECONDS)}")
         if precision == "bf16x3" and (LANES != 16 or (HAS_UNIT and why_not())):
-            raise UsageError(f"precision 'bf16x3' can't be used: {why_not()}")
+            raise UsageError(f"precision 'bf16x3' can't be used: {why_not()}; take 'float32'")
+        self.precision = precision
         self._busy = threading.Lock()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="fastrnn")
         self._workspaces = Workspaces()
@@ -265,15 +267,18 @@ class CPUEngine(Engine):
     def seconds_per_iteration(self, cell: str, activation: str, n: int, task, batch: int = 64) -> float:
         """The matrix product's rate is measured once; work on elements is taken as proportional to the gates."""
         self._rate = self._rate or (measured_rate() if self.precision == "float32" else measured_rate_bf16x3())
-        gates = get_cell(cell).gates
-        flops = task.T * batch * (6 * gates * n * n + 4 * gates * n * task.D + 6 * n * task.K)
+        gates, D = get_cell(cell).gates, task.D
+        if self.precision == "bf16x3":  # whole blocks are computed
+            layout = make_layout(cell, n, D, task.K, task.T, batch, self.precision)
+            n, batch, D = layout.units, layout.tiles * layout.rows, layout.panel_rows - layout.units
+        flops = task.T * batch * (6 * gates * n * n + 4 * gates * n * D + 6 * n * task.K)
         return flops / self._rate + task.T * batch * n * gates * ELEMENT_SECONDS[self.precision]
 
     def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:
         """Workspace, packed parameters, velocity, transpose, operands in bf16 and partial gradients."""
         layout = make_layout(cell, n, task.D, task.K, task.T, batch, self.precision)
         transposed = layout.units * (layout.first_columns + layout.second_columns)
-        return 4 * (layout.work_size + transposed + layout.halves_size + (2 + layout.slices) * layout.packed_size)
+        return 4 * (layout.work_size + transposed + layout.operands_size + (2 + layout.slices) * layout.packed_size)
 
     def _layout(self, networks, T: int, B: int):
         return make_layout(networks.cell, networks.n, networks.D, networks.K, T, B, self.precision)
@@ -333,7 +338,7 @@ class CPUEngine(Engine):
             take("packed", size),
             take("velocity", size),
             take("transposed", len(source)),
-            take("halves", layout.halves_size),
+            take("operands", layout.operands_size),
             take("gradients", slices * size).reshape(slices, size),
             np.zeros((slices, 2)),
             np.zeros(8, np.int64),

@@ -68,7 +68,7 @@ class Layout(NamedTuple):
     at_gradient_left: int
     at_gradient_right: int
     work_size: int
-    halves_size: int  # the weights' own operands in bf16, 0 in float32
+    operands_size: int  # the weights' own operands in bf16, 0 in float32
 
 
 RECORD = np.dtype([(name, np.int64) for name in Layout._fields])  # a `Layout` as compiled code reads it
@@ -88,17 +88,17 @@ def stride(columns: int) -> int:
 @lru_cache(maxsize=256)
 def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precision: str = "float32") -> Layout:
     """Layout of one network of a kind and of the workspace of the thread that works on it."""
-    cell, halves = get_cell(cell_name), precision == "bf16x3"
-    units, outputs = round_up(n, BLOCK if halves else LANES), round_up(K, 4)
-    rows = BLOCK if halves else min(TILE, round_up(B, 8))  # rows * outputs is a multiple of any LANES
+    cell, in_blocks = get_cell(cell_name), precision == "bf16x3"
+    units, outputs = round_up(n, BLOCK if in_blocks else LANES), round_up(K, 4)
+    rows = BLOCK if in_blocks else min(TILE, round_up(B, 8))  # rows * outputs is a multiple of any LANES
     tiles = -(-B // rows)
     depth = units + D + 1
-    panel_rows = round_up(depth, BLOCK if halves else 4)
+    panel_rows = round_up(depth, BLOCK if in_blocks else 4)
     first, second = len(cell.first) * units, len(cell.second) * units
     state_row, gate_row = stride(panel_rows), stride(first + second)
     two = cell.state_multiple - 1
     keeps_gates = any(where_is(name, cell.blocks)[0] == "gates" for stage in cell.backward for name in stage.reads)
-    gradient_steps = min(T, max(1, (GRADIENT_ROWS_BF16X3 if halves else GRADIENT_ROWS) // rows))
+    gradient_steps = min(T, max(1, (GRADIENT_ROWS_BF16X3 if in_blocks else GRADIENT_ROWS) // rows))
 
     sizes = {
         "second": panel_rows * first,
@@ -116,7 +116,7 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precisio
         "h": (T + 1) * rows * state_row,
         "operand": T * rows * state_row * bool(second),
         "gates": (T if keeps_gates else 1) * rows * gate_row,
-        "da": (1 if halves else gradient_steps) * rows * gate_row,
+        "da": (1 if in_blocks else gradient_steps) * rows * gate_row,
         "cell": (T + 1) * rows * units * two,
         "phi_cell": T * rows * units * two,
         "dh": rows * units,
@@ -127,9 +127,9 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precisio
         "mask": T * rows * outputs,
         "bias": rows * outputs,
         "trial": T * (D + K + 1),
-        "left": rows * max(panel_rows, first, second) * halves,
-        "gradient_left": gradient_steps * rows * panel_rows * halves,
-        "gradient_right": gradient_steps * rows * (first + second) * halves,
+        "left": rows * max(panel_rows, first, second) * in_blocks,
+        "gradient_left": gradient_steps * rows * panel_rows * in_blocks,
+        "gradient_right": gradient_steps * rows * (first + second) * in_blocks,
     }
     at, position = {}, 0
     for name, size in regions.items():
@@ -162,7 +162,7 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precisio
         gradient_steps=gradient_steps,
         **at,
         work_size=position,
-        halves_size=(panel_rows + units) * (first + second) * halves,
+        operands_size=(panel_rows + units) * (first + second) * in_blocks,
     )
 
 

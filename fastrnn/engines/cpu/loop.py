@@ -7,7 +7,7 @@ import numpy as np
 from ...compiled import compiled, part
 from ...tasks.task import call_trial
 from .kernels import float_mode, meet
-from .products import fill_halves
+from .products import fill_operands
 from .tiles import call_tile, place_trial, prepare_workspace, repeat_trial
 
 TRAIN, GRADIENTS, EVALUATE = range(3)
@@ -30,16 +30,16 @@ def unpack(position, packed, parameters):
 
 
 @part
-def prepare_weights(layout, mode, source, packed, transposed, halves):
+def prepare_weights(layout, mode, source, packed, transposed, operands):
     """What the products multiply with beside the packed weights: the recurrent weights transposed, or operands in bf16.
 
     In bf16x3 the way there needs some too.
     """
-    if mode != EVALUATE or layout.halves_size:
+    if mode != EVALUATE or layout.operands_size:
         for j in range(source.shape[0]):
             transposed[j] = packed[source[j]]
-    if layout.halves_size:
-        fill_halves(layout, packed, transposed, halves)
+    if layout.operands_size:
+        fill_operands(layout, packed, transposed, operands)
 
 
 @part
@@ -194,8 +194,8 @@ def run_network(
     """
     layout = layouts[0]
     position, source = maps
-    packed, packed_velocity, transposed, halves, gradients, sums, control = shared
-    network = (packed, halves if layout.halves_size else transposed, gradients)
+    packed, packed_velocity, transposed, operands, gradients, sums, control = shared
+    network = (packed, operands if layout.operands_size else transposed, gradients)
     learning_rate, decay, momentum, clip, l2, decay_steps = hyperparameters
     meeting = 0
     mode_before = float_mode(-1)
@@ -204,7 +204,7 @@ def run_network(
         pack(position, parameters, packed)
         if mode == TRAIN:
             pack(position, velocity, packed_velocity)
-        prepare_weights(layout, mode, source, packed, transposed, halves)
+        prepare_weights(layout, mode, source, packed, transposed, operands)
     for it in range(count):
         meeting += 1
         meet(control, meeting, ranks)
@@ -227,7 +227,7 @@ def run_network(
                         shrink = clip / norm if norm > clip else 1.0
                         rate = learning_rate * decay ** ((first + it) / decay_steps)
                         momentum_step(layout, gradients[0], packed, packed_velocity, shrink, momentum, rate)
-                        prepare_weights(layout, mode, source, packed, transposed, halves)
+                        prepare_weights(layout, mode, source, packed, transposed, operands)
                     else:
                         control[DIVERGED] = 1
                         control[STOPPED_AT] = it

@@ -152,9 +152,9 @@ FLOAT32 = Products(nothing, first, second, back_second, back_first, gradients, n
 
 
 @part
-def fill_halves(layout, packed, transposed, halves):
+def fill_operands(layout, packed, transposed, operands):
     """The right operands: weights of both products, then their transposes."""
-    weights, back, to = packed.ctypes.data, transposed.ctypes.data, halves.ctypes.data
+    weights, back, to = packed.ctypes.data, transposed.ctypes.data, operands.ctypes.data
     first, second, units, depth = layout.first_columns, layout.second_columns, layout.units, layout.panel_rows
     interleave_panels(weights, depth, first, to)
     interleave_panels(weights + 4 * layout.packed_second, depth, second, to + 4 * depth * first)
@@ -164,7 +164,7 @@ def fill_halves(layout, packed, transposed, halves):
 
 
 @part
-def half_first(layout, base, weights, back, s):
+def first_bf16x3(layout, base, weights, back, s):
     """gates = (h | x | 1) W, blocks of the first product."""
     left, depth = base + 4 * layout.at_left, layout.panel_rows
     split_rows(s.h, layout.state_row, layout.rows, depth, left)
@@ -172,7 +172,7 @@ def half_first(layout, base, weights, back, s):
 
 
 @part
-def half_second(layout, base, weights, back, s):
+def second_bf16x3(layout, base, weights, back, s):
     """gates = (rh | x | 1) W, blocks of the second product."""
     left, depth, first = base + 4 * layout.at_left, layout.panel_rows, layout.first_columns
     split_rows(s.rh, layout.state_row, layout.rows, depth, left)
@@ -181,7 +181,7 @@ def half_second(layout, base, weights, back, s):
 
 
 @part
-def half_back_second(layout, base, back, s, slot):
+def back_second_bf16x3(layout, base, back, s, slot):
     """drh = da W_rec^T, blocks of the second product."""
     first, second = layout.first_columns, layout.second_columns
     left, da = base + 4 * layout.at_left, s.da + 4 * first
@@ -192,7 +192,7 @@ def half_back_second(layout, base, back, s, slot):
 
 
 @part
-def half_back_first(layout, base, back, s, slot):
+def back_first_bf16x3(layout, base, back, s, slot):
     """dh += da W_rec^T, blocks of the first product."""
     first, second = layout.first_columns, layout.second_columns
     left = base + 4 * layout.at_left
@@ -211,7 +211,7 @@ def keep_da(layout, base, da, start, columns, slot):
 
 
 @part
-def half_gradients(layout, base, total, begin, end):
+def gradients_bf16x3(layout, base, total, begin, end):
     """+= (h | x | 1)^T da, and (rh | x | 1)^T da, of the steps begin .. end - 1."""
     room, first = layout.gradient_steps, layout.first_columns
     right = base + 4 * layout.at_gradient_right
@@ -232,4 +232,6 @@ def add_gradient(layout, base, operand, right, total, columns, begin, end):
     add_in_panels(left, right, room, total, layout.panel_rows, columns, end - begin)
 
 
-BF16X3 = Products(open_unit, half_first, half_second, half_back_second, half_back_first, half_gradients, close_unit)
+BF16X3 = Products(
+    open_unit, first_bf16x3, second_bf16x3, back_second_bf16x3, back_first_bf16x3, gradients_bf16x3, close_unit
+)

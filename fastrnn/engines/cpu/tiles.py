@@ -232,7 +232,7 @@ def make_backward(products: Products):
             begin = max(0, end - layout.gradient_steps)
             for t in range(end - 1, begin - 1, -1):
                 slot = t - begin
-                s = streams_at(layout, work, t, 0 if layout.halves_size else slot)
+                s = streams_at(layout, work, t, 0 if layout.operands_size else slot)
                 error = base + 4 * (layout.at_error + t * layout.rows * layout.outputs)
                 multiply_rows(  # dh += error @ W_out^T
                     error,
