@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import textwrap
 import time
 from dataclasses import asdict
@@ -14,9 +12,9 @@ from pathlib import Path
 import fastrnn
 from fastrnn import engines
 from fastrnn.engines.cpu.bf16x3 import why_not
-from fastrnn.engines.cpu.engine import usable_processors
 from fastrnn.errors import UsageError
 from fastrnn.plan import duration
+from fastrnn.processors import only_processors, usable_processors
 from fastrnn.progress import Interrupted, Progress
 from fastrnn.storage import atomic_write
 
@@ -97,20 +95,6 @@ def make_bench(settings: Settings, progress: Progress) -> Bench:
         progress.say("no other library to compare with is installed: pip install 'fastrnn[bench]'")
     bf16x3 = None if why_not() else engines.get("cpu", settings.threads, "bf16x3")
     return Bench(settings, engine, MatrixProduct(engine.threads), tuple(peers), bf16x3)
-
-
-@contextlib.contextmanager
-def only_processors(threads: int | None):
-    """Keep this thread and those it starts, the peers' too, to so many processors, where the system can."""
-    if threads is None or not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before)[:threads])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def report(results: dict, sections=SECTIONS) -> str:

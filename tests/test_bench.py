@@ -672,18 +672,6 @@ def test_settings_are_chosen_and_checked():
             Settings(**given)
 
 
-def test_processors_are_limited_and_given_back():
-    affinity = getattr(suite.os, "sched_getaffinity", None)
-    if affinity is None:
-        pytest.skip("this system has no affinity")
-    before = affinity(0)
-    with suite.only_processors(1):
-        assert len(affinity(0)) == 1
-    with suite.only_processors(None):
-        assert affinity(0) == before
-    assert affinity(0) == before
-
-
 def test_an_interrupted_run_says_so(monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt

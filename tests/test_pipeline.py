@@ -203,7 +203,7 @@ def test_a_part_of_the_analysis_of_an_extended_population_says_what_is_out_of_da
     assert made.failed == {"claims": f"what it needs is out of date ({reads}); {again}"}
     assert (done / "analysis" / "claims.csv").read_text() == claims
     assert f"out of date: {', '.join(STEPS)}; {again}" in capsys.readouterr().err
-    said, _ = call(done, "--only", "fixed-points,similarity", code=0)
+    said, _ = call(done, "--only", "fixed-points,similarity", "--threads", 1, code=0)
     left = [step for step in out_of_date if not step.startswith(("similarity", "fixed-points"))] + ["claims"]
     assert f"out of date: {', '.join(left)}: fastrnn analyze, without --only, makes them again" in said
     page = (done / "report.html").read_text()
@@ -461,3 +461,4 @@ def test_exit_codes(fresh):
     for arguments in ([], [fresh, "--all"]):
         assert "name folders of runs, or give --all" in call(*arguments, code=2)[1]
     assert "unknown analysis 'graphs'" in call(fresh, "--only", "graphs", code=2)[1]
+    assert "threads must be a positive whole number; it is 0" in call(fresh, "--threads", 0, code=2)[1]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
 
+from ..processors import usable_processors
 from ..values import whole_number
 
 
@@ -39,7 +39,7 @@ class Team:
 def team(threads: int | None):
     """A `Team` of so many threads (default: the processors this process may use)."""
     if threads is None:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = usable_processors()
     made = Team(whole_number("threads", threads, 1))
     try:
         with _blas().limit(limits=1, user_api="blas"):

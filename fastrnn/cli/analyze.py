@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .exits import SOME_FAILED
-from .options import Debug, Json, values
+from .options import Debug, Json, Threads, values
 from .printing import JSON_HAS_ALL, print_json, print_some
 
 LEFT_OUT_SHOWN = 5
@@ -26,6 +26,7 @@ def analyze(
             "[default: all]"
         ),
     ] = None,
+    threads: Threads = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Draw figures and write report.html.")] = True,
     as_json: Json = False,
     debug: Debug = False,
@@ -46,17 +47,19 @@ def analyze(
     """
     from ..errors import UsageError
     from ..pipeline import analyze_all, find_runs
+    from ..processors import only_processors
     from ..report import write_index
 
     if bool(runs) == every:
         raise UsageError("name folders of runs, or give --all: one of the two")
     made, paths = [], find_runs(folder) if every else runs
-    for analyzed in analyze_all(paths, values(only, str, "only")):
-        made.append(analyzed.report())
-        if report and "run" not in analyzed.failed:
-            _write_report(made[-1])
-        if report and every:
-            write_index(folder, paths)
+    with only_processors(threads):
+        for analyzed in analyze_all(paths, values(only, str, "only")):
+            made.append(analyzed.report())
+            if report and "run" not in analyzed.failed:
+                _write_report(made[-1])
+            if report and every:
+                write_index(folder, paths)
     if as_json:
         print_json(made)
     else:

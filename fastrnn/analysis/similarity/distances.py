@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -12,6 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ...errors import UsageError
+from ...processors import usable_processors
 from ...progress import Interrupted, Interruption, Progress
 from ...values import check_sizes, is_number
 from .checkpoint import Checkpoint
@@ -113,7 +113,7 @@ def pairwise_distances(
         check_sizes(threads=threads)
     if not hasattr(states, "__iter__") and not hasattr(states, "__getitem__"):
         raise UsageError(f"states must hold responses (samples, n), one after another; it is {states!r}")
-    threads = int(threads or _processors())
+    threads = int(threads or usable_processors())
     with Interruption() as interruption, _Work(settings, memory, threads, checkpoint, progress, interruption) as work:
         result = work.from_responses(states) if _takes_gram(states, settings) else work.reduced(states, scratch)
     warn(result.marks)
@@ -306,7 +306,3 @@ def _same_samples(i: int, samples: int, first: int | None) -> int:
             "all must be responses to the same inputs"
         )
     return samples
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from ...cells import get_cell
 from ...compiled import compiled
 from ...counters import TRAINING
 from ...errors import Status, UsageError
+from ...processors import usable_processors
 from ...values import whole_number
 from ..engine import Engine
 from .bf16x3 import BLOCK, HAS_UNIT, LEFT, RIGHT, block_add, close_unit, open_unit, why_not
@@ -27,13 +27,6 @@ from .tiles import tile_address
 NOTHING = (0.0,) * 6  # hyperparameters where none are used
 NO_VALUES = np.empty(0)
 ELEMENT_SECONDS = {"float32": 1.0e-9, "bf16x3": 2.4e-9}  # beside the products, an element of a gate: AVX-512, 2.5 GHz
-
-
-def usable_processors() -> int:
-    """Processors this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def aligned(size: int) -> np.ndarray:
