@@ -150,7 +150,7 @@ def compare_networks(
     run : Run, or path of its folder
     metric, components, options : as for `pairwise_distances`
     trials : probe trials, default 64 for flipflop, 51 for sine, 128 for cdi, 64 for any other task
-    only : ids of the networks to compare, default all
+    only : ids of the networks to compare, default all; `fastrnn.analyze` gives those that it studies
     factors : columns of the run's table; default those of cell, activation, n, l2 that have two levels or more
     device : as for `engines.get`
     permutations, resamples : as for `statistics`

@@ -328,7 +328,8 @@ class Streams(NamedTuple):
     h: int
     h_next: int
     rh: int
-    gates: int  # pre-activations, overwritten by the activations; block j in columns j n_padded onwards
+    sums: int  # pre-activations; block j in columns j n_padded onwards
+    gates: int  # activations, in the same place or in one that is kept
     da: int
     cell: int
     cell_next: int
@@ -357,7 +358,7 @@ KIND_OF_TYPE = {kind: names for names, kind in KINDS.items()}
 
 def where_is(name: str, blocks: tuple[str, ...]) -> tuple[str, int]:
     """Stream and column block of a value named in a stage."""
-    for prefix, stream in (("da_", "da"), ("a_", "gates"), ("", "gates")):
+    for prefix, stream in (("da_", "da"), ("a_", "sums"), ("", "gates")):
         if name.startswith(prefix) and name[len(prefix) :] in blocks and name not in Streams._fields:
             return stream, blocks.index(name[len(prefix) :])
     return name, 0
@@ -381,6 +382,7 @@ def make_stage(direction: str, index: int):
                 "h": state_row,
                 "h_next": state_row,
                 "rh": state_row,
+                "sums": gate_row,
                 "gates": gate_row,
                 "da": gate_row,
             }

@@ -64,6 +64,7 @@ class Layout(NamedTuple):
     at_mask: int
     at_bias: int
     at_trial: int
+    at_sums: int  # of one step: the matrix unit is slow to write what is in no cache
     at_left: int  # operands in bf16
     at_gradient_left: int
     at_gradient_right: int
@@ -127,6 +128,7 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precisio
         "mask": T * rows * outputs,
         "bias": rows * outputs,
         "trial": T * (D + K + 1),
+        "sums": rows * gate_row * in_blocks,
         "left": rows * max(panel_rows, first, second) * in_blocks,
         "gradient_left": gradient_steps * rows * panel_rows * in_blocks,
         "gradient_right": gradient_steps * rows * (first + second) * in_blocks,

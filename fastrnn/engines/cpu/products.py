@@ -30,7 +30,7 @@ class Products(NamedTuple):
     """Functions of one precision."""
 
     begin: Callable  # () before a tile
-    first: Callable  # (layout, base, weights, back, s): gates = (h | x | 1) W, blocks of the first product
+    first: Callable  # (layout, base, weights, back, s): sums = (h | x | 1) W, blocks of the first product
     second: Callable  # likewise (rh | x | 1) W, blocks of the second product
     back_second: Callable  # (layout, base, back, s, slot): drh = da W_rec^T, blocks of the second product
     back_first: Callable  # (layout, base, back, s, slot): dh += da W_rec^T, blocks of the first product
@@ -48,12 +48,12 @@ def nothing():
 
 @part
 def first(layout, base, weights, back, s):
-    """gates = (h | x | 1) W, blocks of the first product."""
+    """sums = (h | x | 1) W, blocks of the first product."""
     multiply_packed(
         s.h,
         layout.state_row,
         weights,
-        s.gates,
+        s.sums,
         layout.gate_row,
         layout.rows,
         layout.first_columns,
@@ -65,12 +65,12 @@ def first(layout, base, weights, back, s):
 
 @part
 def second(layout, base, weights, back, s):
-    """gates = (rh | x | 1) W, blocks of the second product."""
+    """sums = (rh | x | 1) W, blocks of the second product."""
     multiply_packed(
         s.rh,
         layout.state_row,
         weights + 4 * layout.packed_second,
-        s.gates + 4 * layout.first_columns,
+        s.sums + 4 * layout.first_columns,
         layout.gate_row,
         layout.rows,
         layout.second_columns,
@@ -165,19 +165,19 @@ def fill_operands(layout, packed, transposed, operands):
 
 @part
 def first_bf16x3(layout, base, weights, back, s):
-    """gates = (h | x | 1) W, blocks of the first product."""
+    """sums = (h | x | 1) W, blocks of the first product."""
     left, depth = base + 4 * layout.at_left, layout.panel_rows
     split_rows(s.h, layout.state_row, layout.rows, depth, left)
-    multiply(left, back, s.gates, layout.gate_row, layout.rows, layout.first_columns, depth // 32, False)
+    multiply(left, back, s.sums, layout.gate_row, layout.rows, layout.first_columns, depth // 32, False)
 
 
 @part
 def second_bf16x3(layout, base, weights, back, s):
-    """gates = (rh | x | 1) W, blocks of the second product."""
+    """sums = (rh | x | 1) W, blocks of the second product."""
     left, depth, first = base + 4 * layout.at_left, layout.panel_rows, layout.first_columns
     split_rows(s.rh, layout.state_row, layout.rows, depth, left)
-    right, gates = back + 4 * depth * first, s.gates + 4 * first
-    multiply(left, right, gates, layout.gate_row, layout.rows, layout.second_columns, depth // 32, False)
+    right, sums = back + 4 * depth * first, s.sums + 4 * first
+    multiply(left, right, sums, layout.gate_row, layout.rows, layout.second_columns, depth // 32, False)
 
 
 @part

@@ -95,6 +95,7 @@ def streams_at(layout, work, t, slot):
         base + 4 * (layout.at_h + t * state),
         base + 4 * (layout.at_h + (t + 1) * state),
         base + 4 * (layout.at_operand + t * state),
+        base + 4 * (layout.at_sums if layout.operands_size else layout.at_gates + t * layout.gate_step),
         base + 4 * (layout.at_gates + t * layout.gate_step),
         base + 4 * (layout.at_da + slot * layout.rows * layout.gate_row),
         base + 4 * (layout.at_cell + t * plain),
