@@ -1,7 +1,7 @@
-"""The README's table, made from the newest results: `python -m benchmarks.table [RESULTS.json]`.
+"""The README's tables, made from the newest results of each kind of processor: `python -m benchmarks.table`.
 
-With results of a new run in `results/` this writes the table into the README, between two markers, and the picture
-beside the results.
+With results of a new run in `results/` this writes the tables into the README, between two markers, and the pictures
+beside the results. `python -m benchmarks.table RESULTS.json ...` takes those results and no others.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ BEGIN = "<!-- made by `python -m benchmarks.table` -->"
 END = "<!-- end of what it made -->"
 
 
-def newest(folder=HERE / "results") -> Path:
-    """The results with the latest date; `UsageError` where there are none."""
-    files = sorted(Path(folder).glob("*.json"), key=lambda path: (suite.load(path)["date"], path.name))
-    if not files:
+def newest(folder=HERE / "results") -> list[Path]:
+    """The results with the latest date of each kind of processor, newest first; `UsageError` where there are none."""
+    found = {}
+    for path in Path(folder).glob("*.json"):
+        results = suite.load(path)
+        found.setdefault(results["machine"]["architecture"], []).append((results["date"], path.name, path))
+    if not found:
         raise UsageError(f"there are no results in {str(folder)!r}; make some with fastrnn bench --out")
-    return files[-1]
+    return [path for *_, path in sorted(map(max, found.values()), reverse=True)]
 
 
 def table(results: dict, image: str) -> str:
@@ -101,14 +104,13 @@ def insert(text: str, made: str) -> str:
 
 
 def main(arguments: list[str], root=ROOT) -> None:
-    """Write the picture and the README."""
-    path = Path(arguments[0]) if arguments else newest()
-    results, readme = suite.load(path), Path(root) / "README.md"
-    image = path.resolve().with_suffix(".png")
-    place = image.relative_to(Path(root).resolve()).as_posix()
-    made = insert(readme.read_text(encoding="utf-8"), table(results, place))
-    picture.save(results, image)
-    atomic_write(readme, made.encode())
+    """Write the pictures and the README."""
+    made, readme = [], Path(root) / "README.md"
+    for path in map(Path, arguments or newest()):
+        results, image = suite.load(path), path.resolve().with_suffix(".png")
+        made.append(table(results, image.relative_to(Path(root).resolve()).as_posix()))
+        picture.save(results, image)
+    atomic_write(readme, insert(readme.read_text(encoding="utf-8"), "\n".join(made)).encode())
 
 
 if __name__ == "__main__":

@@ -630,12 +630,18 @@ def test_the_newest_results_are_taken_and_written_into_the_readme(compared, tmp_
         table.newest(folder)
     suite.save(compared | {"date": "2026-01-03"}, folder / "a.json")
     suite.save(compared, folder / "b.json")
-    assert table.newest(folder).name == "a.json"
+    assert [path.name for path in table.newest(folder)] == ["a.json"]
+    other = compared | {"date": "2026-01-04", "machine": compared["machine"] | {"architecture": "z"}}
+    suite.save(other, folder / "c.json")
+    assert [path.name for path in table.newest(folder)] == ["c.json", "a.json"]
     (tmp_path / "README.md").write_text(f"{table.BEGIN}\n{table.END}\n")
     table.main([str(folder / "a.json")], tmp_path)
     said = (tmp_path / "README.md").read_text()
     assert "2026-01-03" in said and "(benchmarks/results/a.png)" in said
     assert (folder / "a.png").is_file()
+    table.main([str(folder / "c.json"), str(folder / "a.json")], tmp_path)
+    said = (tmp_path / "README.md").read_text()
+    assert said.index("2026-01-04") < said.index("2026-01-03") and "P (z, 256-bit vectors" in said
 
 
 def test_the_readme_tells_the_newest_results():
@@ -643,10 +649,10 @@ def test_the_readme_tells_the_newest_results():
     if not list((table.HERE / "results").glob("*.json")):
         assert readme.count(table.BEGIN) == readme.count(table.END) == 1
         return
-    path = table.newest()
-    image = path.with_suffix(".png").relative_to(ROOT).as_posix()
-    assert table.insert(readme, table.table(suite.load(path), image)) == readme
-    assert (ROOT / image).is_file()
+    images = {path: path.with_suffix(".png").relative_to(ROOT).as_posix() for path in table.newest()}
+    made = [table.table(suite.load(path), image) for path, image in images.items()]
+    assert table.insert(readme, "\n".join(made)) == readme
+    assert all((ROOT / image).is_file() for image in images.values())
 
 
 # ---------------------------------------------------------------------------------------------------------- settings
