@@ -22,8 +22,8 @@ def analyze(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Any of similarity,fixed-points,linearization,topology,study,untrained,portraits,claims.  "
-            "[default: all]"
+            help="Some of these, joined by commas: similarity, fixed-points, linearization, topology, study, "
+            "untrained, portraits, claims.  [default: all]"
         ),
     ] = None,
     threads: Threads = None,
