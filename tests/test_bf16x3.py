@@ -29,7 +29,7 @@ pytestmark = [
 
 # N, B, T, n, D, K: ones; trials and units that fill no block of 32, or several; more steps than a block of the weight
 # gradient; inputs that need another block of depth
-SHAPES = [(1, 1, 1, 1, 1, 1), (2, 3, 2, 5, 3, 5), (1, 40, 3, 64, 3, 3), (2, 33, 19, 50, 31, 2), (1, 64, 4, 160, 40, 1)]
+SHAPES = [(1, 1, 1, 1, 1, 1), (2, 3, 17, 5, 3, 5), (1, 40, 3, 64, 3, 3), (2, 33, 9, 50, 31, 2), (1, 64, 4, 160, 40, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,7 @@ def test_without_the_unit_vector_code_does_the_same(engine, tmp_path):
     _, expected = engine.loss_and_gradients(networks, *random_trials(networks, 9, 4, seed=3))
     with np.load(path) as made:
         for name, gradient in expected.items():
-            assert relative_error(made[name], gradient) < 2e-6, name
+            assert relative_error(made[name], gradient) < tolerances.GRADIENT, name  # sums in another order
 
 
 def test_an_unknown_precision_is_refused():
