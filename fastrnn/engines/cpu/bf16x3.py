@@ -81,7 +81,7 @@ def read(builder, pointer):
 def parts(builder, x):
     """Bits of 16 floats whose upper halves are the high part, and the low part, in bf16.
 
-    NaN stays NaN, but for those with 17 ones in a row, which no arithmetic makes.
+    NaN stays NaN, but for those with 16 ones after the sign, which no arithmetic makes.
     """
 
     def rounded(value):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ...compiled import part
 from .bf16x3 import (
+    BLOCK,
     LEFT,
     RIGHT,
     add_in_panels,
@@ -168,7 +169,7 @@ def first_bf16x3(layout, base, weights, back, s):
     """sums = (h | x | 1) W, blocks of the first product."""
     left, depth = base + 4 * layout.at_left, layout.panel_rows
     split_rows(s.h, layout.state_row, layout.rows, depth, left)
-    multiply(left, back, s.sums, layout.gate_row, layout.rows, layout.first_columns, depth // 32, False)
+    multiply(left, back, s.sums, layout.gate_row, layout.rows, layout.first_columns, depth // BLOCK, False)
 
 
 @part
@@ -177,7 +178,7 @@ def second_bf16x3(layout, base, weights, back, s):
     left, depth, first = base + 4 * layout.at_left, layout.panel_rows, layout.first_columns
     split_rows(s.rh, layout.state_row, layout.rows, depth, left)
     right, sums = back + 4 * depth * first, s.sums + 4 * first
-    multiply(left, right, sums, layout.gate_row, layout.rows, layout.second_columns, depth // 32, False)
+    multiply(left, right, sums, layout.gate_row, layout.rows, layout.second_columns, depth // BLOCK, False)
 
 
 @part
@@ -187,7 +188,7 @@ def back_second_bf16x3(layout, base, back, s, slot):
     left, da = base + 4 * layout.at_left, s.da + 4 * first
     split_rows(da, layout.gate_row, layout.rows, second, left)
     right = back + 4 * (layout.panel_rows * (first + second) + layout.units * first)
-    multiply(left, right, s.drh, layout.units, layout.rows, layout.units, second // 32, False)
+    multiply(left, right, s.drh, layout.units, layout.rows, layout.units, second // BLOCK, False)
     keep_da(layout, base, da, first, second, slot)
 
 
@@ -198,7 +199,7 @@ def back_first_bf16x3(layout, base, back, s, slot):
     left = base + 4 * layout.at_left
     split_rows(s.da, layout.gate_row, layout.rows, first, left)
     right = back + 4 * layout.panel_rows * (first + second)
-    multiply(left, right, s.dh, layout.units, layout.rows, layout.units, first // 32, True)
+    multiply(left, right, s.dh, layout.units, layout.rows, layout.units, first // BLOCK, True)
     keep_da(layout, base, s.da, 0, first, slot)
 
 
@@ -206,7 +207,7 @@ def back_first_bf16x3(layout, base, back, s, slot):
 def keep_da(layout, base, da, start, columns, slot):
     """Some columns of a step's da into their place in the right operand of the weight gradient."""
     panel = layout.gradient_steps * RIGHT
-    place = base + 4 * (layout.at_gradient_right + start // 32 * panel + slot * RIGHT)
+    place = base + 4 * (layout.at_gradient_right + start // BLOCK * panel + slot * RIGHT)
     interleave_rows(da, layout.gate_row, columns, place, panel)
 
 
@@ -217,7 +218,7 @@ def gradients_bf16x3(layout, base, total, begin, end):
     right = base + 4 * layout.at_gradient_right
     add_gradient(layout, base, layout.at_h, right, total, first, begin, end)
     if layout.second_columns:
-        right += 4 * first // 32 * room * RIGHT
+        right += 4 * first // BLOCK * room * RIGHT
         total += 4 * layout.packed_second
         add_gradient(layout, base, layout.at_operand, right, total, layout.second_columns, begin, end)
 
