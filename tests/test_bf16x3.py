@@ -9,14 +9,20 @@ import numpy as np
 import oracle
 import pytest
 import tolerances
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from samples import KINDS, oracle_parameters, random_networks, random_trials, relative_error
 
 import fastrnn
 from fastrnn import engines
 from fastrnn.engines.cpu import bf16x3
+from fastrnn.engines.cpu.bf16x3 import operands, unit
+from fastrnn.engines.cpu.bf16x3 import tiles as tiles_of_bf16x3
+from fastrnn.engines.cpu.bf16x3.mathematics import TableMath
 from fastrnn.engines.cpu.engine import CPUEngine
 from fastrnn.engines.cpu.layout import make_layout
-from fastrnn.engines.cpu.vectors import LANES, host_features
+from fastrnn.engines.cpu.vectors import LANES, Vector, host_features
 from fastrnn.errors import Status, UsageError
 from fastrnn.optimizer import Optimizer
 from fastrnn.spec import PopulationSpec
@@ -28,8 +34,15 @@ pytestmark = [
 ]
 
 # N, B, T, n, D, K: ones; trials and units that fill no block of 32, or several; more steps than a block of the weight
-# gradient; inputs that need another block of depth
-SHAPES = [(1, 1, 1, 1, 1, 1), (2, 3, 17, 5, 3, 5), (1, 40, 3, 64, 3, 3), (2, 33, 9, 50, 31, 2), (1, 64, 4, 160, 40, 1)]
+# gradient; inputs, outputs and errors that need several tiles or chunks
+SHAPES = [
+    (1, 1, 1, 1, 1, 1),
+    (2, 3, 17, 5, 3, 5),
+    (1, 40, 3, 64, 3, 3),
+    (2, 33, 9, 50, 31, 2),
+    (1, 64, 4, 160, 40, 1),
+    (1, 20, 5, 32, 3, 19),
+]
 
 
 @pytest.fixture(scope="module")
@@ -39,35 +52,45 @@ def engine():
 
 # --- operands and products ---
 
-
-@numba.njit
-def product(left, right, c, rows, columns, depth, keep):
-    """C = [C +] A B through the operands; A is (rows, depth)."""
-    a = np.empty(rows * depth, np.float32)
-    b = np.empty(columns * depth, np.float32)
-    bf16x3.split_rows(left.ctypes.data, depth, rows, depth, a.ctypes.data)
-    for k in range(depth // 32):
-        source = right.ctypes.data + 4 * 32 * k * columns
-        bf16x3.interleave_rows(source, columns, columns, b.ctypes.data + 4 * k * 1024, depth * 32)
-    bf16x3.open_unit()
-    bf16x3.multiply(a.ctypes.data, b.ctypes.data, c.ctypes.data, columns, rows, columns, depth // 32, keep)
-    bf16x3.close_unit()
+ROWS, COLUMNS = 32, 16
 
 
 @numba.njit
-def product_of_transpose(left, right, c, rows, columns, depth):
-    """C in panels += A^T B through the operands; A is (depth, rows)."""
-    steps = depth // 32
-    a = np.empty(rows * depth, np.float32)
-    b = np.empty(columns * depth, np.float32)
-    for k in range(steps):
-        source = left.ctypes.data + 4 * 32 * k * rows
-        bf16x3.split_transposed(source, rows, rows, a.ctypes.data + 4 * k * 512, steps * 512)
-        source = right.ctypes.data + 4 * 32 * k * columns
-        bf16x3.interleave_rows(source, columns, columns, b.ctypes.data + 4 * k * 1024, steps * 1024)
-    bf16x3.open_unit()
-    bf16x3.add_in_panels(a.ctypes.data, b.ctypes.data, steps, c.ctypes.data, rows, columns, steps)
-    bf16x3.close_unit()
+def product(a, b, extra_a, extra_b, c, keep):
+    """C = [C +] A B + extra A extra B: (32, 32 steps) by (32 steps, 16 tiles), and (32, 8 chunks) by (8 chunks, ...)."""
+    steps, chunks, tiles = a.shape[1] // 32, extra_a.shape[1] // 8, b.shape[1] // 16
+    left, left_chunks = np.empty(2 * steps * 512, np.float32), np.empty(2 * chunks * 256 + 1, np.float32)
+    right = np.empty(tiles * (steps * 512 + chunks * 256), np.float32)
+    operands.split_rows(a.ctypes.data, a.shape[1], steps, left.ctypes.data)
+    for g in range(chunks):
+        to = left_chunks.ctypes.data + 4 * g * 256
+        operands.chunk_of_rows(extra_a.ctypes.data + 4 * 8 * g, extra_a.shape[1], to, chunks * 256)
+    to, stride = right.ctypes.data, b.shape[1]
+    for j in range(tiles):
+        for k in range(steps):
+            operands.step_of_weights(b.ctypes.data + 4 * (32 * k * stride + 16 * j), stride, to)
+            to += 4 * 512
+        for g in range(chunks):
+            operands.chunk_of_weights(extra_b.ctypes.data + 4 * (8 * g * stride + 16 * j), stride, 8, to)
+            to += 4 * 256
+    unit.open_unit()
+    tiles_of_bf16x3.multiply(
+        tiles_of_bf16x3.Product(
+            left.ctypes.data,
+            left_chunks.ctypes.data,
+            right.ctypes.data,
+            steps * 512 + chunks * 256,
+            steps,
+            steps,
+            chunks,
+            chunks,
+            c.ctypes.data,
+            c.shape[1],
+            tiles,
+            keep,
+        )
+    )
+    unit.close_unit()
 
 
 def in_two_parts(x):
@@ -82,32 +105,124 @@ def in_bf16x3(a, b):
     return a_high @ b_low + a_high @ b_high + a_low @ b_high
 
 
-@pytest.mark.parametrize(("rows", "columns", "depth"), [(32, 32, 32), (64, 96, 160)])
-def test_products_are_those_of_the_parts(engine, rows, columns, depth):
-    rng = np.random.default_rng(depth)
-    a = (rng.normal(size=(rows, depth)) * 10.0 ** rng.integers(-6, 6, (rows, depth))).astype(np.float32)
-    b = rng.normal(size=(depth, columns)).astype(np.float32)
-    c = rng.normal(size=(rows, columns)).astype(np.float32)
-    expected, bound = in_bf16x3(a, b), 2e-6 * (np.abs(a) @ np.abs(b)) + 1e-6
+def words_of(pairs):
+    """Words (high parts, low parts) of pairs of float32 (2, ...), the first one's bf16 below."""
+    made = []
+    for part in in_two_parts(pairs):
+        bits = part.astype(np.float32).view(np.uint32)
+        made.append(bits[0] >> 16 | bits[1])
+    return np.array(made)
+
+
+def spread_out(rng, *shape):
+    """float32 of many magnitudes."""
+    return (rng.normal(size=shape) * 10.0 ** rng.integers(-6, 6, shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("steps", "chunks", "tiles"), [(1, 0, 2), (5, 0, 6), (2, 1, 5), (0, 2, 4), (3, 3, 1)])
+def test_products_are_those_of_the_parts(engine, steps, chunks, tiles):
+    rng = np.random.default_rng(steps)
+    columns = tiles * COLUMNS
+    a, b = spread_out(rng, ROWS, 32 * steps), rng.normal(size=(32 * steps, columns)).astype(np.float32)
+    extra_a, extra_b = spread_out(rng, ROWS, 8 * chunks), rng.normal(size=(8 * chunks, columns)).astype(np.float32)
+    c = rng.normal(size=(ROWS, columns)).astype(np.float32)
+    whole = [sum(in_two_parts(x)) for x in (extra_a, extra_b)]
+    expected = in_bf16x3(a, b) + whole[0] @ whole[1]
+    bound = 2e-6 * (np.abs(a) @ np.abs(b) + np.abs(extra_a) @ np.abs(extra_b)) + 1e-6
     made = c.copy()
-    product(a, b, made, rows, columns, depth, False)
+    product(a, b, extra_a, extra_b, made, False)
     assert np.all(np.abs(made - expected) < bound)
-    assert relative_error(made, a.astype(np.float64) @ b) < 2e-5
-    product(a, b, made, rows, columns, depth, True)
-    assert np.all(np.abs(made - 2 * expected) < 2 * bound)
-    made = c.copy()
-    product_of_transpose(np.ascontiguousarray(a.T), b, made, rows, columns, depth)
-    panels = made.reshape(columns // 32, rows, 32) - c.reshape(columns // 32, rows, 32)
-    assert np.all(np.abs(panels.transpose(1, 0, 2).reshape(rows, columns) - expected) < bound)
+    assert relative_error(made, a.astype(np.float64) @ b + extra_a.astype(np.float64) @ extra_b) < 2e-5
+    if tiles % 2 == 0:  # what is kept are whole squares
+        made = c.copy()
+        product(a, b, extra_a, extra_b, made, True)
+        assert np.all(np.abs(made - c - expected) < bound + 1e-6)
 
 
 def test_what_is_not_finite_stays_so(engine):
+    empty = np.zeros((ROWS, 0), np.float32), np.zeros((0, 32), np.float32)
     for bad in (np.nan, np.inf, -np.inf):
-        a, b = np.ones((32, 32), np.float32), np.ones((32, 32), np.float32)
+        a, b = np.ones((ROWS, 32), np.float32), np.ones((32, 32), np.float32)
         a[3, 5] = bad
-        c = np.zeros((32, 32), np.float32)
-        product(a, b, c, 32, 32, 32, False)
+        c = np.zeros((ROWS, 32), np.float32)
+        product(a, b, *empty, c, False)
         assert not np.isfinite(c[3]).any() and np.isfinite(np.delete(c, 3, axis=0)).all()
+
+
+def test_transposes(engine):
+    """Trials are paired i with i + 16, units i with i + 16; rows of weights that are not there are zero."""
+    rng = np.random.default_rng(0)
+    trials, made = spread_out(rng, 32, 16), np.empty((2, 16, 16), np.uint32)
+    transpose_trials(trials, made.view(np.float32))
+    np.testing.assert_array_equal(made, words_of(trials.T.reshape(16, 2, 16).transpose(1, 0, 2)))
+    weights = spread_out(rng, 16, 32)
+    step_of_transposed(weights, 5, made.view(np.float32))
+    weights[5:] = 0.0
+    np.testing.assert_array_equal(made, words_of(weights.T.reshape(2, 16, 16)))
+
+
+@numba.njit
+def transpose_trials(source, left):
+    operands.transpose_trials(source.ctypes.data, source.shape[1], left.ctypes.data)
+
+
+@numba.njit
+def step_of_transposed(source, count, right):
+    operands.step_of_transposed(source.ctypes.data, source.shape[1], count, right.ctypes.data)
+
+
+# --- tanh and sigmoid ---
+
+
+def make_function(name):
+    """One of `TableMath`'s functions on whole arrays of float32, in place."""
+
+    @intrinsic
+    def on_vector(typing_context, address):
+        def generate(context, builder, signature, arguments):
+            place = unit.at(builder, arguments[0], ir.IntType(64)(0), unit.WIDE)
+            value = Vector(builder, unit.read(builder, place))
+            builder.store(getattr(TableMath(builder), name)(value).value, place).align = 4
+            return context.get_dummy_value()
+
+        return types.void(types.intp), generate
+
+    @numba.njit
+    def on_array(x):
+        for i in range(0, x.size, 16):
+            on_vector(x.ctypes.data + 4 * i)
+
+    def function(x):
+        x = np.array(x, np.float32)
+        padded = np.zeros(-(-x.size // 16) * 16, np.float32)
+        padded[: x.size] = x
+        on_array(padded)
+        return padded[: x.size]
+
+    return function
+
+
+def test_tanh_and_sigmoid_over_the_whole_range():
+    tanh, sigmoid = make_function("tanh"), make_function("sigmoid")
+    size = np.concatenate([np.geomspace(1e-37, 1e-3, 20_000), np.linspace(1e-3, 20, 400_000), np.geomspace(20, 3e38, 1000)])
+    x = np.concatenate([-size[::-1], size]).astype(np.float32)
+    exact = x.astype(np.float64)
+    made = tanh(x)
+    assert np.max(np.abs(made / np.tanh(exact) - 1)) < 3e-7
+    assert np.all(np.abs(made) <= 1)
+    np.testing.assert_array_equal(made, -tanh(-x))
+    made = sigmoid(x)
+    with np.errstate(over="ignore"):
+        assert np.max(np.abs(made - 1 / (1 + np.exp(-exact)))) < 2e-7
+    assert np.all((made >= 0) & (made <= 1))
+
+
+def test_tanh_and_sigmoid_of_what_is_no_number():
+    tanh, sigmoid = make_function("tanh"), make_function("sigmoid")
+    assert tanh([0.0, -0.0]).tolist() == [0.0, 0.0] and sigmoid([0.0]).tolist() == [0.5]
+    np.testing.assert_allclose(tanh([np.inf, -np.inf]), [1, -1], rtol=3e-7)
+    np.testing.assert_allclose(sigmoid([np.inf, -np.inf]), [1, 0], atol=2e-7)
+    assert np.isnan(tanh([np.nan])).all() and np.isnan(sigmoid([np.nan])).all()
 
 
 # --- the engine ---
@@ -136,11 +251,11 @@ def test_rollouts_and_losses(engine):
     states, outputs = engine.run(networks, inputs)
     for i in range(2):
         expected = oracle.run("lstm", "tanh", 1.0, oracle_parameters(networks, i), inputs[i])
-        assert relative_error(states[i], expected[0]) < tolerances.LOSS_BF16X3
-        assert relative_error(outputs[i], expected[1]) < tolerances.LOSS_BF16X3
+        assert relative_error(states[i], expected[0]) < tolerances.STATES_BF16X3
+        assert relative_error(outputs[i], expected[1]) < tolerances.STATES_BF16X3
     task = get_task("flipflop", steps=7)
     exact = engines.get("cpu", threads=1).loss(networks, task, trials=40)
-    assert 0 < relative_error(engine.loss(networks, task, trials=40), exact) < tolerances.LOSS_BF16X3
+    assert 0 < relative_error(engine.loss(networks, task, trials=40), exact) < tolerances.STATES_BF16X3
 
 
 def train(engine, networks, iterations=6, batch=40, learning_rate=0.05):
@@ -178,8 +293,10 @@ def test_a_network_that_diverges_is_frozen(engine):
 
 def test_padding_fills_whole_blocks():
     layout = make_layout("gru", 50, 3, 3, 20, 40, "bf16x3")
-    assert (layout.units, layout.rows, layout.tiles, layout.panel_rows) == (64, 32, 2, 96)
-    assert layout.operands_size == (96 + 64) * 3 * 64
+    assert (layout.units, layout.rows, layout.tiles, layout.panel_rows) == (64, 32, 2, 80)
+    assert (layout.readout_columns, layout.input_chunks, layout.error_chunks) == (16, 1, 1)
+    forward, back = (16 + 3 * 64) // 16 * (2 * 512 + 256), 64 // 16 * (3 * 2 * 512 + 256)
+    assert layout.operands_size == forward + back
     assert make_layout("gru", 50, 3, 3, 20, 40).operands_size == 0
 
 

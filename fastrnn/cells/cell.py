@@ -96,6 +96,12 @@ class Cell:
         """G, the number of blocks."""
         return len(self.blocks)
 
+    @cached_property
+    def dh_passes(self) -> bool:
+        """Whether part of the gradient by h passes a step outside of the matrix products."""
+        last = self.backward[0]
+        return isinstance(last(ArrayMath("relu"), 0.0, dict.fromkeys(last.reads, np.ones(1)))["dh"], np.ndarray)
+
     def state_size(self, n: int) -> int:
         """S for n units."""
         return self.state_multiple * n

@@ -12,13 +12,12 @@ import numpy as np
 from llvmlite import binding
 
 from ...cells import get_cell
-from ...compiled import compiled
 from ...counters import TRAINING
 from ...errors import Status, UsageError
 from ...processors import usable_processors
 from ...values import whole_number
 from ..engine import Engine
-from .bf16x3 import BLOCK, HAS_UNIT, LEFT, RIGHT, block_add, close_unit, open_unit, why_not
+from .bf16x3 import HAS_UNIT, measured_rate as measured_rate_bf16x3, why_not
 from .kernels import DEPTH, HAS_FMA, LANES, PANEL, multiply_packed
 from .layout import RECORD, make_layout, packing
 from .loop import ABANDONED, DIVERGED, EVALUATE, GRADIENTS, STOPPED_AT, TRAIN, run_network
@@ -397,26 +396,3 @@ def measured_rate(seconds: float = 0.05) -> float:
         multiply_packed(*arguments)
         calls += 1
     return 2.0 * rows * columns * depth * calls / (time.perf_counter() - start)
-
-
-def measured_rate_bf16x3(seconds: float = 0.05) -> float:
-    """As `measured_rate`, for a block in bf16x3."""
-    steps = 4
-    left, right, c = aligned(2 * steps * LEFT), aligned(steps * RIGHT), aligned(BLOCK * BLOCK)
-    left[:], right[:], c[:] = 0.0, 0.0, 0.0
-    arguments = (left.ctypes.data, steps * LEFT, right.ctypes.data, c.ctypes.data, BLOCK, steps)
-    calls, start = 0, None
-    while start is None or time.perf_counter() - start < seconds:
-        repeat_block(1000, *arguments)
-        calls += 1000 * (start is not None)
-        start = start or time.perf_counter()
-    return 2.0 * BLOCK**3 * steps * calls / (time.perf_counter() - start)
-
-
-@compiled
-def repeat_block(count, *arguments):
-    """A block so many times."""
-    open_unit()
-    for _ in range(count):
-        block_add(*arguments)
-    close_unit()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...cells import get_cell, parameter_shapes
-from .bf16x3 import BLOCK
+from .bf16x3.unit import CHUNK, DEPTH, SIDE, STEP, TILE as UNIT_TILE
 from .kernels import LANES, PANEL, where_is
 
 TILE = 16  # trials of a tile: its states, gates and weights stay in the second-level cache
@@ -50,6 +50,11 @@ class Layout(NamedTuple):
     packed_h0: int
     packed_size: int
     gradient_steps: int
+    dh_passes: int  # 1 where part of dh passes a step outside of the products
+    readout_columns: int  # these four in bf16x3 only: K padded to whole tiles
+    input_chunks: int  # of D + 1
+    error_chunks: int  # of K
+    sums_row: int
     at_h: int
     at_operand: int
     at_gates: int
@@ -64,8 +69,12 @@ class Layout(NamedTuple):
     at_mask: int
     at_bias: int
     at_trial: int
-    at_sums: int  # of one step: the matrix unit is slow to write what is in no cache
-    at_left: int  # operands in bf16
+    at_sums: int  # of one step, readout and blocks: the matrix unit is slow to write what is in no cache
+    at_left_h: int  # operands in bf16
+    at_left_rh: int
+    at_left_inputs: int
+    at_left_da: int
+    at_left_errors: int
     at_gradient_left: int
     at_gradient_right: int
     work_size: int
@@ -90,16 +99,21 @@ def stride(columns: int) -> int:
 def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precision: str = "float32") -> Layout:
     """Layout of one network of a kind and of the workspace of the thread that works on it."""
     cell, in_blocks = get_cell(cell_name), precision == "bf16x3"
-    units, outputs = round_up(n, BLOCK if in_blocks else LANES), round_up(K, 4)
-    rows = BLOCK if in_blocks else min(TILE, round_up(B, 8))  # rows * outputs is a multiple of any LANES
+    units, outputs = round_up(n, DEPTH if in_blocks else LANES), round_up(K, 4)
+    rows = 2 * SIDE if in_blocks else min(TILE, round_up(B, 8))  # rows * outputs is a multiple of any LANES
     tiles = -(-B // rows)
     depth = units + D + 1
-    panel_rows = round_up(depth, BLOCK if in_blocks else 4)
+    panel_rows = round_up(depth, SIDE if in_blocks else 4)
     first, second = len(cell.first) * units, len(cell.second) * units
     state_row, gate_row = stride(panel_rows), stride(first + second)
     two = cell.state_multiple - 1
     keeps_gates = any(where_is(name, cell.blocks)[0] == "gates" for stage in cell.backward for name in stage.reads)
     gradient_steps = min(T, max(1, (GRADIENT_ROWS_BF16X3 if in_blocks else GRADIENT_ROWS) // rows))
+    readout_columns, input_chunks, error_chunks = round_up(K, SIDE), -(-(D + 1) // CHUNK), -(-K // CHUNK)
+    sums_row = stride(readout_columns + first + second)
+    forward_column = units // DEPTH * STEP + input_chunks * UNIT_TILE  # of 16 columns of the weights' operands
+    operands_size = (readout_columns + first + second) // SIDE * forward_column
+    operands_size += units // SIDE * ((first + second) // DEPTH * STEP + error_chunks * UNIT_TILE)
 
     sizes = {
         "second": panel_rows * first,
@@ -117,7 +131,7 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precisio
         "h": (T + 1) * rows * state_row,
         "operand": T * rows * state_row * bool(second),
         "gates": (T if keeps_gates else 1) * rows * gate_row,
-        "da": (1 if in_blocks else gradient_steps) * rows * gate_row,
+        "da": gradient_steps * rows * gate_row * (not in_blocks),
         "cell": (T + 1) * rows * units * two,
         "phi_cell": T * rows * units * two,
         "dh": rows * units,
@@ -128,8 +142,12 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precisio
         "mask": T * rows * outputs,
         "bias": rows * outputs,
         "trial": T * (D + K + 1),
-        "sums": rows * gate_row * in_blocks,
-        "left": rows * max(panel_rows, first, second) * in_blocks,
+        "sums": rows * sums_row * in_blocks,
+        "left_h": rows * units * in_blocks,
+        "left_rh": rows * units * bool(second) * in_blocks,
+        "left_inputs": 2 * input_chunks * UNIT_TILE * in_blocks,
+        "left_da": rows * (first + second) * in_blocks,
+        "left_errors": 2 * error_chunks * UNIT_TILE * in_blocks,
         "gradient_left": gradient_steps * rows * panel_rows * in_blocks,
         "gradient_right": gradient_steps * rows * (first + second) * in_blocks,
     }
@@ -162,9 +180,14 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precisio
         packed_h0=packed["h0"],
         packed_size=packed["end"],
         gradient_steps=gradient_steps,
+        dh_passes=int(cell.dh_passes),
+        readout_columns=readout_columns,
+        input_chunks=input_chunks,
+        error_chunks=error_chunks,
+        sums_row=sums_row,
         **at,
         work_size=position,
-        operands_size=(panel_rows + units) * (first + second) * in_blocks,
+        operands_size=operands_size * in_blocks,
     )
 
 

@@ -6,9 +6,10 @@ import numpy as np
 
 from ...compiled import compiled, part
 from ...tasks.task import call_trial
+from .bf16x3.operands import fill_operands
 from .kernels import float_mode, meet
-from .products import fill_operands
-from .tiles import call_tile, place_trial, prepare_workspace, repeat_trial
+from .tiles import call_tile
+from .workspace import place_trial, prepare_workspace, repeat_trial
 
 TRAIN, GRADIENTS, EVALUATE = range(3)
 MEETINGS, ABANDONED, DIVERGED, STOPPED_AT = range(4)  # places in `control`, int64

@@ -1,0 +1,104 @@
+"""What a tile's passes need beside time steps: trials and parameters put in place, gradients of what is at the edges."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...compiled import part
+from .kernels import multiply_rows, spread_numbers, spread_rows
+
+
+@part
+def prepare_workspace(layout, work):
+    """What stays the same for all tiles: the ones that meet the bias and the zeros beside inputs and outputs."""
+    for step_row in range(layout.T * layout.rows):
+        for j in range(layout.units + layout.D, layout.state_row):
+            value = np.float32(1.0) if j == layout.units + layout.D else np.float32(0.0)
+            work[layout.at_h + step_row * layout.state_row + j] = value
+            if layout.second_columns:
+                work[layout.at_operand + step_row * layout.state_row + j] = value
+        for k in range(layout.outputs):
+            work[layout.at_error + step_row * layout.outputs + k] = np.float32(0.0)
+            work[layout.at_target + step_row * layout.outputs + k] = np.float32(0.0)
+            work[layout.at_mask + step_row * layout.outputs + k] = np.float32(0.0)
+
+
+@part
+def place_trial(layout, work, row):
+    """Put the trial in the workspace's scratch into row `row` of the tile; returns the sum of its mask."""
+    T, D, K = layout.T, layout.D, layout.K
+    base, step = work.ctypes.data, layout.rows * layout.state_row
+    inputs = base + 4 * layout.at_trial
+    targets, mask = inputs + 4 * T * D, inputs + 4 * T * (D + K)
+    beside_h = row * layout.state_row + layout.units
+    columns = (D + 4) // 4 * 4  # inputs, a one, zeros
+    spread_rows(inputs, D, np.float32(1.0), base + 4 * (layout.at_h + beside_h), step, T, columns)
+    if layout.second_columns:
+        spread_rows(inputs, D, np.float32(1.0), base + 4 * (layout.at_operand + beside_h), step, T, columns)
+    zero, outputs, step = np.float32(0.0), row * layout.outputs, layout.rows * layout.outputs
+    spread_rows(targets, K, zero, base + 4 * (layout.at_target + outputs), step, T, layout.outputs)
+    spread_numbers(mask, K, zero, base + 4 * (layout.at_mask + outputs), step, T, layout.outputs)
+    weight = 0.0
+    for t in range(T):
+        weight += work[layout.at_trial + T * (D + K) + t]
+    return weight
+
+
+@part
+def repeat_trial(layout, work, row):
+    """Fill row `row` with the trial of the row before it, counting for nothing: as finite as a trial that counts."""
+    for t in range(layout.T):
+        step_row = t * layout.rows + row
+        at = step_row * layout.state_row
+        for j in range(layout.units, layout.units + layout.D):
+            work[layout.at_h + at + j] = work[layout.at_h + at - layout.state_row + j]
+            if layout.second_columns:
+                work[layout.at_operand + at + j] = work[layout.at_operand + at - layout.state_row + j]
+        for k in range(layout.K):
+            work[layout.at_target + step_row * layout.outputs + k] = np.float32(0.0)
+            work[layout.at_mask + step_row * layout.outputs + k] = np.float32(0.0)
+
+
+@part
+def place_parameters(layout, packed, work):
+    """The trainable initial state and the output bias in every row."""
+    for row in range(layout.rows):
+        for u in range(layout.units):
+            work[layout.at_h + row * layout.state_row + u] = packed[layout.packed_h0 + u]
+            if layout.cell_states:
+                work[layout.at_cell + row * layout.units + u] = packed[layout.packed_h0 + layout.units + u]
+        for k in range(layout.outputs):
+            work[layout.at_bias + row * layout.outputs + k] = packed[layout.packed_b_out + k]
+
+
+@part
+def add_readout_gradient(layout, base, total, begin, end):
+    """Add error^T h of the steps begin .. end - 1 to the packed gradient of W_out."""
+    state = layout.rows * layout.state_row
+    multiply_rows(
+        base + 4 * (layout.at_error + begin * layout.rows * layout.outputs),
+        1,
+        layout.outputs,
+        base + 4 * (layout.at_h + (begin + 1) * state),
+        layout.state_row,
+        total + 4 * layout.packed_out,
+        layout.units,
+        layout.outputs,
+        layout.units,
+        (end - begin) * layout.rows,
+    )
+
+
+@part
+def add_edges(layout, work, gradient):
+    """Add the errors to the packed gradient of b_out, and what has come back to step 0 to that of h0."""
+    for k in range(layout.K):
+        bias = 0.0
+        for j in range(layout.T * layout.rows):
+            bias += work[layout.at_error + j * layout.outputs + k]
+        gradient[layout.packed_b_out + k] += np.float32(bias)
+    for row in range(layout.rows):
+        for u in range(layout.units):
+            gradient[layout.packed_h0 + u] += work[layout.at_dh + row * layout.units + u]
+            if layout.cell_states:
+                gradient[layout.packed_h0 + layout.units + u] += work[layout.at_dcell + row * layout.units + u]
