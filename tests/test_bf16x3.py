@@ -17,10 +17,11 @@ from samples import KINDS, oracle_parameters, random_networks, random_trials, re
 import fastrnn
 from fastrnn import engines
 from fastrnn.engines.cpu import bf16x3
+from fastrnn.engines.cpu import engine as cpu_engine
 from fastrnn.engines.cpu.bf16x3 import operands, unit
 from fastrnn.engines.cpu.bf16x3 import tiles as tiles_of_bf16x3
 from fastrnn.engines.cpu.bf16x3.mathematics import TableMath
-from fastrnn.engines.cpu.engine import CPUEngine
+from fastrnn.engines.cpu.engine import CPUEngine, aligned
 from fastrnn.engines.cpu.layout import make_layout
 from fastrnn.engines.cpu.vectors import LANES, Vector, host_features
 from fastrnn.errors import Status, UsageError
@@ -57,7 +58,7 @@ ROWS, COLUMNS = 32, 16
 
 @numba.njit
 def product(a, b, extra_a, extra_b, c, keep):
-    """C = [C +] A B + extra A extra B: (32, 32 steps) by (32 steps, 16 tiles), and (32, 8 chunks) by (8 chunks, ...)."""
+    """C = [C +] A B + extra A extra B; A is (32, 32 steps), B (32 steps, 16 tiles), the extras 8 chunks deep."""
     steps, chunks, tiles = a.shape[1] // 32, extra_a.shape[1] // 8, b.shape[1] // 16
     left, left_chunks = np.empty(2 * steps * 512, np.float32), np.empty(2 * chunks * 256 + 1, np.float32)
     right = np.empty(tiles * (steps * 512 + chunks * 256), np.float32)
@@ -204,7 +205,9 @@ def make_function(name):
 
 def test_tanh_and_sigmoid_over_the_whole_range():
     tanh, sigmoid = make_function("tanh"), make_function("sigmoid")
-    size = np.concatenate([np.geomspace(1e-37, 1e-3, 20_000), np.linspace(1e-3, 20, 400_000), np.geomspace(20, 3e38, 1000)])
+    size = np.concatenate(
+        [np.geomspace(1e-37, 1e-3, 20_000), np.linspace(1e-3, 20, 400_000), np.geomspace(20, 3e38, 1000)]
+    )
     x = np.concatenate([-size[::-1], size]).astype(np.float32)
     exact = x.astype(np.float64)
     made = tanh(x)
@@ -256,6 +259,23 @@ def test_rollouts_and_losses(engine):
     task = get_task("flipflop", steps=7)
     exact = engines.get("cpu", threads=1).loss(networks, task, trials=40)
     assert 0 < relative_error(engine.loss(networks, task, trials=40), exact) < tolerances.STATES_BF16X3
+
+
+@pytest.mark.parametrize("cell", oracle.CELLS)
+def test_what_was_in_memory_before_does_not_matter(engine, cell, monkeypatch):
+    def full_of_nan(size):
+        array = aligned(size)
+        array[:] = np.nan
+        return array
+
+    networks = random_networks(cell, "tanh", 20, 3, 2, 1, seed=8)
+    trials = random_trials(networks, 9, 4, seed=3)
+    expected = engine.loss_and_gradients(networks, *trials)
+    monkeypatch.setattr(cpu_engine, "aligned", full_of_nan)
+    made = CPUEngine(1, "bf16x3").loss_and_gradients(networks, *trials)
+    np.testing.assert_array_equal(made[0], expected[0])
+    for name, gradient in expected[1].items():
+        np.testing.assert_array_equal(made[1][name], gradient)
 
 
 def train(engine, networks, iterations=6, batch=40, learning_rate=0.05):

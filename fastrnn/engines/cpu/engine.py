@@ -17,7 +17,8 @@ from ...errors import Status, UsageError
 from ...processors import usable_processors
 from ...values import whole_number
 from ..engine import Engine
-from .bf16x3 import HAS_UNIT, measured_rate as measured_rate_bf16x3, why_not
+from .bf16x3 import HAS_UNIT, why_not
+from .bf16x3 import measured_rate as measured_rate_bf16x3
 from .kernels import DEPTH, HAS_FMA, LANES, PANEL, multiply_packed
 from .layout import RECORD, make_layout, packing
 from .loop import ABANDONED, DIVERGED, EVALUATE, GRADIENTS, STOPPED_AT, TRAIN, run_network
@@ -25,7 +26,7 @@ from .tiles import tile_address
 
 NOTHING = (0.0,) * 6  # hyperparameters where none are used
 NO_VALUES = np.empty(0)
-ELEMENT_SECONDS = {"float32": 1.0e-9, "bf16x3": 2.4e-9}  # beside the products, an element of a gate: AVX-512, 2.5 GHz
+ELEMENT_SECONDS = {"float32": 1.0e-9, "bf16x3": 2.0e-9}  # beside the products, an element of a gate: AVX-512, 2.5 GHz
 
 
 def aligned(size: int) -> np.ndarray:

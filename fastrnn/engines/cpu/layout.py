@@ -14,13 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ...cells import get_cell, parameter_shapes
-from .bf16x3.unit import CHUNK, DEPTH, SIDE, STEP, TILE as UNIT_TILE
+from .bf16x3.unit import CHUNK, DEPTH, SIDE, STEP
+from .bf16x3.unit import TILE as UNIT_TILE
 from .kernels import LANES, PANEL, where_is
 
 TILE = 16  # trials of a tile: its states, gates and weights stay in the second-level cache
 SLICES = 16  # at most so many partial gradients of a batch, summed in order: bits don't depend on the team's size
 GRADIENT_ROWS = 64  # rows (steps x trials) of a block of the weight-gradient product
-GRADIENT_ROWS_BF16X3 = 256  # the matrix unit is so fast that sums should move less often
+GRADIENT_ROWS_BF16X3 = 192  # both operands of a square block in the first-level cache
 
 
 class Layout(NamedTuple):

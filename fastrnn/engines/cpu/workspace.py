@@ -1,4 +1,4 @@
-"""What a tile's passes need beside time steps: trials and parameters put in place, gradients of what is at the edges."""
+"""What a tile's passes need beside time steps: trials and parameters in place, gradients of what is at the edges."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import numpy as np
 from ...compiled import part
 from .kernels import multiply_rows, spread_numbers, spread_rows
 
+BEHIND_ERRORS = 8  # floats that a chunk of the last errors may read, times zero; regions are at least 16 apart
+
 
 @part
 def prepare_workspace(layout, work):
     """What stays the same for all tiles: the ones that meet the bias and the zeros beside inputs and outputs."""
+    errors = layout.T * layout.rows * layout.outputs
+    for j in range(errors, errors + BEHIND_ERRORS):
+        work[layout.at_error + j] = np.float32(0.0)
     for step_row in range(layout.T * layout.rows):
         for j in range(layout.units + layout.D, layout.state_row):
             value = np.float32(1.0) if j == layout.units + layout.D else np.float32(0.0)

@@ -9,7 +9,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ....cells import CELLS
-from ..kernels import ADDRESS, KIND_OF_TYPE, Streams, broadcast, where_is
+from ..kernels import KIND_OF_TYPE, Streams, broadcast, where_is
 from ..vectors import INT64, Vector
 from .mathematics import TableMath
 from .operands import lowered, paired, parts, row_in_left, upper, write
@@ -69,7 +69,9 @@ def run_stage(builder, cell, activation, stage, gate_bias, streams, operands, st
     def run_row(row, first, half):
         def place(name, vector):
             where, block = where_is(name, cell.blocks)
-            offset = builder.add(builder.mul(row, stride[STRIDE_OF.get(where, "units")]), builder.mul(units, INT64(block)))
+            offset = builder.add(
+                builder.mul(row, stride[STRIDE_OF.get(where, "units")]), builder.mul(units, INT64(block))
+            )
             return at(builder, stream[where], builder.add(builder.add(offset, first), INT64(SIDE * vector)), WIDE)
 
         made = {}
@@ -104,9 +106,10 @@ def run_stage(builder, cell, activation, stage, gate_bias, streams, operands, st
         for part_, pair in enumerate(zip(*halves, strict=True)):
             write(builder, paired(builder, *pair), operand[left], builder.add(place, INT64(part_ * TILE)))
 
-    for half in (0, 1):
+    halves = 2 if stage in cell.backward else 1  # of the trials: the gradient's operand has those of both in one word
+    for half in range(halves):
         with (
-            cgutils.for_range(builder, INT64(SIDE)) as row_loop,
+            cgutils.for_range(builder, INT64(2 * SIDE // halves)) as row_loop,
             cgutils.for_range(builder, builder.sdiv(units, INT64(DEPTH))) as loop,
         ):
             row = builder.add(row_loop.index, INT64(SIDE * half))

@@ -5,8 +5,9 @@ Operands lie in tiles of 1 KB, 16 rows of 64 bytes. Of a left operand (rows x de
 A *step* is 32 of the depth, a tile of high parts and one of low ones. A *chunk* is 8 of the depth in one tile, whose 32
 places have all four products of parts.
 
-A block is up to five tiles of C, float32, which stay in the unit from `open_block` to `close_block`. Nothing else may
-use the unit in between. Where there is none, vector code does the same sums in memory, slowly: for tests.
+A block is up to four tiles of C, float32, which stay in the unit from its beginning (`new` or `add`) to `close`;
+nothing else may use the unit in between. Where there is none, vector code does the same sums in memory, slowly: for
+tests.
 """
 
 from __future__ import annotations
@@ -204,7 +205,7 @@ class Block(NamedTuple):
 
 
 def make_block(rows: int, columns: int) -> Block:
-    """Blocks of so many tiles of C, at most five."""
+    """Blocks of so many tiles of C; with those of the operands they fill eight registers."""
     new, add, close = (make_edge(name, rows, columns) for name in ("new", "add", "close"))
     return Block(new, add, make_depth(PASSES, rows, columns), make_depth(ONE_PASS, rows, columns), close)
 
