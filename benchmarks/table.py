@@ -7,6 +7,7 @@ beside the results. `python -m benchmarks.table RESULTS.json ...` takes those re
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from fastrnn.errors import FastrnnError, UsageError
@@ -15,7 +16,7 @@ from fastrnn.storage import atomic_write
 
 from . import picture, suite
 from .machine import words
-from .training import BF16X3, bf16x3_words, ratio_words
+from .training import BF16X3, bf16x3_words, in_bf16x3, ratio_words
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -52,22 +53,29 @@ def _kinds(kinds: list[dict]) -> list[str]:
     """Speeds and ratios of the kinds that were compared with others, and notes on the others."""
     compared = picture.with_peers(kinds) or kinds
     first = compared[0]
-    peers = {entry["peer"]: entry for kind in compared for entry in kind["peers"]}
-    beside = ["bf16x3 x float32"] * any(BF16X3 in kind for kind in compared)
-    heads = ["cell", "n", "GFLOP/s", "of the peak", *beside, *(f"x {entry['title']}" for entry in peers.values())]
-    rows = [heads, ["---"] * len(heads)]
-    for kind in compared:
-        if (kind["task"], kind["activation"]) != (first["task"], first["activation"]):
-            continue
-        entries = {entry["peer"]: entry for entry in kind["peers"]}
-        row = [kind["cell"], str(kind["n"]), f"{kind['gflops']['median']:.0f}", f"{kind['share']:.2f}"]
-        rows.append(row + [bf16x3_words(kind)] * len(beside) + [ratio_words(entries.get(peer)) for peer in peers])
-    parts = [f"{first['task']}, {first['activation']}, B = {first['batch']}:", "\n".join(map(_row, rows))]
+    shown = [kind for kind in compared if (kind["task"], kind["activation"]) == (first["task"], first["activation"])]
+    peers = {entry["peer"]: entry["title"] for kind in compared for entry in kind["peers"]}
+    said = f"{first['task']}, {first['activation']}, B = {first['batch']}"
+    parts = [f"{said}:", _beside_peers(shown, peers, "of the peak", lambda kind: f"{kind['share']:.2f}")]
+    if rounded := in_bf16x3(shown):
+        rounded = [kind | {"gflops": kind[BF16X3]["gflops"]} for kind in rounded]
+        parts += [f"{said}, in bf16x3:", _beside_peers(rounded, peers, "x float32", bf16x3_words)]
     if peers:
         parts.append("x: how many times as fast. Every library's loss and gradients are first checked against ours.")
     if any(not entry["same_cell"] for kind in compared for entry in kind["peers"]):
         parts[-1] += r" \*: PyTorch's GRU is another cell, its reset gate acts after the product."
     return parts
+
+
+def _beside_peers(kinds: list[dict], peers: dict[str, str], head: str, words: Callable[[dict], str]) -> str:
+    """A row a kind: speed, one thing more, and ratios to the peers."""
+    heads = ["cell", "n", "GFLOP/s", head, *(f"x {title}" for title in peers.values())]
+    rows = [heads, ["---"] * len(heads)]
+    for kind in kinds:
+        entries = {entry["peer"]: entry for entry in kind["peers"]}
+        row = [kind["cell"], str(kind["n"]), f"{kind['gflops']['median']:.0f}", words(kind)]
+        rows.append(row + [ratio_words(entries.get(peer)) for peer in peers])
+    return "\n".join(map(_row, rows))
 
 
 def _tasks(training: dict) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Callable
 from math import isfinite
 
 from fastrnn.plan import duration
@@ -226,44 +227,58 @@ def lines(result: dict) -> list[str]:
     for task in tasks:
         kinds = [kind for kind in result["kinds"] if kind["task"] == task and kind["peers"]]
         if kinds:
-            text += ["", *_peer_table(task, kinds)]
+            text += ["", *_peer_table(f"{task}: how many times as fast as others (range of the rounds)", kinds)]
+        if rounded := in_bf16x3(kinds):
+            text += ["", *_peer_table(f"{task} in bf16x3: how many times as fast as others", rounded)]
     return text + _notes(result["kinds"])
 
 
 def _speed_table(task: str, kinds: list[dict]) -> list[str]:
-    activations = list(dict.fromkeys(kind["activation"] for kind in kinds))
     first = kinds[0]
-    text = [
-        f"{task}, T = {first['T']}, B = {first['batch']}: GFLOP/s (range), share of peak, network-iterations/s",
-        " " * 12 + "".join(f"  {activation:<32}" for activation in activations).rstrip(),
-    ]
-    for cell, n in dict.fromkeys((kind["cell"], kind["n"]) for kind in kinds):
-        row = f"{cell:<8}{n:>4}"
-        for activation in activations:
-            (kind,) = (k for k in kinds if (k["cell"], k["n"], k["activation"]) == (cell, n, activation))
-            g = kind["gflops"]
-            speed = f"{g['median']:.0f} ({g['low']:.0f}-{g['high']:.0f})"
-            row += f"  {speed:<15}{kind['share']:>5.2f}{_count(kind['network_iterations_per_second']):>10}  "
-        text.append(row.rstrip())
-    return text
+    head = f"{task}, T = {first['T']}, B = {first['batch']}: GFLOP/s (range), share of peak, network-iterations/s"
+
+    def words(kind):
+        return f"{_range(kind['gflops']):<15}{kind['share']:>5.2f}{_count(kind['network_iterations_per_second']):>10}"
+
+    return [head, *_by_activation(kinds, words)]
 
 
 def _bf16x3_table(task: str, kinds: list[dict]) -> list[str]:
     """Speeds in bf16x3, and how many times as fast as in float32."""
+    head = f"{task} in bf16x3: GFLOP/s (range), times float32 (range)"
+    return [head, *_by_activation(kinds, lambda kind: f"{_range(kind[BF16X3]['gflops']):<15} {bf16x3_words(kind)}")]
+
+
+def _by_activation(kinds: list[dict], words: Callable[[dict], str]) -> list[str]:
+    """A row for each cell and size, a column for each activation."""
     activations = list(dict.fromkeys(kind["activation"] for kind in kinds))
-    text = [
-        f"{task} in bf16x3: GFLOP/s (range), times float32 (range)",
-        " " * 12 + "".join(f"  {activation:<32}" for activation in activations).rstrip(),
-    ]
+    text = [" " * 12 + "".join(f"  {activation:<32}" for activation in activations).rstrip()]
     for cell, n in dict.fromkeys((kind["cell"], kind["n"]) for kind in kinds):
         row = f"{cell:<8}{n:>4}"
         for activation in activations:
             (kind,) = (k for k in kinds if (k["cell"], k["n"], k["activation"]) == (cell, n, activation))
-            g = kind[BF16X3]["gflops"]
-            speed = f"{g['median']:.0f} ({g['low']:.0f}-{g['high']:.0f})"
-            row += f"  {speed:<15} {bf16x3_words(kind):<16}"
+            row += f"  {words(kind):<32}"
         text.append(row.rstrip())
     return text
+
+
+def _range(speed: dict) -> str:
+    return f"{speed['median']:.0f} ({speed['low']:.0f}-{speed['high']:.0f})"
+
+
+def in_bf16x3(kinds: list[dict]) -> list[dict]:
+    """Those that were timed in bf16x3 too, with that for our side in the ratios to the peers, round by round."""
+    return [
+        kind | {"peers": [_beside_bf16x3(kind[BF16X3], entry) for entry in kind["peers"]]}
+        for kind in kinds
+        if BF16X3 in kind
+    ]
+
+
+def _beside_bf16x3(ours: dict, entry: dict) -> dict:
+    if "failed" in entry:
+        return entry
+    return entry | {"ratio": ratios(ours["gflops"]["rounds"], entry["gflops"]["rounds"])}
 
 
 def bf16x3_words(kind: dict) -> str:
@@ -276,12 +291,12 @@ def _count(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
-def _peer_table(task: str, kinds: list[dict]) -> list[str]:
+def _peer_table(head: str, kinds: list[dict]) -> list[str]:
     """As many columns of peers as fit side by side, the others below them."""
     peers = {entry["peer"]: entry["label"] for kind in kinds for entry in kind["peers"]}
     tables = -(-len(peers) // PEERS_ABREAST)
     abreast = -(-len(peers) // tables)
-    text = [f"{task}: how many times as fast as others (range of the rounds)"]
+    text = [head]
     for shown in (list(peers)[i : i + abreast] for i in range(0, len(peers), abreast)):
         text.append(" " * 16 + "".join(f"  {peers[peer]:<14}" for peer in shown).rstrip())
         for kind in kinds:

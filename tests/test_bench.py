@@ -569,7 +569,7 @@ def test_the_report_tells_ratios_and_what_they_lack(compared):
 def test_more_peers_than_fit_side_by_side_stand_below(compared):
     first = compared["training"]["kinds"][0]
     entries = [first["peers"][0] | {"peer": name, "label": f"Library {name}"} for name in "abcde"]
-    lines = training._peer_table("flipflop", [first | {"peers": entries}])
+    lines = training._peer_table("flipflop: others", [first | {"peers": entries}])
     assert [line.split()[1::2] for line in lines if "Library" in line] == [["a", "b", "c"], ["d", "e"]]
     assert sum(line.startswith("vanilla-tanh  64  3.0 (2.0-4.0)") for line in lines) == 2
     assert max(map(len, lines)) <= 80
@@ -608,12 +608,14 @@ def test_speeds_in_bf16x3_are_told(compared):
              for kind in whole_population() + compared["training"]["kinds"][:1]]  # fmt: skip
     time = training.population_seconds("flipflop", kinds[:24])
     assert time["seconds_bf16x3"] == time["seconds"] / 2
-    first = kinds[-1]
+    first = kinds[-1] | {"peers": [kinds[-1]["peers"][0] | {"gflops": rounds.spread([50.0, 100.0])}]}
+    first["bf16x3"]["gflops"] = rounds.spread([300.0, 200.0])
     (line,) = [line for line in training._bf16x3_table("flipflop", [first]) if line.startswith("vanilla")]
-    assert line == "vanilla   64  300 (300-300)   2.0 (1.5-2.5)"
+    assert line == "vanilla   64  250 (200-300)   2.0 (1.5-2.5)"
     result = compared["training"] | {"kinds": [first], "population": {"flipflop": time}}
     made = table.table(compared | {"training": result}, "p.png")
-    assert "| vanilla | 64 | 169 | 0.50 | 2.0 (1.5-2.5) | 3.0 (2.0-4.0) |" in made
+    assert "| vanilla | 64 | 169 | 0.50 | 3.0 (2.0-4.0) |" in made
+    assert "| vanilla | 64 | 250 | 2.0 (1.5-2.5) | 4.0 (2.0-6.0) |" in made.split("in bf16x3:")[1]
     assert "| the paper's population | in bf16x3 |" in made and "h |\n" in made
     assert "in bf16x3" in "\n".join(training.lines(result)) and "in bf16x3" not in table.table(compared, "p.png")
 

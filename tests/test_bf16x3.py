@@ -60,27 +60,27 @@ ROWS, COLUMNS = 32, 16
 def product(a, b, extra_a, extra_b, c, keep):
     """C = [C +] A B + extra A extra B; A is (32, 32 steps), B (32 steps, 16 tiles), the extras 8 chunks deep."""
     steps, chunks, tiles = a.shape[1] // 32, extra_a.shape[1] // 8, b.shape[1] // 16
-    left, left_chunks = np.empty(2 * steps * 512, np.float32), np.empty(2 * chunks * 256 + 1, np.float32)
-    right = np.empty(tiles * (steps * 512 + chunks * 256), np.float32)
+    left, left_chunks = np.empty(2 * steps * unit.STEP, np.float32), np.empty(2 * chunks * unit.TILE + 1, np.float32)
+    right = np.empty(tiles * (steps * unit.STEP + chunks * unit.TILE), np.float32)
     operands.split_rows(a.ctypes.data, a.shape[1], steps, left.ctypes.data)
     for g in range(chunks):
-        to = left_chunks.ctypes.data + 4 * g * 256
-        operands.chunk_of_rows(extra_a.ctypes.data + 4 * 8 * g, extra_a.shape[1], to, chunks * 256)
+        to = left_chunks.ctypes.data + 4 * g * unit.TILE
+        operands.chunk_of_rows(extra_a.ctypes.data + 4 * 8 * g, extra_a.shape[1], to, chunks * unit.TILE)
     to, stride = right.ctypes.data, b.shape[1]
     for j in range(tiles):
         for k in range(steps):
             operands.step_of_weights(b.ctypes.data + 4 * (32 * k * stride + 16 * j), stride, to)
-            to += 4 * 512
+            to += 4 * unit.STEP
         for g in range(chunks):
             operands.chunk_of_weights(extra_b.ctypes.data + 4 * (8 * g * stride + 16 * j), stride, 8, to)
-            to += 4 * 256
+            to += 4 * unit.TILE
     unit.open_unit()
     tiles_of_bf16x3.multiply(
         tiles_of_bf16x3.Product(
             left.ctypes.data,
             left_chunks.ctypes.data,
             right.ctypes.data,
-            steps * 512 + chunks * 256,
+            steps * unit.STEP + chunks * unit.TILE,
             steps,
             steps,
             chunks,
@@ -140,13 +140,32 @@ def test_products_are_those_of_the_parts(engine, steps, chunks, tiles):
         assert np.all(np.abs(made - c - expected) < bound + 1e-6)
 
 
-def test_what_is_not_finite_stays_so(engine):
-    empty = np.zeros((ROWS, 0), np.float32), np.zeros((0, 32), np.float32)
+def factors(depth, place, value):
+    """(32, depth) by (depth, 32), zero but for `value` in the column of A and the row of B at `place`."""
+    a, b = np.zeros((ROWS, depth), np.float32), np.zeros((depth, 32), np.float32)
+    if depth:
+        a[:, place], b[place] = value, value
+    return a, b
+
+
+def test_steps_have_three_products_of_parts_and_chunks_four(engine):
+    made = np.empty((ROWS, 32), np.float32)
+    value = 1 + 2.0**-10  # the low part is 2^-10
+    for place in range(32):
+        product(*factors(32, place, value), *factors(0, 0, 0.0), made, False)
+        assert np.all(made == 1 + 2.0**-9)
+    for place in range(8):
+        product(*factors(0, 0, 0.0), *factors(8, place, value), made, False)
+        assert np.all(made == 1 + 2.0**-9 + 2.0**-20)
+
+
+@pytest.mark.parametrize("depths", [(32, 0), (0, 8)])
+def test_what_is_not_finite_stays_so(engine, depths):
     for bad in (np.nan, np.inf, -np.inf):
-        a, b = np.ones((ROWS, 32), np.float32), np.ones((32, 32), np.float32)
-        a[3, 5] = bad
+        (a, b), (extra_a, extra_b) = (factors(depth, 5, 1.0) for depth in depths)
+        (a if depths[0] else extra_a)[3, 5] = bad
         c = np.zeros((ROWS, 32), np.float32)
-        product(a, b, *empty, c, False)
+        product(a, b, extra_a, extra_b, c, False)
         assert not np.isfinite(c[3]).any() and np.isfinite(np.delete(c, 3, axis=0)).all()
 
 
@@ -268,9 +287,10 @@ def test_what_was_in_memory_before_does_not_matter(engine, cell, monkeypatch):
         array[:] = np.nan
         return array
 
-    networks = random_networks(cell, "tanh", 20, 3, 2, 1, seed=8)
-    trials = random_trials(networks, 9, 4, seed=3)
+    networks = random_networks(cell, "tanh", 20, 9, 19, 1, seed=8)
+    trials = random_trials(networks, 9, 8, seed=3)
     expected = engine.loss_and_gradients(networks, *trials)
+    assert all(np.isfinite(gradient).all() for gradient in expected[1].values())
     monkeypatch.setattr(cpu_engine, "aligned", full_of_nan)
     made = CPUEngine(1, "bf16x3").loss_and_gradients(networks, *trials)
     np.testing.assert_array_equal(made[0], expected[0])
@@ -318,6 +338,20 @@ def test_padding_fills_whole_blocks():
     forward, back = (16 + 3 * 64) // 16 * (2 * 512 + 256), 64 // 16 * (3 * 2 * 512 + 256)
     assert layout.operands_size == forward + back
     assert make_layout("gru", 50, 3, 3, 20, 40).operands_size == 0
+
+
+@pytest.mark.parametrize("cell", oracle.CELLS)
+def test_operands_fill_their_place(engine, cell):
+    layout = make_layout(cell, 50, 9, 19, 20, 40, "bf16x3")
+    packed, transposed = np.ones(layout.packed_size, np.float32), np.ones(50 * 64 * 64, np.float32)
+    made = np.full(layout.operands_size + 16, np.nan, np.float32)
+    fill(layout, packed, transposed, made)
+    assert np.isfinite(made[:-16]).all() and np.isnan(made[-16:]).all()
+
+
+@numba.njit
+def fill(layout, packed, transposed, made):
+    operands.fill_operands(layout, packed, transposed, made)
 
 
 def test_estimates(engine):

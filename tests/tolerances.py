@@ -12,4 +12,4 @@ CENTRAL_DIFFERENCE = 1e-8  # float64, steps of 1e-6: truncation and cancellation
 NORMALS = 3e-7  # absolute, per unit of the pair's radius: float32 logarithm, sine and cosine of our own
 GRADIENT_BF16X3 = 3e-5  # operands of matrix products in two parts of bf16, 16 bits together
 STATES_BF16X3 = 1e-5  # the same for states and outputs, and for losses of many trials
-LOSS_BF16X3 = 3e-5  # for any loss: a product of two numbers errs by up to 3 x 2^-18, its square by twice that
+LOSS_BF16X3 = 3e-5  # for losses of few numbers: a product of two errs by up to 3 x 2^-18, its square by twice that

@@ -23,17 +23,11 @@ from .kernels import DEPTH, HAS_FMA, LANES, PANEL, multiply_packed
 from .layout import RECORD, make_layout, packing
 from .loop import ABANDONED, DIVERGED, EVALUATE, GRADIENTS, STOPPED_AT, TRAIN, run_network
 from .tiles import tile_address
+from .workspace import aligned
 
 NOTHING = (0.0,) * 6  # hyperparameters where none are used
 NO_VALUES = np.empty(0)
 ELEMENT_SECONDS = {"float32": 1.0e-9, "bf16x3": 2.0e-9}  # beside the products, an element of a gate: AVX-512, 2.5 GHz
-
-
-def aligned(size: int) -> np.ndarray:
-    """Uninitialised float32 (size,) on a 64-byte boundary."""
-    raw = np.empty(size + 16, np.float32)
-    start = -(raw.ctypes.data // 4) % 16
-    return raw[start : start + size]
 
 
 class Workspaces(threading.local):
@@ -261,7 +255,7 @@ class CPUEngine(Engine):
         """The matrix product's rate is measured once; work on elements is taken as proportional to the gates."""
         self._rate = self._rate or (measured_rate() if self.precision == "float32" else measured_rate_bf16x3())
         gates, D = get_cell(cell).gates, task.D
-        if self.precision == "bf16x3":  # whole blocks are computed
+        if self.precision == "bf16x3":  # about what is computed: units, trials and inputs fill whole tiles
             layout = make_layout(cell, n, D, task.K, task.T, batch, self.precision)
             n, batch, D = layout.units, layout.tiles * layout.rows, layout.panel_rows - layout.units
         flops = task.T * batch * (6 * gates * n * n + 4 * gates * n * D + 6 * n * task.K)

@@ -21,7 +21,7 @@ from .kernels import LANES, PANEL, where_is
 TILE = 16  # trials of a tile: its states, gates and weights stay in the second-level cache
 SLICES = 16  # at most so many partial gradients of a batch, summed in order: bits don't depend on the team's size
 GRADIENT_ROWS = 64  # rows (steps x trials) of a block of the weight-gradient product
-GRADIENT_ROWS_BF16X3 = 192  # both operands of a square block in the first-level cache
+GRADIENT_ROWS_BF16X3 = 384  # the unit is fast: sums should move seldom, and operands stay in the second-level cache
 
 
 class Layout(NamedTuple):
@@ -51,8 +51,8 @@ class Layout(NamedTuple):
     packed_h0: int
     packed_size: int
     gradient_steps: int
-    dh_passes: int  # 1 where part of dh passes a step outside of the products
-    readout_columns: int  # these four in bf16x3 only: K padded to whole tiles
+    dh_passes: int  # these five matter in bf16x3 only: 1 where part of dh passes a step outside of the products
+    readout_columns: int  # K padded to whole tiles
     input_chunks: int  # of D + 1
     error_chunks: int  # of K
     sums_row: int

@@ -129,7 +129,7 @@ def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work
     tile_address, gate_bias = kind
     task, key, purpose, settings = trials
     inputs, targets, mask, states, outputs = data
-    packed, back, gradients = network
+    packed, beside, gradients = network
     for s in range(rank, layout.slices, ranks):
         sums[s] = 0.0
         if mode != EVALUATE:
@@ -141,7 +141,7 @@ def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work
                 gate_bias,
                 layouts.ctypes.data,
                 packed.ctypes.data,
-                back.ctypes.data,
+                beside.ctypes.data,
                 work.ctypes.data,
                 gradients[s].ctypes.data,
                 sums[s].ctypes.data,

@@ -1,4 +1,6 @@
-"""One tile of trials through time: forward, backward, weight gradients. One thread owns one tile and one workspace.
+"""One tile of trials through time: forward, backward, weight gradients; here in float32, in `bf16x3` on a matrix unit.
+
+One thread owns one tile and one workspace.
 
 Everything that depends on the kind of network is here, compiled once for each kind and called by address
 (`tile_address`), so that the loops around it are compiled once for all.
@@ -43,15 +45,15 @@ def tile_address(cell: str, activation: str, precision: str = "float32") -> int:
     kind = KINDS[cell, activation]
     forward, backward = PASSES[precision]
 
-    def tile(gate_bias, layouts, packed, back, work, gradient, sums, both):
+    def tile(gate_bias, layouts, packed, beside, work, gradient, sums, both):
         layout = numba.carray(layouts, (1,))[0]
         parameters = numba.carray(packed, (layout.packed_size,))
-        beside = numba.carray(back, (1,))  # its address is all that is used
+        others = numba.carray(beside, (1,))  # its address is all that is used
         workspace = numba.carray(work, (layout.work_size,))
-        sums[0] += forward(kind(gate_bias), layout, parameters, beside, workspace)
+        sums[0] += forward(kind(gate_bias), layout, parameters, others, workspace)
         if both:
             total = numba.carray(gradient, (layout.packed_size,))
-            backward(kind(gate_bias), layout, parameters, beside, workspace, total)
+            backward(kind(gate_bias), layout, parameters, others, workspace, total)
 
     callback = compiled_callback(TILE_SIGNATURE, name=f"tile-{cell}-{activation}-{precision}")(tile)
     _kept_alive.append(callback)
@@ -62,8 +64,11 @@ _kept_alive: list = []  # an address must stay valid as long as the process
 
 
 @intrinsic
-def call_tile(typing_context, address, gate_bias, layouts, packed, back, work, gradient, sums, backward):
-    """Run the tile in `work` forward and, if `backward`, back; arrays by address.
+def call_tile(typing_context, address, gate_bias, layouts, packed, beside, work, gradient, sums, both):
+    """Run the tile in `work` forward and, if `both`, back; arrays by address.
+
+    `beside` : what is multiplied with beside the packed weights: in float32 the recurrent weights transposed, in bf16x3
+    the right operands of `bf16x3.operands`
 
     Adds the sum of mask * squared error to sums[0], the tile's gradient of half of it to `gradient`.
     """
@@ -106,7 +111,7 @@ def streams_at(layout, work, t, slot):
 
 
 @part
-def forward_tile(kind, layout, packed, back, work):
+def forward_tile(kind, layout, packed, transposed, work):
     """Run the tile's trials from step 0; states, gates and errors stay in the workspace.
 
     Returns the sum of mask * squared error over trials, steps and outputs.
@@ -167,10 +172,10 @@ def forward_tile(kind, layout, packed, back, work):
 
 
 @part
-def backward_tile(kind, layout, packed, back, work, gradient):
+def backward_tile(kind, layout, packed, transposed, work, gradient):
     """Add the tile's gradient of half the unscaled loss to `gradient` (packed), after `forward_tile`."""
     base, weights, total = work.ctypes.data, packed.ctypes.data, gradient.ctypes.data
-    transposed = back.ctypes.data
+    back = transposed.ctypes.data
     gate_bias = np.float32(kind.gate_bias)
     for j in range(layout.rows * layout.units):
         work[layout.at_dh + j] = np.float32(0.0)
@@ -199,7 +204,7 @@ def backward_tile(kind, layout, packed, back, work, gradient):
                 multiply_packed(  # drh = da @ W_rec^T, blocks of the second product
                     s.da + 4 * layout.first_columns,
                     layout.gate_row,
-                    transposed + 4 * layout.units * layout.first_columns,
+                    back + 4 * layout.units * layout.first_columns,
                     s.drh,
                     layout.units,
                     layout.rows,
@@ -212,7 +217,7 @@ def backward_tile(kind, layout, packed, back, work, gradient):
             multiply_packed(  # dh += da @ W_rec^T, blocks of the first product
                 s.da,
                 layout.gate_row,
-                transposed,
+                back,
                 s.dh,
                 layout.units,
                 layout.rows,

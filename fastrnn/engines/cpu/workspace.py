@@ -1,4 +1,4 @@
-"""What a tile's passes need beside time steps: trials and parameters in place, gradients of what is at the edges."""
+"""A thread's workspace beside the time steps: trials and parameters in place, gradients of what is at the edges."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import numpy as np
 
 from ...compiled import part
 from .kernels import multiply_rows, spread_numbers, spread_rows
+
+
+def aligned(size: int) -> np.ndarray:
+    """Uninitialised float32 (size,) on a 64-byte boundary."""
+    raw = np.empty(size + 16, np.float32)
+    start = -(raw.ctypes.data // 4) % 16
+    return raw[start : start + size]
+
 
 BEHIND_ERRORS = 8  # floats that a chunk of the last errors may read, times zero; regions are at least 16 apart
 

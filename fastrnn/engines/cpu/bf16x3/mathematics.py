@@ -4,8 +4,8 @@ While the matrix unit works, and for some 1,500 cycles after, a core does one fl
 cycle instead of two (measured on Emerald Rapids); whole numbers and shuffles go on at nearly their usual rate. So
 coefficients are looked up, and few operations are left.
 
-Relative error of tanh below 3e-7, absolute error of sigmoid below 2e-7 (tests/test_bf16x3.py), a tenth of what products
-in two parts have. NaN goes in, NaN comes out.
+Relative error of tanh below 3e-7, absolute error of sigmoid below 2e-7 (tests/test_bf16x3.py); products in two parts
+err by more. NaN goes in, NaN comes out.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ....compiled import part
-from ..kernels import ADDRESS
+from ..kernels import ADDRESS, PANEL
 from ..vectors import FLOAT, INT32, INT64
 from .unit import CHUNK, DEPTH, HAS_UNIT, HIGH, LOW, SIDE, STEP, TILE, WIDE, WORDS, at, constant, read
 
@@ -237,19 +237,19 @@ def fill_operands(layout, packed, transposed, operands):
             to += 4 * TILE
     for start, columns in ((0, layout.first_columns), (layout.packed_second, layout.second_columns)):
         for tile in range(columns // SIDE):
-            column = weights + 4 * (start + in_panels(tile, layout.panel_rows))
+            column = weights + 4 * (start + column_at(tile, layout.panel_rows))
             for k in range(steps):
-                step_of_weights(column + 4 * DEPTH * k * DEPTH, DEPTH, to)
+                step_of_weights(column + 4 * DEPTH * k * PANEL, PANEL, to)
                 to += 4 * STEP
             for g in range(layout.input_chunks):
                 row = layout.units + CHUNK * g
-                chunk_of_weights(column + 4 * row * DEPTH, DEPTH, layout.depth - row, to)
+                chunk_of_weights(column + 4 * row * PANEL, PANEL, layout.depth - row, to)
                 to += 4 * TILE
     back = transposed.ctypes.data
     for tile in range(layout.units // SIDE):
-        column = back + 4 * in_panels(tile, layout.first_columns)
+        column = back + 4 * column_at(tile, layout.first_columns)
         for k in range(layout.first_columns // DEPTH):
-            step_of_weights(column + 4 * DEPTH * k * DEPTH, DEPTH, to)
+            step_of_weights(column + 4 * DEPTH * k * PANEL, PANEL, to)
             to += 4 * STEP
         for g in range(layout.error_chunks):
             row = out + 4 * (CHUNK * g * layout.units + SIDE * tile)
@@ -257,13 +257,13 @@ def fill_operands(layout, packed, transposed, operands):
             to += 4 * TILE
     back += 4 * layout.units * layout.first_columns
     for tile in range(layout.units // SIDE):
-        column = back + 4 * in_panels(tile, layout.second_columns)
+        column = back + 4 * column_at(tile, layout.second_columns)
         for k in range(layout.second_columns // DEPTH):
-            step_of_weights(column + 4 * DEPTH * k * DEPTH, DEPTH, to)
+            step_of_weights(column + 4 * DEPTH * k * PANEL, PANEL, to)
             to += 4 * STEP
 
 
 @part
-def in_panels(tile, rows):
-    """Where 16 columns begin in a matrix in packed panels of 32 columns."""
-    return tile // 2 * rows * DEPTH + tile % 2 * SIDE
+def column_at(tile, rows):
+    """Where 16 columns begin in a matrix in packed panels."""
+    return tile * SIDE // PANEL * rows * PANEL + tile * SIDE % PANEL

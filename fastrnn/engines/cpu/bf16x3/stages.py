@@ -85,14 +85,14 @@ def run_stage(builder, cell, activation, stage, gate_bias, streams, operands, st
                     builder.store(value.value, place(name, vector)).align = 4
                 if where in ("h_next", "rh", "da"):
                     made.setdefault(name, []).append(parts(builder, value.value))
-        for name, halves in made.items():
-            put_left(name, halves, row, first)
+        for name, vectors in made.items():
+            put_left(name, vectors, row, first)
             where, block = where_is(name, cell.blocks)
             if where == "da":
                 column = builder.add(builder.mul(units, INT64(block)), first)
-                keep_for_gradient(builder, operand["gradient"], stride["gradient_tile"], halves, column, row, half)
+                keep_for_gradient(builder, operand["gradient"], stride["gradient_tile"], vectors, column, row, half)
 
-    def put_left(name, halves, row, first):
+    def put_left(name, vectors, row, first):
         where, block = where_is(name, cell.blocks)
         left, columns = {"h_next": "h"}.get(where, where), 1
         if where == "da":
@@ -103,7 +103,7 @@ def run_stage(builder, cell, activation, stage, gate_bias, streams, operands, st
         # 32 columns, a step, have 512 floats
         place = row_in_left(builder, row, builder.mul(units, INT64(columns * STEP // DEPTH)))
         place = builder.add(place, builder.mul(column, INT64(STEP // DEPTH)))
-        for part_, pair in enumerate(zip(*halves, strict=True)):
+        for part_, pair in enumerate(zip(*vectors, strict=True)):
             write(builder, paired(builder, *pair), operand[left], builder.add(place, INT64(part_ * TILE)))
 
     halves = 2 if stage in cell.backward else 1  # of the trials: the gradient's operand has those of both in one word
@@ -116,12 +116,12 @@ def run_stage(builder, cell, activation, stage, gate_bias, streams, operands, st
             run_row(row, builder.mul(loop.index, INT64(DEPTH)), half)
 
 
-def keep_for_gradient(builder, base, panel, halves, column, row, half) -> None:
+def keep_for_gradient(builder, base, tile_stride, vectors, column, row, half) -> None:
     """Two vectors of da into the gradient's right operand: of trials i and i + 16, the latter above the former."""
     pair = builder.mul(builder.and_(row, INT64(15)), INT64(SIDE))
     tile = builder.sdiv(column, INT64(SIDE))
-    for vector, both in enumerate(halves):
-        start = builder.add(builder.mul(builder.add(tile, INT64(vector)), panel), pair)
+    for vector, both in enumerate(vectors):
+        start = builder.add(builder.mul(builder.add(tile, INT64(vector)), tile_stride), pair)
         for part_, words in enumerate(both):
             place = builder.add(start, INT64(part_ * TILE))
             if half == 0:

@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ....compiled import part
-from ..kernels import ADDRESS, Streams, element, weigh_errors
+from ..kernels import ADDRESS, PANEL, Streams, element, weigh_errors
 from ..vectors import FLOAT, INT64
 from ..workspace import add_edges, add_readout_gradient, place_parameters
 from .operands import chunk_of_rows, split_rows, transpose_trials
@@ -91,13 +91,13 @@ class Product(NamedTuple):
 
 
 @part
-def first_product(layout, base, back, readout_only):
+def first_product(layout, base, weights, readout_only):
     """(h | x | 1) W: readout and blocks of the first product."""
     steps = layout.units // DEPTH
     return Product(
         base + 4 * layout.at_left_h,
         base + 4 * layout.at_left_inputs,
-        back,
+        weights,
         steps * STEP + layout.input_chunks * TILE,
         steps,
         steps,
@@ -111,14 +111,14 @@ def first_product(layout, base, back, readout_only):
 
 
 @part
-def second_product(layout, base, back):
+def second_product(layout, base, weights):
     """(rh | x | 1) W: blocks of the second product."""
     before, steps = (layout.readout_columns + layout.first_columns) // SIDE, layout.units // DEPTH
     tile = steps * STEP + layout.input_chunks * TILE
     return Product(
         base + 4 * layout.at_left_rh,
         base + 4 * layout.at_left_inputs,
-        back + 4 * before * tile,
+        weights + 4 * before * tile,
         tile,
         steps,
         steps,
@@ -132,7 +132,7 @@ def second_product(layout, base, back):
 
 
 @part
-def back_first_product(layout, base, back, t):
+def back_first_product(layout, base, weights, t):
     """dh before step t = [dh +] (da | error) (W_rec | W_out)^T, blocks of the first product, errors of the step before.
 
     After the last step, t = T, there are those errors alone.
@@ -142,7 +142,7 @@ def back_first_product(layout, base, back, t):
     return Product(
         base + 4 * layout.at_left_da,
         base + 4 * layout.at_left_errors,
-        back + 4 * forward * (layout.units // DEPTH * STEP + layout.input_chunks * TILE),
+        weights + 4 * forward * (layout.units // DEPTH * STEP + layout.input_chunks * TILE),
         steps * STEP + layout.error_chunks * TILE,
         steps,
         steps if t < layout.T else 0,
@@ -156,9 +156,9 @@ def back_first_product(layout, base, back, t):
 
 
 @part
-def back_second_product(layout, base, back):
+def back_second_product(layout, base, weights):
     """drh = da W_rec^T, blocks of the second product."""
-    first = back_first_product(layout, base, back, 0)
+    first = back_first_product(layout, base, weights, 0)
     steps = layout.second_columns // DEPTH
     return Product(
         base + 4 * (layout.at_left_da + layout.rows * layout.first_columns),
@@ -178,7 +178,7 @@ def back_second_product(layout, base, back):
 
 @part
 def multiply(p):
-    """A product, in square blocks; an odd tile of columns comes first."""
+    """A product, in square blocks; an odd tile of columns, which is never kept, comes first."""
     a_tile, chunk_tile = p.depth * STEP, p.room * TILE
     odd = p.tiles % 2
     if odd:
@@ -251,29 +251,29 @@ def place_chunks(source, row, left, chunks):
 
 
 @part
-def forward_tile(kind, layout, packed, back, work):
+def forward_tile(kind, layout, packed, operands, work):
     """Run the tile's trials from step 0; states, gates and errors stay in the workspace.
 
     Returns the sum of mask * squared error over trials, steps and outputs.
     """
-    base, right, gate_bias = work.ctypes.data, back.ctypes.data, np.float32(kind.gate_bias)
-    operands, strides = operands_at(layout, base, 0), strides_of(layout)
+    base, weights, gate_bias = work.ctypes.data, operands.ctypes.data, np.float32(kind.gate_bias)
+    made, strides = operands_at(layout, base, 0), strides_of(layout)
     inputs = base + 4 * layout.at_left_inputs
     open_unit()
     place_parameters(layout, packed, work)
-    split_rows(base + 4 * layout.at_h, layout.state_row, layout.units // DEPTH, operands.h)
+    split_rows(base + 4 * layout.at_h, layout.state_row, layout.units // DEPTH, made.h)
     loss = 0.0
     for t in range(layout.T):
         s = streams_at(layout, base, t)
         place_chunks(s.h + 4 * layout.units, layout.state_row, inputs, layout.input_chunks)
-        multiply(first_product(layout, base, right, False))
+        multiply(first_product(layout, base, weights, False))
         if t > 0:
             loss += weigh_readout(layout, base, t - 1)
-        forward_first(kind, gate_bias, s, operands, strides)
+        forward_first(kind, gate_bias, s, made, strides)
         if layout.second_columns:
-            multiply(second_product(layout, base, right))
-            forward_second(kind, gate_bias, s, operands, strides)
-    multiply(first_product(layout, base, right, True))
+            multiply(second_product(layout, base, weights))
+            forward_second(kind, gate_bias, s, made, strides)
+    multiply(first_product(layout, base, weights, True))
     close_unit()
     return loss + weigh_readout(layout, base, layout.T - 1)
 
@@ -282,9 +282,9 @@ def forward_tile(kind, layout, packed, back, work):
 
 
 @part
-def backward_tile(kind, layout, packed, back, work, gradient):
+def backward_tile(kind, layout, packed, operands, work, gradient):
     """Add the tile's gradient of half the unscaled loss to `gradient` (packed), after `forward_tile`."""
-    base, right, total = work.ctypes.data, back.ctypes.data, gradient.ctypes.data
+    base, weights, total = work.ctypes.data, operands.ctypes.data, gradient.ctypes.data
     gate_bias, strides = np.float32(kind.gate_bias), strides_of(layout)
     errors, step = base + 4 * layout.at_error, 4 * layout.rows * layout.outputs
     left = base + 4 * layout.at_left_errors
@@ -293,18 +293,18 @@ def backward_tile(kind, layout, packed, back, work, gradient):
         work[layout.at_dcell + j] = np.float32(0.0)
     end = layout.T
     place_chunks(errors + (end - 1) * step, layout.outputs, left, layout.error_chunks)
-    multiply(back_first_product(layout, base, right, end))
+    multiply(back_first_product(layout, base, weights, end))
     while end > 0:
         begin = max(0, end - layout.gradient_steps)
         for t in range(end - 1, begin - 1, -1):
-            s, operands = streams_at(layout, base, t), operands_at(layout, base, t - begin)
+            s, made = streams_at(layout, base, t), operands_at(layout, base, t - begin)
             if layout.second_columns:
-                backward_second(kind, gate_bias, s, operands, strides)
-                multiply(back_second_product(layout, base, right))
-            backward_first(kind, gate_bias, s, operands, strides)
+                backward_second(kind, gate_bias, s, made, strides)
+                multiply(back_second_product(layout, base, weights))
+            backward_first(kind, gate_bias, s, made, strides)
             if t > 0:
                 place_chunks(errors + (t - 1) * step, layout.outputs, left, layout.error_chunks)
-            multiply(back_first_product(layout, base, right, t))
+            multiply(back_first_product(layout, base, weights, t))
         gradients = base + 4 * layout.at_gradient_right
         add_gradients(layout, base, layout.at_h, gradients, total, layout.first_columns, begin, end)
         if layout.second_columns:
@@ -318,39 +318,42 @@ def backward_tile(kind, layout, packed, back, work, gradient):
 
 
 @part
-def add_gradients(layout, base, operand, right, total, columns, begin, end):
-    """C += (h | x | 1)^T da, or (rh | x | 1)^T da, of the steps begin .. end - 1; C in packed panels of 32 columns."""
+def add_gradients(layout, base, at_left, right, total, columns, begin, end):
+    """C += (h | x | 1)^T da, or (rh | x | 1)^T da, of the steps begin .. end - 1; C in packed panels of 32 columns.
+
+    `at_left` : where h or rh are in the workspace
+    """
     steps, room = end - begin, layout.gradient_steps * STEP
-    left, panel = base + 4 * layout.at_gradient_left, layout.panel_rows * DEPTH
+    left, panel = base + 4 * layout.at_gradient_left, layout.panel_rows * PANEL
     tiles = layout.panel_rows // SIDE
     for slot in range(steps):
-        source = base + 4 * (operand + (begin + slot) * layout.rows * layout.state_row)
+        source = base + 4 * (at_left + (begin + slot) * layout.rows * layout.state_row)
         for tile in range(tiles):
             place = left + 4 * (tile * room + slot * STEP)
             transpose_trials(source + 4 * SIDE * tile, layout.state_row, place)
     for j in range(0, columns // SIDE, 2):
         b = right + 4 * j * room
         for tile in range(0, tiles - 1, 2):
-            a, c = left + 4 * tile * room, total + 4 * (j // 2 * panel + tile * SIDE * DEPTH)
-            add_square(c, DEPTH, 0)
+            a, c = left + 4 * tile * room, total + 4 * (j // 2 * panel + tile * SIDE * PANEL)
+            add_square(c, PANEL, 0)
             for slot in range(steps):
-                step_square(a + 4 * slot * STEP, room, b + 4 * slot * STEP, room, c, DEPTH, 0)
-            close_square(c, DEPTH, 0)
+                step_square(a + 4 * slot * STEP, room, b + 4 * slot * STEP, room, c, PANEL, 0)
+            close_square(c, PANEL, 0)
     if tiles % 2:
         tile = tiles - 1
         a = left + 4 * tile * room
         j = 0
         while j < columns // SIDE:
-            b, c = right + 4 * j * room, total + 4 * (j // 2 * panel + tile * SIDE * DEPTH)
+            b, c = right + 4 * j * room, total + 4 * (j // 2 * panel + tile * SIDE * PANEL)
             if j + 4 <= columns // SIDE:
-                add_wide(c, DEPTH, panel)
+                add_wide(c, PANEL, panel)
                 for slot in range(steps):
-                    step_wide(a + 4 * slot * STEP, room, b + 4 * slot * STEP, room, c, DEPTH, panel)
-                close_wide(c, DEPTH, panel)
+                    step_wide(a + 4 * slot * STEP, room, b + 4 * slot * STEP, room, c, PANEL, panel)
+                close_wide(c, PANEL, panel)
                 j += 4
             else:
-                add_pair(c, DEPTH, panel)
+                add_pair(c, PANEL, panel)
                 for slot in range(steps):
-                    step_pair(a + 4 * slot * STEP, room, b + 4 * slot * STEP, room, c, DEPTH, panel)
-                close_pair(c, DEPTH, panel)
+                    step_pair(a + 4 * slot * STEP, room, b + 4 * slot * STEP, room, c, PANEL, panel)
+                close_pair(c, PANEL, panel)
                 j += 2

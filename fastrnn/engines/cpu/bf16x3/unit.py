@@ -1,7 +1,7 @@
 """The matrix unit's instructions: blocks of a product, a step of depth at a time.
 
 Operands lie in tiles of 1 KB, 16 rows of 64 bytes. Of a left operand (rows x depth) a row is a row, of a right operand
-(depth x columns) two neighbours along the depth of 16 columns; either way a word of 32 bits has two bf16 of the depth.
+(depth x columns) two places of the depth of 16 columns; either way a word of 32 bits has two bf16 of the depth.
 A *step* is 32 of the depth, a tile of high parts and one of low ones. A *chunk* is 8 of the depth in one tile, whose 32
 places have all four products of parts.
 
@@ -21,7 +21,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -30,6 +29,7 @@ from numba.extending import intrinsic
 from ....compiled import compiled
 from ..kernels import ADDRESS, element
 from ..vectors import FLOAT, INT32, INT64, LANES, host_features
+from ..workspace import aligned
 
 DEPTH = 32  # of a step
 SIDE = 16  # rows of a tile; columns of a tile of C
@@ -205,7 +205,7 @@ class Block(NamedTuple):
 
 
 def make_block(rows: int, columns: int) -> Block:
-    """Blocks of so many tiles of C; with those of the operands they fill eight registers."""
+    """Blocks of so many tiles of C; with those of the operands they take at most eight registers."""
     new, add, close = (make_edge(name, rows, columns) for name in ("new", "add", "close"))
     return Block(new, add, make_depth(PASSES, rows, columns), make_depth(ONE_PASS, rows, columns), close)
 
@@ -246,9 +246,9 @@ def close_unit(typing_context):
 def measured_rate(seconds: float = 0.05) -> float:
     """FLOP/s of the product, in two parts, on one thread, operands in cache."""
     steps = 4
-    operands = np.zeros((2, 2 * steps * STEP), np.float32)
-    c = np.zeros((2 * SIDE, 2 * SIDE), np.float32)
-    arguments = (operands[0].ctypes.data, operands[1].ctypes.data, c.ctypes.data, steps)
+    left, right, c = aligned(2 * steps * STEP), aligned(2 * steps * STEP), aligned((2 * SIDE) ** 2)
+    left[:], right[:], c[:] = 0.0, 0.0, 0.0
+    arguments = (left.ctypes.data, right.ctypes.data, c.ctypes.data, steps)
     calls, start = 0, None
     while start is None or time.perf_counter() - start < seconds:
         repeat_square(1000, *arguments)
@@ -257,7 +257,7 @@ def measured_rate(seconds: float = 0.05) -> float:
     return 2.0 * (2 * SIDE) ** 2 * DEPTH * steps * calls / (time.perf_counter() - start)
 
 
-new_square, add_square, step_square, chunk_square, close_square = square
+_, add_square, step_square, _, close_square = square
 
 
 @compiled
