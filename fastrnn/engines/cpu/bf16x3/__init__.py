@@ -8,7 +8,7 @@ pointwise stage makes is split into its parts while it is in registers, readouts
 
     unit          the unit's instructions, and vector code that does the same where there is none
     operands      matrices in two parts, in the order in which the unit reads them
-    mathematics   tanh and sigmoid from tables
+    mathematics   tanh from tables
     stages        pointwise stages that leave what they make as operands
     tiles         a tile of trials through time and back
 """
