@@ -23,7 +23,7 @@ from fastrnn.engines.cpu.bf16x3 import tiles as tiles_of_bf16x3
 from fastrnn.engines.cpu.bf16x3.mathematics import TableMath
 from fastrnn.engines.cpu.engine import CPUEngine, aligned
 from fastrnn.engines.cpu.layout import make_layout
-from fastrnn.engines.cpu.vectors import LANES, Vector, host_features
+from fastrnn.engines.cpu.vectors import LANES, Vector, VectorMath, host_features
 from fastrnn.errors import Status, UsageError
 from fastrnn.optimizer import Optimizer
 from fastrnn.spec import PopulationSpec
@@ -226,6 +226,11 @@ def test_tanh_over_the_whole_range():
     assert np.max(np.abs(made / np.tanh(x.astype(np.float64)) - 1)) < 3e-7
     assert np.all(np.abs(made) <= 1) and np.all(np.abs(made[np.abs(x) > 8.4]) == 1)
     np.testing.assert_array_equal(made, -tanh(-x))
+
+
+def test_sigmoid_is_float32s():
+    """Its relative error matters (see `mathematics`), and tests/test_vectors.py measures it."""
+    assert TableMath.sigmoid is VectorMath.sigmoid and TableMath.tanh is not VectorMath.tanh
 
 
 def test_tanh_of_what_is_no_ordinary_number():
