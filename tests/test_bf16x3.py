@@ -253,7 +253,8 @@ def test_gradients_against_oracle(engine, cell, activation, shape):
         value, expected, _ = oracle.loss_and_gradients(
             cell, activation, 0.5, oracle_parameters(networks, i), inputs[i], targets[i], mask[i].astype(np.float64)
         )
-        assert relative_error(losses[i], value) < tolerances.LOSS_BF16X3
+        few = B * T == 1
+        assert relative_error(losses[i], value) < (tolerances.LOSS_BF16X3 if few else tolerances.STATES_BF16X3)
         for name, gradient in gradients.items():
             assert relative_error(gradient[i], expected[name]) < tolerances.GRADIENT_BF16X3, name
 

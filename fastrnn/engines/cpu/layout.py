@@ -2,8 +2,8 @@
 
 Packed parameters are what the compiled loops work on: units padded to whole vectors (padded units stay exactly zero),
 W_rec, W_in and b stacked to one matrix of `depth` rows (the state row is h | x | 1) and cut into panels of columns as
-the micro-kernel reads them. Gradients and velocities share the layout. In bf16x3, units, rows and depth are padded to
-whole blocks, and operands in bf16 have places of their own.
+the micro-kernel reads them. Gradients and velocities share the layout. In bf16x3, units and trials are padded to
+multiples of 32 and the depth to one of 16, and operands in bf16 have places of their own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Layout(NamedTuple):
     tiles: int
     slices: int
     depth: int  # units + D + 1, the rows of the stacked weights
-    panel_rows: int  # depth padded to a multiple of 4, or of a block
+    panel_rows: int  # depth padded to a multiple of 4, in bf16x3 of 16
     state_row: int
     gate_row: int
     gate_step: int  # from one step's gates to the next, 0 where nothing is kept

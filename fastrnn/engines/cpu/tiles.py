@@ -20,7 +20,6 @@ from ...compiled import compiled_callback, part
 from .bf16x3 import tiles as bf16x3
 from .kernels import (
     KINDS,
-    Streams,
     backward_first,
     backward_second,
     forward_first,
@@ -32,7 +31,7 @@ from .kernels import (
     weigh_errors,
 )
 from .layout import RECORD
-from .workspace import add_edges, add_readout_gradient, place_parameters
+from .workspace import add_edges, add_readout_gradient, place_parameters, streams_at
 
 REAL, DOUBLE = types.CPointer(types.float32), types.CPointer(types.float64)
 LAYOUT = types.CPointer(numba.from_dtype(RECORD))
@@ -89,28 +88,6 @@ def call_tile(typing_context, address, gate_bias, layouts, packed, beside, work,
 
 
 @part
-def streams_at(layout, work, t, slot):
-    """Addresses of step t's arrays in the workspace; `slot` is the step's place in the block of gradients."""
-    base = work.ctypes.data
-    state = layout.rows * layout.state_row
-    plain = layout.rows * layout.units
-    return Streams(
-        base + 4 * (layout.at_h + t * state),
-        base + 4 * (layout.at_h + (t + 1) * state),
-        base + 4 * (layout.at_operand + t * state),
-        base + 4 * (layout.at_gates + t * layout.gate_step),
-        base + 4 * (layout.at_gates + t * layout.gate_step),
-        base + 4 * (layout.at_da + slot * layout.rows * layout.gate_row),
-        base + 4 * (layout.at_cell + t * plain),
-        base + 4 * (layout.at_cell + (t + 1) * plain),
-        base + 4 * (layout.at_phi_cell + t * plain),
-        base + 4 * layout.at_dh,
-        base + 4 * layout.at_dcell,
-        base + 4 * layout.at_drh,
-    )
-
-
-@part
 def forward_tile(kind, layout, packed, transposed, work):
     """Run the tile's trials from step 0; states, gates and errors stay in the workspace.
 
@@ -122,7 +99,8 @@ def forward_tile(kind, layout, packed, transposed, work):
     step_outputs = layout.rows * layout.outputs
     loss = 0.0
     for t in range(layout.T):
-        s = streams_at(layout, work, t, 0)
+        sums = base + 4 * (layout.at_gates + t * layout.gate_step)
+        s = streams_at(layout, base, t, sums, 0)
         multiply_packed(
             s.h,
             layout.state_row,
@@ -185,7 +163,8 @@ def backward_tile(kind, layout, packed, transposed, work, gradient):
     while end > 0:
         begin = max(0, end - layout.gradient_steps)
         for t in range(end - 1, begin - 1, -1):
-            s = streams_at(layout, work, t, t - begin)
+            da = base + 4 * (layout.at_da + (t - begin) * layout.rows * layout.gate_row)
+            s = streams_at(layout, base, t, 0, da)
             error = base + 4 * (layout.at_error + t * layout.rows * layout.outputs)
             multiply_rows(  # dh += error @ W_out^T
                 error,

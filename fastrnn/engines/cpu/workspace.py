@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import part
-from .kernels import multiply_rows, spread_numbers, spread_rows
+from .kernels import Streams, multiply_rows, spread_numbers, spread_rows
 
 
 def aligned(size: int) -> np.ndarray:
@@ -82,6 +82,27 @@ def place_parameters(layout, packed, work):
                 work[layout.at_cell + row * layout.units + u] = packed[layout.packed_h0 + layout.units + u]
         for k in range(layout.outputs):
             work[layout.at_bias + row * layout.outputs + k] = packed[layout.packed_b_out + k]
+
+
+@part
+def streams_at(layout, base, t, sums, da):
+    """Addresses of step t's arrays in the workspace; those of `sums` and `da` are given, 0 where they are not used."""
+    state = layout.rows * layout.state_row
+    plain = layout.rows * layout.units
+    return Streams(
+        base + 4 * (layout.at_h + t * state),
+        base + 4 * (layout.at_h + (t + 1) * state),
+        base + 4 * (layout.at_operand + t * state),
+        sums,
+        base + 4 * (layout.at_gates + t * layout.gate_step),
+        da,
+        base + 4 * (layout.at_cell + t * plain),
+        base + 4 * (layout.at_cell + (t + 1) * plain),
+        base + 4 * (layout.at_phi_cell + t * plain),
+        base + 4 * layout.at_dh,
+        base + 4 * layout.at_dcell,
+        base + 4 * layout.at_drh,
+    )
 
 
 @part

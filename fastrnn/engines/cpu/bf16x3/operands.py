@@ -245,22 +245,17 @@ def fill_operands(layout, packed, transposed, operands):
                 row = layout.units + CHUNK * g
                 chunk_of_weights(column + 4 * row * PANEL, PANEL, layout.depth - row, to)
                 to += 4 * TILE
-    back = transposed.ctypes.data
-    for tile in range(layout.units // SIDE):
-        column = back + 4 * column_at(tile, layout.first_columns)
-        for k in range(layout.first_columns // DEPTH):
-            step_of_weights(column + 4 * DEPTH * k * PANEL, PANEL, to)
-            to += 4 * STEP
-        for g in range(layout.error_chunks):
-            row = out + 4 * (CHUNK * g * layout.units + SIDE * tile)
-            chunk_of_weights(row, layout.units, layout.K - CHUNK * g, to)
-            to += 4 * TILE
-    back += 4 * layout.units * layout.first_columns
-    for tile in range(layout.units // SIDE):
-        column = back + 4 * column_at(tile, layout.second_columns)
-        for k in range(layout.second_columns // DEPTH):
-            step_of_weights(column + 4 * DEPTH * k * PANEL, PANEL, to)
-            to += 4 * STEP
+    back, first, second = transposed.ctypes.data, layout.first_columns, layout.second_columns
+    for start, columns, chunks in ((0, first, layout.error_chunks), (layout.units * first, second, 0)):
+        for tile in range(layout.units // SIDE):
+            column = back + 4 * (start + column_at(tile, columns))
+            for k in range(columns // DEPTH):
+                step_of_weights(column + 4 * DEPTH * k * PANEL, PANEL, to)
+                to += 4 * STEP
+            for g in range(chunks):
+                row = out + 4 * (CHUNK * g * layout.units + SIDE * tile)
+                chunk_of_weights(row, layout.units, layout.K - CHUNK * g, to)
+                to += 4 * TILE
 
 
 @part

@@ -1,7 +1,8 @@
 """One tile of trials through time in bf16x3: forward, backward, weight gradients.
 
 Stages leave what they make as operands of the products that follow; the readout is some columns more of the first
-product, and the errors are some more of the depth of the way back.
+product, and the errors are some more of the depth of the way back. `weights` is the address of all right operands that
+are made of a network's weights, see `operands.fill_operands`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ....compiled import part
-from ..kernels import ADDRESS, PANEL, Streams, element, weigh_errors
+from ..kernels import ADDRESS, PANEL, element, weigh_errors
 from ..vectors import FLOAT, INT64
-from ..workspace import add_edges, add_readout_gradient, place_parameters
+from ..workspace import add_edges, add_readout_gradient, place_parameters, streams_at
 from .operands import chunk_of_rows, split_rows, transpose_trials
 from .stages import Operands, Strides, backward_first, backward_second, forward_first, forward_second
 from .unit import CHUNK, DEPTH, SIDE, STEP, TILE, close_unit, open_unit, pair, square, tall, wide
@@ -29,27 +30,6 @@ _, add_pair, step_pair, _, close_pair = pair
 
 
 # --------------------------------------------------------------------------------------------------- where things are
-
-
-@part
-def streams_at(layout, base, t):
-    """Addresses of step t's arrays in the workspace."""
-    state = layout.rows * layout.state_row
-    plain = layout.rows * layout.units
-    return Streams(
-        base + 4 * (layout.at_h + t * state),
-        base + 4 * (layout.at_h + (t + 1) * state),
-        base + 4 * (layout.at_operand + t * state),
-        base + 4 * (layout.at_sums + layout.readout_columns),
-        base + 4 * (layout.at_gates + t * layout.gate_step),
-        0,  # da is needed as an operand only
-        base + 4 * (layout.at_cell + t * plain),
-        base + 4 * (layout.at_cell + (t + 1) * plain),
-        base + 4 * (layout.at_phi_cell + t * plain),
-        base + 4 * layout.at_dh,
-        base + 4 * layout.at_dcell,
-        base + 4 * layout.at_drh,
-    )
 
 
 @part
@@ -258,13 +238,13 @@ def forward_tile(kind, layout, packed, operands, work):
     """
     base, weights, gate_bias = work.ctypes.data, operands.ctypes.data, np.float32(kind.gate_bias)
     made, strides = operands_at(layout, base, 0), strides_of(layout)
-    inputs = base + 4 * layout.at_left_inputs
+    inputs, sums = base + 4 * layout.at_left_inputs, base + 4 * (layout.at_sums + layout.readout_columns)
     open_unit()
     place_parameters(layout, packed, work)
     split_rows(base + 4 * layout.at_h, layout.state_row, layout.units // DEPTH, made.h)
     loss = 0.0
     for t in range(layout.T):
-        s = streams_at(layout, base, t)
+        s = streams_at(layout, base, t, sums, 0)
         place_chunks(s.h + 4 * layout.units, layout.state_row, inputs, layout.input_chunks)
         multiply(first_product(layout, base, weights, False))
         if t > 0:
@@ -297,7 +277,7 @@ def backward_tile(kind, layout, packed, operands, work, gradient):
     while end > 0:
         begin = max(0, end - layout.gradient_steps)
         for t in range(end - 1, begin - 1, -1):
-            s, made = streams_at(layout, base, t), operands_at(layout, base, t - begin)
+            s, made = streams_at(layout, base, t, 0, 0), operands_at(layout, base, t - begin)
             if layout.second_columns:
                 backward_second(kind, gate_bias, s, made, strides)
                 multiply(back_second_product(layout, base, weights))
@@ -341,19 +321,16 @@ def add_gradients(layout, base, at_left, right, total, columns, begin, end):
             close_square(c, PANEL, 0)
     if tiles % 2:
         tile = tiles - 1
-        a = left + 4 * tile * room
-        j = 0
-        while j < columns // SIDE:
+        a, by_four = left + 4 * tile * room, columns // SIDE // 4 * 4
+        for j in range(0, by_four, 4):
             b, c = right + 4 * j * room, total + 4 * (j // 2 * panel + tile * SIDE * PANEL)
-            if j + 4 <= columns // SIDE:
-                add_wide(c, PANEL, panel)
-                for slot in range(steps):
-                    step_wide(a + 4 * slot * STEP, room, b + 4 * slot * STEP, room, c, PANEL, panel)
-                close_wide(c, PANEL, panel)
-                j += 4
-            else:
-                add_pair(c, PANEL, panel)
-                for slot in range(steps):
-                    step_pair(a + 4 * slot * STEP, room, b + 4 * slot * STEP, room, c, PANEL, panel)
-                close_pair(c, PANEL, panel)
-                j += 2
+            add_wide(c, PANEL, panel)
+            for slot in range(steps):
+                step_wide(a + 4 * slot * STEP, room, b + 4 * slot * STEP, room, c, PANEL, panel)
+            close_wide(c, PANEL, panel)
+        if by_four < columns // SIDE:  # two are left
+            b, c = right + 4 * by_four * room, total + 4 * (by_four // 2 * panel + tile * SIDE * PANEL)
+            add_pair(c, PANEL, panel)
+            for slot in range(steps):
+                step_pair(a + 4 * slot * STEP, room, b + 4 * slot * STEP, room, c, PANEL, panel)
+            close_pair(c, PANEL, panel)
