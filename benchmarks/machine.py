@@ -11,7 +11,7 @@ from pathlib import Path
 from llvmlite import binding
 from threadpoolctl import threadpool_info
 
-from fastrnn.engines.cpu.kernels import HAS_FMA, LANES
+from fastrnn.engines.cpu.vectors import HAS_FMA, LANES
 
 LIBRARIES = ("numpy", "numba", "llvmlite", "jax", "jaxlib", "torch")
 

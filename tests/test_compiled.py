@@ -78,7 +78,7 @@ def test_any_edit_of_a_compiled_source_gives_another_folder(tmp_path, monkeypatc
 
     try:
         digest()
-        for source in ("counters.py", "cells/gru.py", "tasks/cdi.py", "engines/cpu/kernels.py", "compiled.py"):
+        for source in ("counters.py", "cells/gru.py", "tasks/cdi.py", "engines/cpu/products.py", "compiled.py"):
             with (copy / source).open("a") as file:
                 file.write("# edited\n")
             digest()

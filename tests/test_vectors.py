@@ -13,7 +13,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from fastrnn.cells import ArrayMath
-from fastrnn.engines.cpu import kernels
+from fastrnn.engines.cpu import emit, products
 from fastrnn.engines.cpu.vectors import LANES, Vector, VectorMath, float_lanes
 
 
@@ -23,9 +23,9 @@ def vector_function(method, activation="tanh"):
     @intrinsic
     def one_vector(typing_context, source, destination):
         def generate(context, builder, signature, arguments):
-            start, end = (kernels.element(builder, address, ir.IntType(64)(0)) for address in arguments)
-            value = getattr(VectorMath(builder, activation), method)(Vector(builder, kernels.load(builder, start)))
-            kernels.store(builder, value.value, end)
+            start, end = (emit.element(builder, address, ir.IntType(64)(0)) for address in arguments)
+            value = getattr(VectorMath(builder, activation), method)(Vector(builder, emit.load(builder, start)))
+            emit.store(builder, value.value, end)
             return context.get_dummy_value()
 
         return types.void(types.intp, types.intp), generate
@@ -95,7 +95,7 @@ def test_activations_are_those_of_the_arrays(activation):
 
 def packed(matrix):
     """A (depth, columns) matrix as the micro-kernel reads it: one panel of columns behind the other."""
-    panels = [matrix[:, j : j + kernels.PANEL] for j in range(0, matrix.shape[1], kernels.PANEL)]
+    panels = [matrix[:, j : j + products.PANEL] for j in range(0, matrix.shape[1], products.PANEL)]
     return np.concatenate([panel.ravel() for panel in panels])
 
 
@@ -113,7 +113,7 @@ def test_matrix_product(rows, vectors, depth, keep):
     expected[:, :columns] = a[:, :depth].astype(np.float64) @ b + keep * expected[:, :columns]
     right = packed(b)
     addresses = (a.ctypes.data, a.shape[1], right.ctypes.data, c.ctypes.data, c.shape[1])
-    kernels.multiply_packed(*addresses, rows, columns, depth, depth, keep)
+    products.multiply_packed(*addresses, rows, columns, depth, depth, keep)
     np.testing.assert_allclose(c, expected, rtol=1e-5, atol=1e-4)
 
 

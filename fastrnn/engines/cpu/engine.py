@@ -19,10 +19,11 @@ from ...values import whole_number
 from ..engine import Engine
 from .bf16x3 import HAS_UNIT, why_not
 from .bf16x3 import measured_rate as measured_rate_bf16x3
-from .kernels import DEPTH, HAS_FMA, LANES, PANEL, multiply_packed
 from .layout import RECORD, make_layout, packing
 from .loop import ABANDONED, DIVERGED, EVALUATE, GRADIENTS, STOPPED_AT, TRAIN, run_network
+from .products import DEPTH, PANEL, multiply_packed
 from .tiles import tile_address
+from .vectors import HAS_FMA, LANES
 from .workspace import aligned
 
 NOTHING = (0.0,) * 6  # hyperparameters where none are used

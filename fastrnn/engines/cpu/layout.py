@@ -16,7 +16,9 @@ import numpy as np
 from ...cells import get_cell, parameter_shapes
 from .bf16x3.unit import CHUNK, DEPTH, SIDE, STEP
 from .bf16x3.unit import TILE as UNIT_TILE
-from .kernels import LANES, PANEL, where_is
+from .products import PANEL
+from .stages import where_is
+from .vectors import LANES
 
 TILE = 16  # trials of a tile: its states, gates and weights stay in the second-level cache
 SLICES = 16  # at most so many partial gradients of a batch, summed in order: bits don't depend on the team's size

@@ -7,7 +7,7 @@ import numpy as np
 from ...compiled import compiled, part
 from ...tasks.task import call_trial
 from .bf16x3.operands import fill_operands
-from .kernels import float_mode, meet
+from .threads import float_mode, meet
 from .tiles import call_tile
 from .workspace import place_trial, prepare_workspace, repeat_trial
 

@@ -18,19 +18,9 @@ from numba.extending import intrinsic
 
 from ...compiled import compiled_callback, part
 from .bf16x3 import tiles as bf16x3
-from .kernels import (
-    KINDS,
-    backward_first,
-    backward_second,
-    forward_first,
-    forward_second,
-    four_dots,
-    multiply_packed,
-    multiply_rows,
-    multiply_transposed,
-    weigh_errors,
-)
 from .layout import RECORD
+from .products import four_dots, multiply_packed, multiply_rows, multiply_transposed
+from .stages import KINDS, backward_first, backward_second, forward_first, forward_second, weigh_errors
 from .workspace import add_edges, add_readout_gradient, place_parameters, streams_at
 
 REAL, DOUBLE = types.CPointer(types.float32), types.CPointer(types.float64)

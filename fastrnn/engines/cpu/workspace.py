@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from ...compiled import part
-from .kernels import Streams, multiply_rows, spread_numbers, spread_rows
+from .emit import ADDRESS, element
+from .products import multiply_rows
+from .stages import Streams
+from .vectors import FLOAT, INT64
 
 
 def aligned(size: int) -> np.ndarray:
@@ -34,6 +41,55 @@ def prepare_workspace(layout, work):
             work[layout.at_error + step_row * layout.outputs + k] = np.float32(0.0)
             work[layout.at_target + step_row * layout.outputs + k] = np.float32(0.0)
             work[layout.at_mask + step_row * layout.outputs + k] = np.float32(0.0)
+
+
+def make_spread(repeat: bool):
+    """Rows of a small matrix, or numbers repeated to rows, each to its place a long stride away."""
+
+    @intrinsic
+    def spread(typing_context, source, width, beside, destination, stride, count, columns):
+        """Row t of (count, width) to destination + t * stride; then `beside`, then zeros up to `columns`.
+
+        With `repeat` the source is (count,), each number to be repeated `width` times. `columns` is a multiple of 4;
+        up to 3 floats behind the source are read.
+        """
+        signature = types.void(ADDRESS, ADDRESS, types.float32, *(ADDRESS,) * 4)
+
+        def generate(context, builder, signature, arguments):
+            source, width, beside, destination, stride, count, columns = arguments
+            four, index = ir.VectorType(FLOAT, 4), ir.VectorType(INT64, 4)
+
+            def in_all(value, kind):
+                one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.IntType(32)(0))
+                lanes = ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4)
+                return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), lanes)
+
+            with (
+                cgutils.for_range(builder, count) as row_loop,
+                cgutils.for_range(builder, builder.sdiv(columns, INT64(4))) as column_loop,
+            ):
+                first = builder.mul(column_loop.index, INT64(4))
+                lane = builder.add(in_all(first, index), ir.Constant(index, [0, 1, 2, 3]))
+                if repeat:
+                    value = in_all(builder.load(element(builder, source, row_loop.index)), four)
+                else:
+                    start = builder.add(builder.mul(row_loop.index, width), first)
+                    value = builder.load(builder.bitcast(element(builder, source, start), four.as_pointer()))
+                    value.align = 4
+                within = builder.icmp_signed("<", lane, in_all(width, index))
+                at_end = builder.icmp_signed("==", lane, in_all(width, index))
+                rest = builder.select(at_end, in_all(beside, four), ir.Constant(four, [0.0] * 4))
+                place = element(builder, destination, builder.add(builder.mul(row_loop.index, stride), first))
+                value = builder.select(within, value, rest)
+                builder.store(value, builder.bitcast(place, four.as_pointer())).align = 4
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return spread
+
+
+spread_rows, spread_numbers = make_spread(False), make_spread(True)
 
 
 @part

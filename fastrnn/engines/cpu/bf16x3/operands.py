@@ -14,7 +14,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ....compiled import part
-from ..kernels import ADDRESS, PANEL
+from ..emit import ADDRESS
+from ..products import PANEL
 from ..vectors import FLOAT, INT32, INT64
 from .unit import CHUNK, DEPTH, HAS_UNIT, HIGH, LOW, SIDE, STEP, TILE, WIDE, WORDS, at, constant, read
 

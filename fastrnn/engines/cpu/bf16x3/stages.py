@@ -9,7 +9,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ....cells import CELLS
-from ..kernels import KIND_OF_TYPE, Streams, broadcast, where_is
+from ..emit import broadcast
+from ..stages import KIND_OF_TYPE, Streams, where_is
 from ..vectors import INT64, Vector
 from .mathematics import TableMath
 from .operands import lowered, paired, parts, row_in_left, upper, write

@@ -16,7 +16,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ....compiled import part
-from ..kernels import ADDRESS, PANEL, element, weigh_errors
+from ..emit import ADDRESS, element
+from ..products import PANEL
+from ..stages import weigh_errors
 from ..vectors import FLOAT, INT64
 from ..workspace import add_edges, add_readout_gradient, place_parameters, streams_at
 from .operands import chunk_of_rows, split_rows, transpose_trials

@@ -27,7 +27,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ....compiled import compiled
-from ..kernels import ADDRESS, element
+from ..emit import ADDRESS, element
 from ..vectors import FLOAT, INT32, INT64, LANES, host_features
 from ..workspace import aligned
 
