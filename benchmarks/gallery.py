@@ -130,7 +130,7 @@ def _claims(claims: Claims) -> str:
     """A row a statistic; a statement that stands on several is named once."""
     rows = ["| claim | statement | | statistic | value, 95% interval | networks |", "|---|---|---|---|---|---|"]
     for made in claims.statements():
-        first = (made.claim, made.statement, made.verdict)
+        first = (made.claim, made.statement, made.said)
         for row in made.rows.itertuples():
             interval = f" ({row.low:.3g} to {row.high:.3g})" if np.isfinite(row.low) else ""
             networks = str(row.networks) if row.subject == "all" else f"{row.networks} {row.subject}"

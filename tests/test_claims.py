@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas
 import pytest
+from scipy.spatial.distance import pdist, squareform
 
 from fastrnn.analysis.statistics import permanova, statistics
 from fastrnn.analysis.statistics.neighbours import wilson
@@ -98,7 +99,7 @@ def claims_of(task, pro, per_kind):
         other = {"one_point": 0.5, "unstable_pair": 0.5, "correlation": 0.1, "magnitude": 1.5}
         parts["sine"] = sine_of(noise=2e-2, per_kind=per_kind, **other)
     if task == "cdi":
-        other = {"vanilla": 8, "gated": 1, "integral": 0.5, "irrelevant": 0.6, "dimension": 3.0}
+        other = {"vanilla": 8, "gated": 1, "integral": 0.5, "irrelevant": 0.6, "off_line": 0.5}
         parts["cdi"] = cdi_of(per_kind=per_kind, **({} if pro else other))
         parts["untrained"] = untrained_of(pro, per_kind)
         parts["topology"] = topology_of(rows, cell=0.0 if pro else 5.0, activation=5.0 if pro else 0.0)
@@ -210,8 +211,9 @@ def test_clustering_is_decided_by_the_rules_that_were_fixed():
     made = measured(rows, svcca=svcca, cka=cka)
     share = row_of(made, "SVCCA distances cluster by cell")
     expected = permanova(svcca.distances, rows[["cell", "activation"]], permutations=9)
-    assert share.value == pytest.approx(expected.share["cell"]) and share.low < share.value < share.high
-    assert share.verdict == HOLDS and share.note.startswith("p = 0.00")
+    by_chance = expected.share["cell"] / expected.F["cell"]  # one mean square of what is left, of the sum of squares
+    assert share.value == pytest.approx(expected.share["cell"] - by_chance) and share.low < share.value < share.high
+    assert share.verdict == HOLDS and share.note.startswith("with what chance explains 0.758, p = 0.00")
     accuracy = row_of(made, "SVCCA distances cluster by cell", at=1)
     assert accuracy.value > 0.9 and "chance 0.47" in accuracy.note and accuracy.verdict == HOLDS
     assert row_of(made, "SVCCA distances cluster by activation").verdict == FAILS
@@ -318,10 +320,10 @@ def test_a_network_whose_frequency_stands_still_follows_nothing():
     assert row.value == pytest.approx(0.99 * 10 / 12) and row.networks == 12 and row.verdict == UNDECIDED
 
 
-def cdi_of(vanilla=1.0, gated=10.0, integral=1.0, irrelevant=0.01, dimension=1.2, per_kind=6):
+def cdi_of(vanilla=1.0, gated=10.0, integral=1.0, irrelevant=0.01, off_line=0.02, per_kind=6):
     rows = table(per_kind)
     modes = np.where(rows.cell == "vanilla", vanilla, gated)
-    both = {"dimension": dimension, "near_one": modes, "relevant": integral, "irrelevant": irrelevant, "modes": modes}
+    both = {"off_line": off_line, "near_one": modes, "relevant": integral, "irrelevant": irrelevant, "modes": modes}
     columns = {f"{name}_{c}": value for name, value in both.items() for c in (0, 1)}
     return SimpleNamespace(table=rows.assign(**columns), near=0.05)
 
@@ -343,9 +345,20 @@ def test_one_mode_or_many():
         assert row_of(other, statement, subject).verdict == FAILS
 
 
+def test_a_kind_of_which_a_statement_does_not_hold_is_named():
+    study = cdi_of(per_kind=10)
+    relu = (study.table.cell == "gru") & (study.table.activation == "relu")
+    study.table.loc[relu, ["off_line_0", "off_line_1"]] = 0.2
+    made = {one.statement: one for one in Claims(measured(task="cdi", cdi=study)).statements()}
+    line = made["the slow points lie on a line"]
+    assert line.verdict == HOLDS and line.exceptions == ["gru relu"]
+    assert line.said == "holds, but not of gru relu"
+    assert made["vanilla needs one mode"].said == "holds"
+
+
 def test_a_network_without_a_line_in_one_context_counts_as_that():
     study = cdi_of()
-    study.table.loc[:5, "dimension_1"] = np.nan
+    study.table.loc[:5, "off_line_1"] = np.nan
     made = measured(task="cdi", cdi=study)
     line = row_of(made, "the slow points lie on a line")
     assert (line.networks, line.note) == (18, "6 more networks have none")
@@ -394,6 +407,23 @@ def test_the_table_is_a_file(tmp_path):
     made.save(tmp_path / "claims.safetensors")
     people = pandas.read_csv(tmp_path / "claims.csv")
     assert people.columns.tolist() == list(claims.COLUMNS) and len(people) == len(made.table) == 5
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.0])
+def test_what_chance_explains_is_taken_off(apart):
+    rows = table(per_kind=5, cells=("vanilla", "ugrnn", "gru", "lstm"))
+    levels = rows.cell.astype("category").cat.codes.to_numpy()
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(60):
+        x = rng.normal(size=(len(rows), 6))
+        x[:, 0] += apart * levels
+        made.append(claims._explained(squareform(pdist(x)), rows[["cell", "activation"]], "cell"))
+    value, low, high = np.array(made).T
+    truth = apart * np.var(levels) / (apart * np.var(levels) + 6)  # of the variance of a population of such networks
+    chance = 3 / (len(rows) - 1)
+    assert abs(value.mean() - truth) < 0.02 < chance  # as it is, the share is larger by some `chance`
+    assert np.mean((low <= truth) & (truth <= high)) > 0.9
 
 
 def test_an_interval_holds_its_estimate_also_where_a_share_is_negative():

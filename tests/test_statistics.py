@@ -113,7 +113,8 @@ def test_dispersion_is_of_distances_to_centroids():
     np.testing.assert_allclose(made.means, [wanted[:5].mean(), wanted[5:11].mean(), wanted[11:].mean()], atol=1e-8)
     from scipy.stats import f_oneway
 
-    assert abs(made.F - f_oneway(wanted[:5], wanted[5:11], wanted[11:]).statistic) < 1e-6
+    fair = [np.sqrt(len(x) / (len(x) - 1)) * x for x in (wanted[:5], wanted[5:11], wanted[11:])]
+    assert abs(made.F - f_oneway(*fair).statistic) < 1e-6
     assert made.p < 0.01 and made.levels == ["gru", "lstm", "vanilla"]
 
 
@@ -123,10 +124,24 @@ def test_dispersion_does_not_see_places():
 
 
 def test_dispersion_of_distances_all_alike():
-    made = dispersion(np.ones((4, 4)) - np.eye(4), ["a", "a", "b", "b"])
+    made = dispersion(np.ones((10, 10)) - np.eye(10), [*"aaaaabbbbb"])
     assert made.F == 0 and made.p == 1
-    still = dispersion(np.zeros((4, 4)), ["a", "a", "b", "b"])
+    still = dispersion(np.zeros((10, 10)), [*"aaaaabbbbb"])
     assert still.F == 0 and still.p == 1
+
+
+@pytest.mark.parametrize("sizes", [(5, 5), (5, 20), (5, 5, 5, 5)])
+def test_noise_has_no_dispersion(sizes):
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes)
+    p = [dispersion(distances_of(rng.normal(size=(len(labels), 4))), labels, permutations=99).p for _ in range(200)]
+    assert np.mean(np.array(p) <= 0.05) < 0.11
+
+
+def test_dispersion_of_a_few_networks_is_not_known():
+    made = dispersion(distances_of(np.random.default_rng(0).normal(size=(9, 3))), [*"aaaabbbbb"])
+    assert np.isnan([made.F, made.p]).all() and np.isfinite(made.means).all()
+    found = statistics(planted(2), {"cell": [*"aabbccddeeffgghhii"]}, permutations=9, resamples=9)
+    assert "too few networks of a level to compare dispersions" in found.sentences()[0]
 
 
 @pytest.mark.parametrize("labels", [CELLS, ACTIVATIONS], ids=["cell", "activation"])

@@ -16,7 +16,7 @@ from fastrnn.groups import FinishedGroup
 from fastrnn.networks import Networks
 from fastrnn.runs import load_run
 from fastrnn.studies import selection as selection_module
-from fastrnn.studies.cdi import cdi_study, line_modes
+from fastrnn.studies.cdi import cdi_study, line_modes, off_curve
 from fastrnn.studies.contexts import context_points, join_conditions
 from fastrnn.studies.flipflop import flipflop_study
 from fastrnn.studies.probes import drawn_trials, held_inputs, sine_targets
@@ -29,7 +29,7 @@ from fastrnn.studies.resampling import (
 )
 from fastrnn.studies.selection import constant_loss, select_networks
 from fastrnn.studies.sine import _fit, output_frequency, sine_study
-from fastrnn.studies.topology import along_line, neighbour_graph, path_topology, transition_topology
+from fastrnn.studies.topology import along_line, neighbour_graph, path_topology, states_along, transition_topology
 from fastrnn.studies.untrained import _class_means, untrained_study
 
 NONE_LEFT_OUT = pandas.DataFrame({"id": [], "reason": []})
@@ -126,7 +126,10 @@ def test_frequencies_are_those_of_the_unstable_pair():
     table = study.table
     assert table.one_point.tolist() == table.unstable_pair.tolist() == [1.0, 1.0]
     np.testing.assert_allclose(table.magnitude, 1.05, atol=1e-6)
-    assert table.correlation.isna().all()  # frequencies that don't change follow nothing
+    assert table.correlation.isna().all()  # frequencies that don't change follow nothing, and are wrong all the same
+    assert table.slope.tolist() == [0.0, 0.0]
+    expected = np.abs(cycles[:, None] - study.commanded).mean(axis=1)
+    np.testing.assert_allclose(table.absolute_error, expected, atol=1e-6)
 
 
 def test_a_pair_must_be_unstable_and_alone():
@@ -143,6 +146,10 @@ def test_slope_and_error_of_frequencies_that_follow_the_input():
     correlation, slope, offset, error, absolute = _fit(commanded, 0.9 * commanded + 0.001)
     np.testing.assert_allclose([correlation, slope, offset], [1, 0.9, 0.001], atol=1e-12)
     np.testing.assert_allclose([error, absolute], [-0.002, 0.002], atol=1e-12)
+    some = np.where(np.arange(21) < 11, commanded, np.nan)
+    assert _fit(commanded, some)[0] == pytest.approx(1)
+    some[10] = np.nan
+    assert np.isnan(_fit(commanded, some)).all()  # a pair under less than half of the inputs
 
 
 def test_frequency_of_an_output():
@@ -182,6 +189,7 @@ def test_one_mode_integrates_the_stream_it_gets():
     row = study.table.iloc[0]
     assert (row.points_0, row.points_1, row.pieces_0, row.modes_0) == (30, 30, 1, 1)
     assert row.near_one_0 == row.near_one_1 == 1 and row.dimension_0 == pytest.approx(1)
+    assert row.off_line_0 < 1e-6
     np.testing.assert_allclose([row.readout_low_0, row.readout_high_0], [1, 20], rtol=1e-3)
     np.testing.assert_allclose(study.magnitudes[0], [[1, 0.5, 0.2]] * 2, atol=1e-6)
     # the network doesn't know of contexts: stream 0 is the relevant one in context 0 only
@@ -286,6 +294,29 @@ def test_places_along_a_line_are_even():
     _, points, (line, _) = lines_of(networks, count=39)
     readout = points.readout[along_line(points, line, count=20), 0]
     np.testing.assert_allclose(readout, np.linspace(1, 20, 20), rtol=1e-3)
+
+
+def test_states_along_a_line_do_not_hang_on_which_points_were_found():
+    networks = integrator()
+    _, points, (line, _) = lines_of(networks, count=12)  # fewer than there are places
+    _, more, (longer, _) = lines_of(networks, count=39)
+    few, many = states_along(points, line), states_along(more, longer)
+    np.testing.assert_allclose(few @ networks.W_out[0, :, 0], np.linspace(1, 20, 20), rtol=1e-3)
+    np.testing.assert_allclose(few, many, atol=1e-2)
+    assert len(np.unique(few.round(6), axis=0)) == 20 > len(np.unique(along_line(points, line)))
+
+
+def test_what_lies_on_a_curve_and_what_does_not():
+    rng = np.random.default_rng(0)
+    angle = np.linspace(0, 4, 60)
+    arc = np.stack([np.cos(angle), np.sin(angle), np.zeros(60)], axis=1)
+    assert off_curve(arc, angle) < 1e-3
+    assert 0.05 < off_curve(arc + 0.2 * rng.normal(size=arc.shape), angle) < 0.3
+    filled = rng.uniform(size=(200, 2)) * [2, 1]  # a rectangle; its participation ratio is 1.47, less than an arc's
+    assert off_curve(filled, filled[:, 0]) > 0.15
+    assert 0.8 < off_curve(rng.normal(size=(200, 5)), rng.normal(size=200)) < 1.2
+    assert off_curve(np.ones((20, 3)), np.ones(20)) == 0
+    assert np.isnan(off_curve(arc[:9], angle[:9]))
 
 
 # ------------------------------------------------------------------------------------------------------- untrained

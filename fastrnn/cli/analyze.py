@@ -112,4 +112,4 @@ def _print_claims(rows: list[dict]) -> None:
             said.append(f"{of}{row.statistic} {row.value:.3g}{interval}, {counted(row.networks, 'network')}")
             notes += [row.note] if made.verdict == row.verdict == "undecided" and row.note else []
         why = f": {'; '.join(dict.fromkeys(notes))}" if notes else ""
-        print(f"{made.claim}. {made.statement}: {made.verdict} ({'; '.join(said)}){why}")
+        print(f"{made.claim}. {made.statement}: {made.said} ({'; '.join(said)}){why}")

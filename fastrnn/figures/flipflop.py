@@ -66,15 +66,20 @@ def _stack(ax, start: float, counts: np.ndarray) -> None:
 def graph(study) -> Figure:
     """Mean transition graph: share of the starts near a slot's points (rows) that settle in another (columns).
 
-    study : `FlipflopStudy`. Slots are the outputs at the points, each rounded to -1, 0 or 1. Of the columns there are
+    study : `FlipflopStudy`. Slots are the outputs at the points, each rounded to -1, 0 or 1. A row is the mean over the
+    networks that have a point in its slot; their number is in brackets where not all have. Of the columns there are
     those in which anything settles, and the last, where it goes elsewhere.
     """
     figure, axes = new_figure(3.6, 4.6)
-    ax, mean = axes[0, 0], study.connectivity.mean(axis=0)
+    ax, having = axes[0, 0], study.connectivity.any(axis=2).sum(axis=0)
+    mean = study.connectivity.sum(axis=0) / np.maximum(having, 1)[:, None]
     names = ["".join("\N{MINUS SIGN}0+"[v + 1] for v in slot) for slot in study.slots.tolist()]
+    rows = [
+        name if count == len(study.table) else f"{name} ({count})" for name, count in zip(names, having, strict=True)
+    ]
     shown = np.flatnonzero([*(mean[:, :-1] > 0).any(axis=0), True])
     image = ax.imshow(mean[:, shown], cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-    ax.set_yticks(range(len(names)), names, fontsize=6)
+    ax.set_yticks(range(len(names)), rows, fontsize=6)
     ax.set_xticks(range(len(shown)), [[*names, "elsewhere"][i] for i in shown], fontsize=6, rotation=90)
     ax.tick_params(length=0)
     ax.set_ylabel("starts near the point with these outputs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from ..progress import counted
@@ -16,7 +17,7 @@ ARRANGED = (
     "Points are networks, placed in the plane so that their distances are as nearly as possible those measured "
     "(metric MDS); axes have no units"
 )
-TYPICAL = "one of each kind, that of the median validation loss among those studied"
+TYPICAL = "one of each kind, that of the median validation loss among those that learnt the task, if any did"
 KINDS_OF_POINTS = "stable black; with 1, 2, 3 unstable dimensions red, green, blue"
 FAR = "Points far from all trajectories are counted, not drawn."
 COLOURED_BY = {"flipflop": "what the first channel holds", "sine": "their input", "cdi": "the sum to be held"}
@@ -81,6 +82,11 @@ def _networks(value) -> str:
     """How many networks results are of, and how many were left out."""
     left_out = f", {len(value.left_out):,} left out" if len(value.left_out) else ""
     return counted(len(value.table), "network") + left_out
+
+
+def _with_lines(study) -> str:
+    """Those networks of a `CdiStudy` that have a line of slow points in some context."""
+    return counted(int(np.isfinite(study.magnitudes).any(axis=(1, 2)).sum()), "network")
 
 
 def _asked(kept: Kept) -> str:
@@ -239,7 +245,8 @@ PANELS = (
         lambda kept: flipflop.graph(kept.flipflop),
         lambda kept: (
             "Where networks go from near a fixed point: rows are points, by their three outputs rounded to -1, 0 and "
-            f"+1, columns where the starts settle. Mean share of the starts over {_networks(kept.flipflop)}."
+            f"+1, columns where the starts settle. Mean share of the starts over those of {_networks(kept.flipflop)} "
+            "that have a point there; where not all have one, their number is in brackets."
         ),
         ("flipflop",),
         {"flipflop": "1-graph"},
@@ -262,8 +269,9 @@ PANELS = (
         "Eigenvalues at the slow points",
         lambda kept: cdi.spectra(kept.cdi),
         lambda kept: (
-            "Magnitudes of the eigenvalues, largest first, averaged over a network's slow points in both contexts; "
-            f"mean over {_networks(kept.cdi)}, kind by kind, with bands of one standard error. Dashed: a mode that "
+            "Magnitudes of the eigenvalues, largest first, averaged over a network's slow points in both contexts, "
+            "or in the one where there are any; "
+            f"mean over {_with_lines(kept.cdi)}, kind by kind, with bands of one standard error. Dashed: a mode that "
             "neither grows nor decays."
         ),
         ("cdi",),
@@ -275,8 +283,8 @@ PANELS = (
         lambda kept: cdi.modes(kept.cdi),
         lambda kept: (
             "Linear prediction of the integral of a unit input with the slowest modes only; mean over "
-            f"{_networks(kept.cdi)}, kind by kind, with bands of one standard error. A perfect integrator gives 1 for "
-            "the relevant stream and 0 for the other (dashed)."
+            f"{_with_lines(kept.cdi)}, kind by kind, with bands of one standard error. A perfect integrator gives 1 "
+            "for the relevant stream and 0 for the other (dashed)."
         ),
         ("cdi",),
         {"cdi": "3f"},

@@ -117,7 +117,7 @@ def _census(one: Portrait) -> str:
     slow = int((~one.exact).sum())
     text = " + ".join(str(count) for count in kinds)
     what = "point" if text == "1" else "points"
-    return f"{text} {what}" + (f", {slow} slow" if slow else "")
+    return f"{text} {what}" + (f", {slow} of them slow" if slow else "")
 
 
 def segment_colours(one: Portrait, task: str, trials) -> tuple[list[str], np.ndarray]:

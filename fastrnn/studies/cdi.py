@@ -14,11 +14,12 @@ from ..networks import Networks
 from .resampling import mean_and_sem
 from .result import Result
 from .selection import ROW
-from .topology import along_line
+from .topology import FEWEST_ON_LINE, along_line
 
 NEAR = 0.05  # an eigenvalue is near one where its magnitude differs by at most so much from 1
 LINEARIZED = 24  # points of a line, evenly along it, at which the system is linearised
 CONTEXTS = 2
+CURVE_DEGREE = 5  # of the polynomials of the readout that make a curve
 ARRAYS = ("magnitudes", "integral", "kept")
 
 
@@ -44,7 +45,8 @@ class CdiStudy(Result):
     ----------
     table : DataFrame, one row a network: id, cell, activation, n, l2, seed, validation_loss, group; and for each
         context c in 0, 1 `points_c`, `pieces_c` (parts of the neighbour graph), `dimension_c` (participation ratio of
-        the points; 1 for a straight line), `readout_low_c`, `readout_high_c` (range of the outputs along the line),
+        the points; 1 for a straight line), `off_line_c` (see `off_curve`), `readout_low_c`, `readout_high_c` (range of
+        the outputs along the line),
         `near_one_c` (mean number of eigenvalues of magnitude within `near` of 1), `relevant_c`, `irrelevant_c` (linear
         integral of a unit input), `modes_c` (fewest slowest modes that keep the relevant integral within a tenth)
     near : how much the magnitude of an eigenvalue that counts as near one may differ from 1
@@ -96,7 +98,17 @@ def line_modes(task, networks: Networks, points: FixedPoints, lines: list[LineAt
     return LineModes(pandas.DataFrame(columns), **arrays)
 
 
-_LINE = ("pieces", "dimension", "readout_low", "readout_high", "near_one", "relevant", "irrelevant", "modes")
+_LINE = (
+    "pieces",
+    "dimension",
+    "off_line",
+    "readout_low",
+    "readout_high",
+    "near_one",
+    "relevant",
+    "irrelevant",
+    "modes",
+)
 
 
 def _along(task, networks, points, line, arrays, i: int, c: int) -> dict[str, float]:
@@ -116,8 +128,31 @@ def _along(task, networks, points, line, arrays, i: int, c: int) -> dict[str, fl
             modes = float(np.median(modes_needed(full[sound], kept[sound]))) if sound.any() else np.nan
     readout = points.readout[line.point, 0]
     near_one = float((np.abs(magnitude - 1) <= NEAR).sum(axis=1).mean())
-    values = (line.pieces, line.effective_dimension, readout.min(), readout.max(), near_one)
+    off_line = off_curve(points.xstar[line.point], readout)
+    values = (line.pieces, line.effective_dimension, off_line, readout.min(), readout.max(), near_one)
     return dict(zip(_LINE, map(float, (*values, *arrays["integral"][i, c], modes)), strict=True))
+
+
+def off_curve(states, readout) -> float:
+    """Share of the variance of points (P, S) that a curve along their readout (P,) leaves over, bent as it may be.
+
+    The curve is a polynomial of the readout in every unit; the share is of variances without bias (one less the
+    adjusted R^2), so that it is about 1 where the readout says nothing. NaN of fewer than `FEWEST_ON_LINE` points.
+
+    >>> angle = np.linspace(0, 3, 50)
+    >>> bent = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    >>> round(off_curve(bent, angle), 4)
+    0.0
+    """
+    if len(readout) < FEWEST_ON_LINE:
+        return np.nan
+    scaled = 2 * (readout - readout.min()) / max(np.ptp(readout), 1e-300) - 1
+    powers = np.polynomial.chebyshev.chebvander(scaled, CURVE_DEGREE)
+    states = states - states.mean(axis=0)
+    away = states - powers @ np.linalg.lstsq(powers, states, rcond=None)[0]
+    left = np.square(away).sum() / (len(readout) - 1 - CURVE_DEGREE)
+    whole = np.square(states).sum() / (len(readout) - 1)
+    return float(left / whole) if whole > 0 else 0.0
 
 
 def cdi_study(groups: list[LineModes], left_out) -> CdiStudy:

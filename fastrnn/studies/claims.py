@@ -12,10 +12,11 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import rankdata
 
 from ..analysis.statistics import permanova
-from ..analysis.statistics.summary import CLUSTERED_P, CLUSTERED_SHARE, HARDLY_SHARE
+from ..analysis.statistics.summary import CLUSTERED_P, CLUSTERED_SHARE, HARDLY_SHARE, dispersion_said
 from ..errors import Status, UsageError
 from .resampling import FEWEST, difference_interval, jackknife_interval, mean_interval, pair_interval, share_interval
 from .result import Result
+from .topology import FEWEST_ON_LINE
 from .verdicts import COLUMNS, FAILS, HOLDS, UNDECIDED, above, below, claim_row, mean_row, share_row, too_few, within
 
 SMALLEST_L2 = 1e-5  # up to which L2 low error is asked for
@@ -26,18 +27,27 @@ RANKED = 300  # networks, at most, whose distances are ranked
 MANY = 2  # modes: more are many
 MILD = 1.1  # magnitude up to which an unstable pair is mildly so
 SMALL = 0.1  # of the range of commanded frequencies: a small difference
-LINE_DIMENSION = 2.0  # participation ratio below which slow points lie on a line, however bent
+OFF_LINE = 0.1  # share of variance off a curve below which points lie on a line, however bent
 CLUSTERS, HARDLY, NOT_STRONGLY = "clusters", "hardly", "not strongly"  # what is said of a factor
 NAMES = {"svcca": "SVCCA", "cka": "CKA"}
 
 
 class Statement(NamedTuple):
-    """What became of a statement: its number among the claims, its words, the verdict, and the rows that it is of."""
+    """What became of a statement: its number among the claims, its words, the verdict, and the rows that it is of.
+
+    exceptions : subjects of which it does not hold, though it holds of all networks together
+    """
 
     claim: int
     statement: str
     verdict: str
     rows: pandas.DataFrame
+    exceptions: list[str]
+
+    @property
+    def said(self) -> str:
+        """The verdict with its exceptions."""
+        return f"{self.verdict}, but not of {', '.join(self.exceptions)}" if self.exceptions else self.verdict
 
 
 @dataclass(eq=False, repr=False)
@@ -63,10 +73,11 @@ class Claims(Result):
         """
         found = []
         for (claim, statement), rows in self.table.groupby(["claim", "statement"], sort=False):
+            failing = rows.subject[rows.verdict == FAILS].unique().tolist()
             rows = rows[rows.subject == "all"] if (rows.subject == "all").any() else rows
             said = set(rows.verdict)
             verdict = next((verdict for verdict in (FAILS, UNDECIDED) if verdict in said), HOLDS)
-            found.append(Statement(claim, statement, verdict, rows))
+            found.append(Statement(claim, statement, verdict, rows, failing if verdict == HOLDS else []))
         return found
 
     def counts(self) -> dict[str, int]:
@@ -174,7 +185,7 @@ def _topology(made, task: str) -> list[dict]:
 def _all_the_same(statement: str, table, factor: str, verdict: str) -> dict:
     """Claim 4 where there is no distance to explain; `verdict` if no level of the factor has few networks only."""
     fewest = int(table[factor].value_counts().min())
-    what, note = f"share of squared graph distance explained by {factor}", "all graphs are the same"
+    what, note = f"share of squared graph distance explained by {factor} beyond chance", "all graphs are the same"
     rule = "graphs that are all the same separate nothing"
     if fewest < FEWEST:
         verdict, note = UNDECIDED, f"{note}; of a {factor}, {too_few(fewest, FEWEST)}"
@@ -185,9 +196,12 @@ def _clusters(claim, statement, asked, name, table, distances, networks, factor)
     """Two rows: the share of squared distance that a factor explains, and how well neighbours name it."""
     found = table.loc[factor]
     value = _explained(distances, networks[list(table.index)], factor)
-    clustered, hardly = found.verdict == "clustered", found.verdict == "hardly"
+    clustered, hardly = found.verdict == "clustered", value[0] < HARDLY_SHARE
     excluded = value[2] < CLUSTERED_SHARE  # no clusters, with the interval
-    clusters = f"share at least {CLUSTERED_SHARE:g}, p < {CLUSTERED_P:g}, accuracy above chance with its interval"
+    clusters = (
+        f"share as it is, with what chance explains, at least {CLUSTERED_SHARE:g}, p < {CLUSTERED_P:g}, "
+        "accuracy above chance with its interval"
+    )
     little = f"share below {HARDLY_SHARE:g}, and below {CLUSTERED_SHARE:g} with its interval"
     if asked == CLUSTERS:
         rule = f"{clusters}; does not hold: {little}"
@@ -198,8 +212,8 @@ def _clusters(claim, statement, asked, name, table, distances, networks, factor)
     else:
         rule = f"{little}; does not hold: {clusters}"
         verdict = FAILS if clustered else HOLDS if hardly and excluded else UNDECIDED
-    note = f"p = {found.p:.3g}, dispersion p = {found.dispersion_p:.3g}"
-    what = f"share of squared {name} distance explained by {factor}"
+    note = f"with what chance explains {found.share:.3g}, p = {found.p:.3g}, {dispersion_said(found.dispersion_p)}"
+    what = f"share of squared {name} distance explained by {factor} beyond chance"
     said = f"accuracy of naming the {factor} by the nearest neighbour"
     accuracy = (found.accuracy, found.accuracy_low, found.accuracy_high)
     N, chance = len(networks), f"chance {found.chance:.2f}, p = {found.accuracy_p:.3g}"
@@ -210,19 +224,23 @@ def _clusters(claim, statement, asked, name, table, distances, networks, factor)
 
 
 def _explained(distances, factors, factor: str) -> tuple[float, float, float]:
-    """Share of squared distances (N, N) that a factor explains beside the others, with its interval over networks."""
+    """Share of squared distances (N, N) that a factor explains beside the others, and its interval over networks.
+
+    Beyond chance: as many mean squares of what no factor explains are taken off as the factor has degrees of freedom
+    (epsilon squared, Kelley 1935). As it is, a factor of L levels that has nothing to do with the distances explains
+    (L - 1) / (N - 1) of them.
+    """
 
     def share(kept):
         try:
             found = permanova(distances[np.ix_(kept, kept)], factors.iloc[kept], [factor], permutations=1)
         except UsageError:  # without these networks a level is missing, or nothing is left to explain
             return np.nan
-        return float(found.share[factor])
+        share, F = found.share[factor], found.F[factor]
+        return float(share - share / F) if np.isfinite(F) and F else float(share)
 
     value, low, high = jackknife_interval(share, len(factors))
-    return value, *map(
-        float, np.clip([low, high], min(value, 0.0), 1)
-    )  # distances of no space: a share can be negative
+    return value, *map(float, np.clip([low, high], min(value, 0.0), 1))
 
 
 def _flipflop(study) -> list[dict]:
@@ -300,7 +318,8 @@ def _frequencies(study) -> list[dict]:
                 f"{most:.2g} with their interval; does not hold: share below {HARDLY_SHARE:g}, or differences above "
                 f"{most:.2g}, with their interval"
             )
-            note, what = f"p = {found.p:.3g}", "share of squared distance between frequency curves explained by cell"
+            note = f"with what chance explains {found.share:.3g}, p = {found.p:.3g}"
+            what = "share of squared distance between frequency curves explained by cell beyond chance"
             statement = "linear frequencies differ between cells, systematically and by little"
             rows.append(claim_row(5, statement, "all", what, share, len(table), rule, verdict, note))
     what, statement = "mean absolute difference, cycles a step", "linear frequencies are near the commanded ones"
@@ -313,15 +332,15 @@ def _frequencies(study) -> list[dict]:
 def _cdi(study) -> list[dict]:
     """Claim 6."""
     table = study.table
-    names = ("dimension", "near_one", "relevant", "irrelevant", "modes")
+    names = ("off_line", "near_one", "relevant", "irrelevant", "modes")
     mean = {name: table[[f"{name}_0", f"{name}_1"]].mean(axis=1, skipna=False) for name in names}
     statement, note = "slow points in each context", "slow: moves by at most 1e-3 of the states' spread in a step"
-    rule = f"more than {MOST:.0%} of the networks have several in both contexts, with the interval"
-    rows = [share_row(6, statement, "all", "share of networks", mean["dimension"].notna(), MOST, rule, note)]
-    statement, rule = "the slow points lie on a line", f"mean below {LINE_DIMENSION:g}, with its interval"
+    rule = f"more than {MOST:.0%} of the networks have {FEWEST_ON_LINE} or more in both contexts, with the interval"
+    rows = [share_row(6, statement, "all", "share of networks", mean["off_line"].notna(), MOST, rule, note)]
+    statement, rule = "the slow points lie on a line", f"mean below {OFF_LINE:g}, with its interval"
     for subject, part in [("all", table), *_kinds(table)]:
-        values, what = mean["dimension"][part.index], "participation ratio"
-        rows.append(mean_row(6, statement, subject, what, values, rule, partial(below, bound=LINE_DIMENSION)))
+        values, what = mean["off_line"][part.index], "share of the points' variance off a curve along the readout"
+        rows.append(mean_row(6, statement, subject, what, values, rule, partial(below, bound=OFF_LINE)))
     what = f"eigenvalues of magnitude within {study.near:g} of 1"
     rows += _modes(table, mean["near_one"], what, "integrates with one mode", "have many eigenvalues near 1")
     what = "slowest modes that keep the integral within a tenth"

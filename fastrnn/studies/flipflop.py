@@ -25,10 +25,11 @@ class FlipflopStudy(Result):
 
     Attributes
     ----------
-    table : DataFrame, one row a network: id, cell, activation, n, l2, seed, validation_loss; `points` (exact fixed
-        points), `unstable_0`, `unstable_1`, `unstable_2`, `unstable_3`, `unstable_more` (by unstable dimensions),
-        `slow`, `corners` (corners of the cube that hold a stable point), `search_status`, `index_sum`, `modal`
-        (bool: the count is the modal one), `elsewhere` (mean share of starts near its points that settle nowhere)
+    table : DataFrame, one row a network: id, cell, activation, n, l2, seed, validation_loss; `points` (fixed points,
+        slow ones aside), `unstable_0`, `unstable_1`, `unstable_2`, `unstable_3`, `unstable_more` (by unstable
+        dimensions), `slow`, `corners` (corners of the cube that hold a stable point), `search_status`, `index_sum`,
+        `modal` (bool: the count is the modal one), `elsewhere` (mean share of starts near its unstable points that
+        settle nowhere)
     counts : DataFrame, one row a kind ("all", then cell and activation): `kind`, `networks`, `modal_count`,
         `modal_networks`, `share`, `low`, `high` (Wilson's 95% interval of the share)
     ordered : (N, N) the paper's distance between graphs; NaN between those of different numbers of points
@@ -61,7 +62,7 @@ def flipflop_study(
     table : the run's rows of the networks; left_out : DataFrame (id, reason)
     """
     rows = [
-        row | _counts(found, i) | {"elsewhere": float(graph.elsewhere.mean()) if len(graph) else np.nan}
+        row | _counts(found, i) | {"elsewhere": _elsewhere(graph)}
         for row, (found, i), graph in zip(table[list(ROW)].to_dict("records"), points, graphs, strict=True)
     ]
     counted = pandas.DataFrame(rows)
@@ -79,6 +80,12 @@ def flipflop_study(
         connectivity.astype(np.float32),
         left_out,
     )
+
+
+def _elsewhere(graph: TransitionGraph) -> float:
+    """Mean over unstable points; nothing starts at stable ones."""
+    unstable = graph.n_unstable > 0
+    return float(graph.elsewhere[unstable].mean()) if unstable.any() else np.nan
 
 
 def _counts(found: FixedPoints, i: int) -> dict:

@@ -18,6 +18,7 @@ from .selection import ROW
 
 QUIET = 0.05  # standard deviation up to which an output does not oscillate
 SAME_FREQUENCY = 1e-9  # cycles a step: frequencies that differ by less follow nothing
+FEWEST_INPUTS = 3  # with a frequency, for a line through them
 PARTS = ("points", "unstable", "pair", "frequency", "output_frequency", "readout", "taken")
 
 
@@ -133,13 +134,19 @@ def output_frequency(y) -> float:
 
 
 def _fit(commanded, frequency) -> tuple[float, float, float, float, float]:
-    """Correlation, slope, offset, mean error and mean absolute error of linear frequencies (C,)."""
+    """Correlation, slope, offset, mean error and mean absolute error of linear frequencies (C,).
+
+    All NaN where fewer than half of the inputs have a pair; the correlation of a frequency that stands still is NaN.
+    """
     known = np.isfinite(frequency)
-    if known.sum() < 3 or np.ptp(frequency[known]) < SAME_FREQUENCY:
+    if known.sum() < max(FEWEST_INPUTS, len(frequency) / 2):
         return (np.nan,) * 5
     x, y = commanded[known], frequency[known]
+    errors = (y - x).mean(), np.abs(y - x).mean()
+    if np.ptp(y) < SAME_FREQUENCY:
+        return np.nan, 0.0, y.mean(), *errors
     slope, offset = np.polyfit(x, y, 1)
-    return np.corrcoef(x, y)[0, 1], slope, offset, (y - x).mean(), np.abs(y - x).mean()
+    return np.corrcoef(x, y)[0, 1], slope, offset, *errors
 
 
 def _by_kind(table) -> pandas.DataFrame:

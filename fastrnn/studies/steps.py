@@ -24,7 +24,7 @@ from .kept import METRICS, Kept, group_file, load_analysis, similarity_file, who
 from .probes import drawn_trials, held_inputs
 from .selection import Selection, select_networks
 from .sine import SineStudy, sine_study
-from .topology import along_line, path_topology, transition_topology, without
+from .topology import FEWEST_ON_LINE, path_topology, states_along, transition_topology, without
 from .untrained import untrained_study
 
 NAMES = ("similarity", "fixed-points", "linearization", "topology", "study", "untrained", "portraits", "claims")
@@ -271,14 +271,13 @@ class Steps:
             known = {(line.network, line.condition): line for line in lines}
             for i in range(len(points.search_status)):
                 two = [known.get((i, c)) for c in range(2)]
-                whole.append(None not in two)
+                whole.append(all(line is not None and len(line) >= FEWEST_ON_LINE for line in two))
                 if whole[-1]:
-                    states.append([points.xstar[along_line(points, line)] for line in two])
-        table, left_out = without(
-            self._rows(groups), left_out, [not both for both in whole], "no line of slow points in one of the contexts"
-        )
+                    states.append([states_along(points, line) for line in two])
+        reason = f"fewer than {FEWEST_ON_LINE} slow points in one of the contexts"
+        table, left_out = without(self._rows(groups), left_out, [not both for both in whole], reason)
         joined = [np.concatenate(two) for two in states]
-        return path_topology(joined, table, left_out, "slow points evenly along the lines of both contexts")
+        return path_topology(joined, table, left_out, "states evenly along the lines of slow points of both contexts")
 
     # ------------------------------------------------------------------------------------------------ what helps
 

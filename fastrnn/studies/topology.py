@@ -21,6 +21,7 @@ from .result import Result
 
 NEIGHBOURS = 2  # of each point in the graph of nearest neighbours
 LINE_NODES = 20  # of a line attractor, evenly along it
+FEWEST_ON_LINE = 10  # slow points that make a line
 
 
 @dataclass(eq=False, repr=False)
@@ -112,6 +113,15 @@ def along_line(points: FixedPoints, line: LineAttractor, count: int = LINE_NODES
     """Indices (count,) of points evenly along a line attractor, ends included; short lines repeat points."""
     wanted = np.linspace(line.position[0], line.position[-1], count)
     return line.point[np.abs(line.position[None] - wanted[:, None]).argmin(axis=1)]
+
+
+def states_along(points: FixedPoints, line: LineAttractor, count: int = LINE_NODES) -> np.ndarray:
+    """States (count, S) evenly along a line attractor, ends included, between its points by linear interpolation.
+
+    Which points a search found has little to do with them.
+    """
+    wanted = np.linspace(line.position[0], line.position[-1], count)
+    return np.stack([np.interp(wanted, line.position, values) for values in points.xstar[line.point].T], axis=1)
 
 
 def without(table, left_out, which, reason: str):

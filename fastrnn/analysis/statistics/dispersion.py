@@ -10,6 +10,8 @@ from ...values import check_sizes
 from ..distance_matrix import centred_gram, check_distances
 from .factors import check_labels, indicators, permutation_p
 
+FEWEST = 5  # networks of a level whose spread is compared
+
 
 @dataclass(frozen=True)
 class Dispersion:
@@ -32,6 +34,8 @@ def dispersion(distances, labels, *, permutations: int = 999, seed: int = 0, nam
 
     Centroids are those of the space of principal coordinates; where distances are not Euclidean, squared distances
     along its imaginary axes count negative, and the root is of the absolute value. p from permutations of residuals.
+    Networks are nearer to a centroid that they are a part of the fewer they are: by the root of (n - 1) / n, which is
+    divided out before levels are compared.
 
     Parameters
     ----------
@@ -42,7 +46,8 @@ def dispersion(distances, labels, *, permutations: int = 999, seed: int = 0, nam
 
     Returns
     -------
-    Dispersion; F is 0 and p 1 where no network is off its level's mean spread and all levels spread alike
+    Dispersion; F is 0 and p 1 where no network is off its level's mean spread and all levels spread alike; both are NaN
+    where a level has fewer than `FEWEST` networks, of which nothing can be said
 
     Raises
     ------
@@ -64,10 +69,14 @@ def dispersion(distances, labels, *, permutations: int = 999, seed: int = 0, nam
     squares = np.diag(gram) - 2 * to_mean[np.arange(N), codes] + between[codes]
     spread = np.sqrt(np.abs(squares))
     means = spread @ weights
+    sizes = members.sum(axis=0)
+    if sizes.min() < FEWEST:
+        return Dispersion(levels, means, np.nan, np.nan, spread)
     random = np.random.default_rng(seed)
-    residuals = spread - means[codes]
+    fair = np.sqrt(sizes / (sizes - 1))[codes]
+    residuals = (spread - means[codes]) * fair**2  # means of few networks follow them
     drawn = np.array([random.permutation(residuals) for _ in range(permutations)])
-    F = float(_anova(spread[None], members, distances.max())[0])
+    F = float(_anova((spread * fair)[None], members, distances.max())[0])
     p = permutation_p(F, _anova(drawn, members, distances.max())) if F > 0 else 1.0
     return Dispersion(levels, means, F, p, spread)
 

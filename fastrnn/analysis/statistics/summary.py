@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas
 
 from .dispersion import dispersion
@@ -38,13 +39,18 @@ class Statistics:
         """
         return [
             f"{factor} explains {100 * row.share:.1f}% of squared {distance} beside the other factors "
-            f"(p = {row.p:.3g}; alone {100 * row.share_alone:.1f}%; dispersion p = {row.dispersion_p:.3g}); "
+            f"(p = {row.p:.3g}; alone {100 * row.share_alone:.1f}%; {dispersion_said(row.dispersion_p)}); "
             f"nearest neighbours name it with accuracy {row.accuracy:.2f} "
             f"[{row.accuracy_low:.2f}, {row.accuracy_high:.2f}], chance {row.chance:.2f}; "
             f"between minus within {row.difference:.3g} [{row.difference_low:.3g}, {row.difference_high:.3g}]: "
             f"{row.verdict}"
             for factor, row in self.table.iterrows()
         ]
+
+
+def dispersion_said(p: float) -> str:
+    """A dispersion's p in words."""
+    return f"dispersion p = {p:.3g}" if np.isfinite(p) else "too few networks of a level to compare dispersions"
 
 
 def statistics(
