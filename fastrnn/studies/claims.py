@@ -28,6 +28,11 @@ MANY = 2  # modes: more are many
 MILD = 1.1  # magnitude up to which an unstable pair is mildly so
 SMALL = 0.1  # of the range of commanded frequencies: a small difference
 OFF_LINE = 0.1  # share of variance off a curve below which points lie on a line, however bent
+SADDLES = {
+    1: "saddles with 1 unstable dimension",
+    2: "saddles with 1 and 2 unstable dimensions",
+    3: "saddles with 1, 2 and 3 unstable dimensions",
+}
 CLUSTERS, HARDLY, NOT_STRONGLY = "clusters", "hardly", "not strongly"  # what is said of a factor
 NAMES = {"svcca": "SVCCA", "cka": "CKA"}
 
@@ -107,10 +112,11 @@ def measure_claims(kept) -> Claims:
 def _low_error(run) -> list[dict]:
     """Claim 1."""
     statement = "all networks reach low error"
-    table = run.table[(run.table.l2 <= SMALLEST_L2) & ~run.table.status.isin([Status.TRAINING.label])]
+    asked = run.table[run.table.l2 <= SMALLEST_L2]
+    table = asked[asked.status != Status.TRAINING.label]
     rule = f"every network with L2 at most {SMALLEST_L2:g} has a validation loss below {run.threshold:g}"
     if not len(table):
-        none = ((np.nan,) * 3, 0, rule, UNDECIDED, "none with such L2")
+        none = ((np.nan,) * 3, 0, rule, UNDECIDED, "none is trained yet" if len(asked) else "none with such L2")
         return [claim_row(1, statement, "all", "share of networks", *none)]
     rows, every = [], table
     if run.task_name == "sine":
@@ -254,7 +260,7 @@ def _flipflop(study) -> list[dict]:
     over = f"more than {MOST:.0%} of the networks, with the interval"
     for name, statement in (
         ("stable", f"{corners} stable fixed points, one at each corner of the cube"),
-        ("saddles", "saddles with 1, 2 and 3 unstable dimensions"),
+        ("saddles", SADDLES[min(channels, 3)]),
     ):
         for subject, part in [("all", table), *_kinds(table)]:
             made = (part[name], MOST, over, _searches(part))

@@ -30,6 +30,7 @@ from .untrained import untrained_study
 NAMES = ("similarity", "fixed-points", "linearization", "topology", "study", "untrained", "portraits", "claims")
 STUDIES = ("studies/**/*.py",)
 SEARCHES = ("studies/contexts.py", "studies/probes.py")  # beside `find_fixed_points`, and the settings
+NONE_STUDIED = "no network of the run is studied"
 DRAWN_STEPS = 2000  # of a path between fixed points
 TOPOLOGIES = ("flipflop", "sine", "cdi")
 SECONDS = {  # for one network of n = 64 on two threads (AMD Zen 4), by cell, relative to vanilla
@@ -118,6 +119,8 @@ class Steps:
 
         def work():
             (self.run.path / file).unlink(missing_ok=True)
+            if not ids:
+                raise RunError(NONE_STUDIED)
             try:
                 compare_networks(self.run, metric, only=ids, progress=False)
             except UsageError:
@@ -332,7 +335,7 @@ class Steps:
             else:
                 complete.append(group)
         if not complete:
-            raise RunError(missing or "no network of the run is studied")
+            raise RunError(missing or NONE_STUDIED)
         return complete, left_out
 
     def _place(self, file: str):
