@@ -184,6 +184,15 @@ def test_more_components_than_rank(dtype):
     assert len(canonical_correlations(low, x)) == 2
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_components_may_be_numbers_of_numpy(metric):
+    states = list(np.random.default_rng(0).normal(size=(20, 30, 40)))  # cka of all components takes Gram matrices
+    for given, plain in ((np.int64(1), 1), (np.float32(0.5), 0.5)):
+        made = pairwise_distances(states, metric, given, details=True)
+        np.testing.assert_array_equal(made.distances, pairwise_distances(states, metric, plain))
+        assert type(made.settings.components) is type(plain)  # a checkpoint keeps it as JSON
+
+
 @pytest.mark.parametrize(("dtype", "kept"), [(np.float64, 3), (np.float32, 3), (np.float16, 2)])
 def test_rounding_of_a_narrow_type_is_no_component(dtype, kept):
     x = np.random.default_rng(0).normal(size=(60, 3)) * np.array([1, 1, 1e-3])

@@ -92,12 +92,12 @@ def centre(xp, x):
     return x - xp.mean(x, axis=0, keepdims=True)
 
 
-def check_components(components) -> None:
-    """`UsageError` unless a share in (0, 1] or a whole number of at least 1."""
+def check_components(components) -> float | int:
+    """A share in (0, 1] as a float, or a whole number of at least 1 as an int; `UsageError` for anything else."""
     if isinstance(components, (int, np.integer)) and not isinstance(components, bool) and components >= 1:
-        return
+        return int(components)
     if isinstance(components, (float, np.floating)) and 0 < components <= 1:
-        return
+        return float(components)
     raise UsageError(
         "components must be a share of the variance above 0 and at most 1.0, or a whole number of components; "
         f"it is {components!r}"

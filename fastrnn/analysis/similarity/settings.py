@@ -35,7 +35,7 @@ class Settings:
     def __post_init__(self):
         if self.metric not in METRICS:
             raise UsageError(f"unknown metric {self.metric!r}; the metrics are {', '.join(METRICS)}")
-        check_components(self.components)
+        object.__setattr__(self, "components", check_components(self.components))
         if self.coefficients not in ("smaller", "larger"):
             raise UsageError(f"coefficients must be 'smaller' or 'larger'; it is {self.coefficients!r}")
         if self.coefficients == "larger" and self.metric != "svcca":
