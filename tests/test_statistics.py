@@ -57,6 +57,20 @@ def test_marginal_shares_are_what_a_factor_adds(distances):
             assert abs(table[key][name] - value) < SAME * max(1, abs(value)), (name, key)
 
 
+def test_more_explained_than_there_is_has_no_F():
+    d = np.random.default_rng(4).uniform(0.1, 1, size=(6, 6)) ** 3
+    d = d + d.T
+    np.fill_diagonal(d, 0)
+    labels = {"a": list("xxyyzz"), "b": list("uvuvuv")}
+    share, F = oracle.marginal_share(d, labels["a"], [labels["b"]])
+    table = permanova(d, labels, permutations=9)
+    assert F < 0 and abs(table.share["a"] - share) < SAME
+    assert table.F.isna().all() and table.F_alone.notna().all()
+    assert table.p.between(0.1, 1).all()
+    exact = permanova(distances_of(np.array([[0.0], [0.0], [1.0], [1.0]])), {"a": list("xxyy")}, permutations=9)
+    assert exact.F["a"] > 1e12 and exact.p["a"] < 1
+
+
 def test_an_interaction_is_what_combinations_add_to_the_factors():
     distances = planted()
     table = permanova(distances, {"cell": CELLS, "activation": ACTIVATIONS}, ["cell:activation"], permutations=9)

@@ -12,6 +12,7 @@ from .factors import check_labels, indicators, permutation_p
 
 COLUMNS = 512  # of permuted designs multiplied at once
 NEGLIGIBLE = 1e-8  # part of a design's column that counts as nothing left
+ROUNDING = 1e-12  # of the total sum of squares
 
 
 def permanova(distances, factors, terms=None, *, permutations: int = 999, seed: int = 0) -> pandas.DataFrame:
@@ -35,7 +36,8 @@ def permanova(distances, factors, terms=None, *, permutations: int = 999, seed: 
     DataFrame, one row a term: `df`; `share`, `F`, `p`, marginal: of what the term adds to a model of all other
     factors (an interaction: of all factors; factors never take interactions into account); `share_alone`, `F_alone`,
     `p_alone`: of a model of the term only (an interaction: with the factors it is made of). Shares are of the total
-    sum of squares; in an unbalanced design they need not add up.
+    sum of squares; in an unbalanced design they need not add up. Where distances are not Euclidean a model can
+    explain more than there is: F is NaN then.
 
     Raises
     ------
@@ -126,6 +128,7 @@ def _test(gram, term: str, design, reduced_design, permutations: int, random) ->
             return (added_squares / df) / (residual / residual_df)
 
     observed, everything = (float(value[0]) for value in explained(np.arange(N)[None]))
+    overfull = total - everything < -ROUNDING * np.trace(gram)
     F = float(pseudo_f(observed, everything))
     at_once = max(1, COLUMNS // bases.shape[1])
     drawn = []
@@ -133,4 +136,4 @@ def _test(gram, term: str, design, reduced_design, permutations: int, random) ->
         orders = np.array([random.permutation(N) for _ in range(min(at_once, permutations - start))])
         drawn.append(pseudo_f(*explained(orders)))
     p = permutation_p(F, np.concatenate(drawn))
-    return {"df": df, "share": observed / float(np.trace(gram)), "F": F, "p": p}
+    return {"df": df, "share": observed / float(np.trace(gram)), "F": np.nan if overfull else F, "p": p}
