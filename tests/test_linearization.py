@@ -77,6 +77,11 @@ def test_planted_modes_in_a_skew_basis(core, unstable, frequencies, marginal):
     assert made.marginal.tolist() == [marginal]
 
 
+def test_a_mode_that_stays_takes_for_ever():
+    made = linearize(constant(np.diag([2.0, 1.0, -1.0, 0.5, 0.0])), np.zeros((1, 5)), np.zeros(0))
+    np.testing.assert_allclose(made.time_constants[0], [-1 / np.log(2), np.inf, np.inf, 1 / np.log(2), 0])
+
+
 def test_a_defective_jacobian_is_marked():
     made = linearize(constant([[0.5, 1.0], [0.0, 0.5]]), np.zeros((1, 2)), np.zeros(0))
     assert made.defective.tolist() == [True]

@@ -33,7 +33,8 @@ class Linearization(Saved):
     right : complex R (F, S, S), right eigenvectors as columns, of length 1
     left : complex L (F, S, S), left eigenvectors as rows, L R = I; NaN where R is singular
     n_unstable : int (F,) eigenvalues of magnitude above 1
-    time_constants : (F, S) steps in which a mode falls to 1/e, -1 / ln |eigenvalue|; negative where it grows
+    time_constants : (F, S) steps in which a mode falls to 1/e, -1 / ln |eigenvalue|; negative where it grows,
+        infinite where it stays
     frequencies : (F, S) cycles a step, |angle of the eigenvalue| / 2 pi
     conditioning : (F,) condition number of R (2-norm): how much the modes amplify rounding
     defective : bool (F,) eigenvectors that do not span, up to rounding: modes are not to be trusted
@@ -137,7 +138,7 @@ def linearize(networks, points, inputs=None, *, network=0, at=None, margin=1e-6,
         workers.each(work, jobs)
     magnitude = np.abs(eigenvalues)
     with np.errstate(divide="ignore"):
-        time_constants = -1.0 / np.log(magnitude)
+        time_constants = np.where(magnitude == 1.0, np.inf, -1.0 / np.log(magnitude))
     return Linearization(
         network=network,
         states=states,
