@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-DAMPING = (1.0, 0.5, 0.25, 1 / 16, 1 / 64, 1 / 256, 1 / 1024)
+from ..engines.cpu.newton import DAMPING, DECREASE
 
 
 class Solved(NamedTuple):
@@ -121,7 +121,7 @@ def line_search(map, h, r, q, active, s) -> np.ndarray:
         h_new = map.inside(h[rows] + damping * s[todo])
         r_new = map.step(h_new) - h_new
         q_new = half_square(r_new)
-        better = q_new < (1.0 - 0.2 * damping) * q[rows]
+        better = q_new < (1.0 - DECREASE * damping) * q[rows]
         rows = rows[better]
         h[rows], r[rows], q[rows] = h_new[better], r_new[better], q_new[better]
         todo = todo[~better]

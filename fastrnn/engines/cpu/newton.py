@@ -17,6 +17,7 @@ from .elimination import LANES, padded, scratch, solve_in_place, subtract_one, s
 from .pointwise import BACK, FIRST, SECOND, call_pointwise, pointwise_function, rows_of
 
 DAMPING = (1.0, 0.5, 0.25, 1 / 16, 1 / 64, 1 / 256, 1 / 1024)
+DECREASE = 0.2  # q must fall by so much of a step, as a share
 
 
 class Weights(NamedTuple):
@@ -104,7 +105,7 @@ def solve_starts(kind, rows, weights, limit, tolerance, iterations, known, radiu
             # trial is the start, or a step from h, shortened `attempt` times
             update(kind, rows, weights, work)
             q_new = half_square(h_next, trial)
-            if q_new < (1.0 - 0.2 * DAMPING[attempt]) * q[m]:
+            if q_new < (1.0 - DECREASE * DAMPING[attempt]) * q[m]:
                 q[m], attempt = q_new, 0
                 for u in range(S):
                     h[u] = trial[u]
