@@ -41,6 +41,84 @@ def test_an_invariant_circle_of_known_rotation(turns):
     assert np.isnan(cycles.multipliers).all()
 
 
+def uneven(turns, k, periods=1):
+    """An attracting unit circle on which theta' = theta + turns + k / (2 pi periods) sin(2 pi periods theta), in turns.
+
+    Invertible for k < 1, so never chaotic; its radius' multiplier is 1/2. k > 1 can be chaotic.
+    """
+
+    def places(h):
+        angle = np.arctan2(h[:, 1], h[:, 0])
+        after = angle + 2 * np.pi * turns + k / periods * np.sin(periods * angle)
+        before, out = (np.stack([np.cos(a), np.sin(a)], axis=1) for a in (angle, after))
+        return angle, np.hypot(*h.T), before, out
+
+    def step(h, x):
+        _, r, _, out = places(h)
+        return ((1 + r) / 2)[:, None] * out
+
+    def jacobian(h, x):
+        angle, r, before, out = places(h)
+        along = (1 + r) / 2 * (1 + k * np.cos(periods * angle)) / np.maximum(r, 1e-9)
+        aside, ahead = (np.stack([-e[:, 1], e[:, 0]], axis=1) for e in (before, out))
+        radial = 0.5 * out[:, :, None] * before[:, None, :]
+        return radial + along[:, None, None] * ahead[:, :, None] * aside[:, None, :]
+
+    return UpdateFunction(step, jacobian, S=2)
+
+
+ROUND = 2 * np.pi * np.arange(0.5, 3) / 3
+AROUND = np.stack([np.cos(ROUND), np.sin(ROUND)], axis=1)
+
+
+@pytest.mark.parametrize("turns", [0.1605, 0.1575])
+def test_a_circle_of_uneven_speed_is_not_chaotic(turns):
+    for start in AROUND:  # the exponent's error hangs on where the window starts
+        cycles = find_cycles(uneven(turns, 0.97), np.zeros(0), start[None], exponents=2)
+        assert cycles.kind.tolist() == [CycleKind.CIRCLE]
+        np.testing.assert_allclose(cycles.lyapunov[0], [0, np.log(0.5)], atol=1e-3)
+
+
+@pytest.mark.parametrize(("turns", "k", "exponent"), [(0.35, 1.5, 0.26), (0.35, 2.0, 0.485)])
+def test_a_circle_map_that_folds_can_be_chaotic(turns, k, exponent):
+    for start in AROUND:
+        cycles = find_cycles(uneven(turns, k), np.zeros(0), start[None], exponents=1)
+        assert cycles.kind.tolist() == [CycleKind.CHAOTIC]
+        assert cycles.lyapunov[0, 0] == pytest.approx(exponent, rel=0.2)
+
+
+def test_a_long_cycle_is_no_circle():
+    steady = uneven(1 / 80, 0.3, periods=80)
+    cycles = find_cycles(steady, np.zeros(0), AROUND[:1])
+    assert cycles.kind.tolist() == [CycleKind.PERIODIC]
+    assert cycles.period.tolist() == [80]
+    assert cycles.lyapunov[0, 0] == pytest.approx(np.log(0.7))
+    short = find_cycles(steady, np.zeros(0), AROUND[:1], longest=79)
+    assert short.kind.tolist() == [CycleKind.UNSETTLED]
+    assert short.period.tolist() == [0]
+
+
+def test_an_orbit_that_a_longer_window_leaves_is_unsettled():
+    turn = plain.turn(0.3)  # out along a spiral, by 1.002 a step, faster and faster from a distance of 0.1 on
+
+    def step(h, x):
+        return h * (1.002 + (h**2).sum(axis=1, keepdims=True)) @ turn.T
+
+    def jacobian(h, x):
+        r2 = (h**2).sum(axis=1)[:, None, None]
+        return turn @ ((1.002 + r2) * np.eye(2) + 2 * h[:, :, None] * h[:, None, :])
+
+    cycles = find_cycles(UpdateFunction(step, jacobian, S=2), np.zeros(0), [[1e-9, 0]], spread=1e-6)
+    assert cycles.kind.tolist() == [CycleKind.UNSETTLED]
+
+
+def test_weak_chaos_is_chaos():
+    logistic = UpdateFunction(lambda h, x: x * h * (1 - h), lambda h, x: (x * (1 - 2 * h))[:, :, None], S=1, D=1)
+    cycles = find_cycles(logistic, [3.56996], [[0.3]])
+    assert cycles.kind.tolist() == [CycleKind.CHAOTIC]
+    assert cycles.lyapunov[0, 0] == pytest.approx(0.0057, rel=0.2)
+
+
 @pytest.mark.parametrize(("k", "turns"), [(3, 1), (5, 2), (8, 3)])
 def test_a_rational_rotation_is_a_cycle_of_its_denominator(k, turns):
     cycles = find_cycles(normal_form(2 * np.pi * turns / k), np.zeros(0), STARTS[:1], **SHORT)

@@ -22,7 +22,8 @@ from .starts import ESCAPED, TRIALS, spread_of
 from .threads import team
 
 SAME = 1e-2  # amplitudes: circles whose centres and amplitudes differ by less are one (of chaos, ten times as much)
-NEUTRAL = 1e-3  # a largest Lyapunov exponent, a step, beyond this is chaos
+NEUTRAL = 1e-3  # a largest Lyapunov exponent, a step, above this is chaos, below its negative an attractor of points
+LONGER = 10  # windows, and times NEUTRAL: nearer to 0 than this, exponents are measured again on so many
 POLISH_STEPS = 5
 MEASURED = (
     *("kind", "period", "amplitude", "rotation_number"),
@@ -36,7 +37,7 @@ class CycleKind(IntEnum):
     PERIODIC = 0  # an exact k-cycle
     CIRCLE = 1  # an invariant closed curve (largest Lyapunov exponent 0)
     CHAOTIC = 2  # largest Lyapunov exponent above 0
-    UNSETTLED = 3  # still on its way: longer transients needed
+    UNSETTLED = 3  # still on its way, or a cycle of a longer period: longer transients, or `longest`, needed
 
     @property
     def label(self) -> str:
@@ -105,7 +106,7 @@ def find_cycles(
     count: int = 64,
     transient: int = 2000,
     window: int = 2000,
-    longest: int = 64,
+    longest: int = 128,
     exponents: int = 3,
     tolerance: float = 1e-6,
     spread: float | None = None,
@@ -262,11 +263,16 @@ def _measure(map, orbit, spread, longest, exponents, tolerance) -> dict | None:
     else:
         center, amplitude = average(orbit)
         lyapunov = lyapunov_exponents(map, orbit[:-1], exponents)
+        if NEUTRAL < abs(lyapunov[0]) < LONGER * NEUTRAL:  # on a circle of uneven speed, by its unevenness alone
+            with np.errstate(all="ignore"):
+                on = _record(map, state[None], LONGER * (len(orbit) - 1))[:-1, 0]
+                lyapunov = lyapunov_exponents(map, on, exponents)
         (_, early), (_, late) = (average(half) for half in np.array_split(orbit, 2))
+        kind = CycleKind.UNSETTLED
         if lyapunov[0] > NEUTRAL:
             kind = CycleKind.CHAOTIC
-        else:
-            kind = CycleKind.UNSETTLED if abs(early - late) > SAME * amplitude else CycleKind.CIRCLE
+        elif lyapunov[0] >= -NEUTRAL and abs(early - late) <= SAME * amplitude:
+            kind = CycleKind.CIRCLE
     return {
         "kind": kind,
         "period": period,
@@ -332,15 +338,16 @@ def rotation_number(orbit) -> float:
 
 
 def lyapunov_exponents(map, orbit, count: int) -> np.ndarray:
-    """The `count` largest Lyapunov exponents, a step, along an orbit (T, S)."""
+    """The `count` largest Lyapunov exponents, a step, along an orbit (T, S); averages are weighted smoothly."""
     rng = np.random.default_rng(0)
     Q, _ = np.linalg.qr(rng.normal(size=(map.S, count)))
-    total, counted, warm = np.zeros(count), 0, len(orbit) // 10
+    stretches = np.empty((len(orbit), count))
     for start in range(0, len(orbit), 64):
         for t, J in enumerate(map.jacobian(orbit[start : start + 64]), start):
             Q, R = np.linalg.qr(J @ Q)
-            if t >= warm:
-                with np.errstate(divide="ignore"):
-                    total += np.log(np.abs(np.diag(R)))
-                counted += 1
-    return np.sort(total / max(counted, 1))[::-1]
+            stretches[t] = np.abs(np.diag(R))
+    stretches = stretches[len(orbit) // 10 :]  # until then directions are still turning
+    weights = smooth_weights(len(stretches))
+    counted = weights > 0  # at the ends they underflow
+    with np.errstate(divide="ignore"):
+        return np.sort(weights[counted] @ np.log(stretches[counted]))[::-1]
