@@ -127,6 +127,26 @@ def test_all_modes_together_are_the_whole_system():
     np.testing.assert_array_equal(own, full)
 
 
+def test_repeated_pairs_enter_one_after_the_other():
+    block = np.array([[0.9, -0.1], [0.1, 0.9]])
+    J, B = np.kron(np.eye(2), block), np.array([[1.0], [0.0], [0.0], [1.0]])
+    map = UpdateFunction(
+        lambda h, x: h @ J.T + x @ B.T,
+        lambda h, x: np.tile(J, (len(h), 1, 1)),
+        S=4,
+        D=1,
+        input_jacobian=lambda h, x: np.tile(B, (len(h), 1, 1)),
+    )
+    modes = linearize(map, np.zeros((1, 4)), np.zeros(1))
+    assert np.unique(modes.eigenvalues).size == 2
+    _, kept = linear_integral(modes, np.eye(4), [1.0], steps=5)
+    moved = np.linalg.matrix_power(J, 4) @ B[:, 0]
+    np.testing.assert_allclose(kept[0, 3], moved, atol=1e-12)
+    for pair in (kept[0, 0], kept[0, 2] - kept[0, 0]):  # each pair is one of the blocks
+        np.testing.assert_allclose(np.min([abs(pair[:2]).max(), abs(pair[2:]).max()]), 0, atol=1e-12)
+    np.testing.assert_allclose(kept[0, 0], kept[0, 1], atol=1e-12)
+
+
 def test_modes_needed():
     full = np.ones((3, 1))
     kept = np.array([[[1.0], [2.0], [1.0]], [[0.0], [0.0], [1.0]], [[1.0], [1.0], [1.0]]])

@@ -131,6 +131,12 @@ def test_order_of_eigenvalues():
     values = np.array([[0.5, -1j, 0.9, 1j, -0.5]])
     order = magnitude_order(values)
     assert values[0, order[0]].tolist() == [1j, -1j, 0.9, 0.5, -0.5]
+    twice = np.array([[0.9 + 0.1j, 0.9 - 0.1j, 0.5, 0.9 + 0.1j, 0.9 - 0.1j, 0.5]])
+    order = magnitude_order(twice)
+    assert twice[0, order[0]].tolist() == [0.9 + 0.1j, 0.9 - 0.1j] * 2 + [0.5] * 2
+    assert np.sort(order[0]).tolist() == list(range(6))
+    nearly = np.array([[0.9 + 0.1j, 0.9 - 0.1j, 0.9 + (0.1 + 1e-15) * 1j, 0.9 - (0.1 + 1e-15) * 1j]])
+    assert magnitude_order(nearly).tolist() == [[2, 3, 0, 1]]
     assert count_unstable(np.array([[1.0, 1.1, -1.1, 1j]])).tolist() == [2]
     found = eigenvalues_of(np.stack([np.diag([1.0, 2.0]), np.full((2, 2), np.nan)]))
     assert found[0].tolist() == [2, 1]

@@ -18,12 +18,20 @@ def eigenvalues_of(J) -> np.ndarray:
 def magnitude_order(values) -> np.ndarray:
     """Order of eigenvalues (F, S) by falling magnitude; a pair stays together, positive angle first.
 
-    Magnitudes are compared to 12 digits, so that a complex pair ties; then by real part, then by imaginary part.
+    Magnitudes are compared to 12 digits, so that a complex pair ties; then by real part, then by the imaginary part's
+    size. Of pairs that are equal to the bit one follows the other.
     """
     magnitude = np.abs(values)
     scale = np.where(magnitude > 0, 10.0 ** (np.floor(np.log10(np.where(magnitude > 0, magnitude, 1.0))) - 12), 1.0)
     rounded = np.round(magnitude / scale) * scale
-    return np.lexsort((-values.imag, -values.real, -rounded), axis=-1)
+    pairs = (-np.abs(values.imag), -values.real, -rounded)
+    order = np.lexsort((-values.imag, *pairs), axis=-1)
+    ordered, place = np.take_along_axis(values, order, axis=-1), np.arange(values.shape[-1])
+    first = np.ones(values.shape, bool)
+    first[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    which = np.empty(values.shape, np.int64)  # of equal values
+    np.put_along_axis(which, order, place - np.maximum.accumulate(np.where(first, place, 0), axis=-1), axis=-1)
+    return np.lexsort((-values.imag, which, *pairs), axis=-1)
 
 
 def count_unstable(values) -> np.ndarray:
