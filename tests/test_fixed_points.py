@@ -202,6 +202,43 @@ def test_a_continuum_is_marked_degenerate():
     np.testing.assert_allclose(points.xstar[:, 1], 0, atol=1e-12)
 
 
+def relu_with(cell, **changed):
+    """A random relu network of 3 units, some of its arrays filled with other values."""
+    arrays = random_networks(cell, "relu", n=3, D=1, K=1, N=1, seed=2).arrays
+    arrays = dict(arrays) | {name: np.broadcast_to(value, arrays[name].shape) for name, value in changed.items()}
+    return Networks.from_arrays(cell=cell, activation="relu", gate_bias=1.0, arrays=arrays)
+
+
+def test_a_point_on_a_kink_is_marked_degenerate():
+    """Slope 0 at 0 gives eigenvalues of 0, though what is above doubles every step."""
+    twice = vanilla([2 * np.eye(3)], "relu")
+    points = find_fixed_points(twice, [0.0])
+    assert points.status.tolist() == [PointStatus.DEGENERATE]
+    assert points.index_sign.tolist() == [0]
+    assert points.search_status.tolist() == [[SearchStatus.NOT_APPLICABLE]]
+    rounded = find_fixed_points(twice, [0.0], np.full((2, 3), -1e-14))
+    assert (rounded.status == PointStatus.DEGENERATE).all()
+    beside = find_fixed_points(vanilla([2 * np.eye(3)], "relu", b=np.full((1, 3), -1e-6)), [0.0], np.zeros((1, 3)))
+    assert beside.status.tolist() == [PointStatus.EXACT]
+
+
+@pytest.mark.parametrize("cell", ["vanilla", "ugrnn", "gru", "lstm"])
+def test_every_cell_has_its_kink_at_zero(cell):
+    networks = relu_with(cell, b=0.0)
+    at_zero = find_fixed_points(networks, [0.0], np.zeros((1, networks.S)))
+    assert at_zero.status.tolist() == [PointStatus.DEGENERATE]
+    pushed = find_fixed_points(relu_with(cell, b=-1.0), [0.0], np.zeros((1, networks.S)))
+    assert pushed.status.tolist() == [PointStatus.EXACT]
+
+
+def test_dead_cells_of_an_lstm_are_no_kink():
+    """Whatever slope phi has at a cell of 0 that gets nothing, the cell's eigenvalue is its forget gate."""
+    points = find_fixed_points(relu_with("lstm", b=-1.0), [0.0], np.full((2, 6), 0.1))
+    np.testing.assert_allclose(points.xstar, 0, atol=1e-12)
+    assert points.status.tolist() == [PointStatus.EXACT]
+    np.testing.assert_allclose(points.eigenvalues[0, :3], 0.5)  # s(-1 + 1)
+
+
 @pytest.mark.parametrize("stopping", ["slow_points", "gradient_descent"])
 def test_methods_for_slow_points_stop_on_a_line_attractor_where_newton_runs_along_it(stopping):
     lam = 1 - 1e-6  # nearly a continuum: one exact point, the origin

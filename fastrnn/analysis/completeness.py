@@ -39,7 +39,9 @@ class PointStatus(IntEnum):
     """What a point is."""
 
     EXACT = 0  # a fixed point to rounding
-    DEGENERATE = 1  # the same, but I - J is so close to singular that it has no index (a continuum of points, say)
+    # the same, but its linearization doesn't tell: I - J is so close to singular that it has no index (a continuum of
+    # points, say), or it is on a kink of relu, and J that of one side, with slope 0
+    DEGENERATE = 1
     SLOW = 2  # not fixed: the state only moves slowly there
 
     @property

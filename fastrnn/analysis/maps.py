@@ -16,6 +16,8 @@ from ..errors import UsageError
 from ..networks import Networks
 from ..shapes import check_finite, check_shape
 
+KINK = 1e-10  # as near, relative to 1 + |h|, a state is on a kink of relu: fixed points are known as well as that
+
 
 @dataclass(frozen=True)
 class Map:
@@ -29,6 +31,8 @@ class Map:
     limit : (S,) or a number, all fixed points have |h_u| <= limit_u and a search stays inside: far beyond it a gated
         cell keeps any state, its gate being 1 to rounding
     newton : what `newton.newton` does without its map, compiled; None where there is no such thing
+    kinked : states (M, S) -> bool (M,), on a kink of relu to rounding, where the Jacobian is that of one side; None
+        where there are no kinks, or none are known of
     """
 
     S: int
@@ -39,6 +43,7 @@ class Map:
     ball: bool
     limit: np.ndarray | float = np.inf
     newton: Callable | None = None
+    kinked: Callable | None = None
 
     def inside(self, h) -> np.ndarray:
         """States h (M, S), the parts beyond the limit moved onto it."""
@@ -48,6 +53,9 @@ class Map:
 @dataclass(frozen=True)
 class UpdateFunction:
     """A user's own map, to be given in place of `Networks`.
+
+    Where it has kinks is not known: a fixed point on one is not marked, and its eigenvalues are those of the Jacobian
+    that was given for it.
 
     Parameters
     ----------
@@ -139,6 +147,14 @@ def network_map(networks: Networks, parameters: dict, x) -> Map:
 
         return Solver(networks.cell, networks.activation, networks.gate_bias, parameters, x, limit)
 
+    block = cell.blocks.index("h" if "h" in cell.blocks else "c")
+    norms = np.linalg.norm(parameters["W_rec"][:, block * n : (block + 1) * n], axis=0)
+
+    def kinked(h):
+        # phi(cell) of an LSTM has a kink too, but cells that come to 0 do so by themselves: no eigenvalue hangs on it
+        a = cell.values(*kind, h, x)[f"a_{cell.blocks[block]}"]
+        return (np.abs(a) < KINK * (1.0 + np.linalg.norm(h, axis=1))[:, None] * norms).any(axis=1)
+
     return Map(
         networks.S,
         lambda h: cell.step(*kind, h, x),
@@ -148,6 +164,7 @@ def network_map(networks: Networks, parameters: dict, x) -> Map:
         networks.activation == "tanh",
         limit,
         newton=lambda *arguments: compiled().solve(*arguments),
+        kinked=kinked if networks.activation == "relu" else None,
     )
 
 

@@ -22,7 +22,8 @@ class FixedPoints(Saved):
     qstar : (F,) half the squared speed, |F(h) - h|^2 / 2
     status : int8 (F,) of `PointStatus`: exact, degenerate, slow
     eigenvalues : complex (F, S) of the Jacobian, largest magnitude first
-    n_unstable : int (F,) eigenvalues of magnitude above 1
+    n_unstable : int (F,) eigenvalues of magnitude above 1; of degenerate points on a kink of relu they don't tell
+        whether it is stable
     index_sign : int8 (F,) sign of det(I - J); 0 where it has none (slow, degenerate)
     conditioning : (F,) 1-norm condition number of I - J
     outlier : bool (F,) far from all states that the network visits

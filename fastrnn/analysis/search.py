@@ -207,6 +207,8 @@ class Search:
         checked = self.team.each(lambda piece: index_signs(self.map.jacobian(h[piece])), pieces)
         signs, conditioning = (np.concatenate(parts) for parts in zip(*checked, strict=True))
         status[exact[conditioning[exact] > DEGENERATE]] = PointStatus.DEGENERATE
+        if self.map.kinked is not None:
+            status[exact[self.map.kinked(h[exact])]] = PointStatus.DEGENERATE
         signs[status != PointStatus.EXACT] = 0
         return h, half_square(self.map.step(h) - h), status, signs, conditioning
 
