@@ -342,6 +342,33 @@ def test_a_group_that_does_not_fit_is_cut(engine):
     assert not any(device.held)  # nothing of what did not fit is still there when memory is released
 
 
+@pytest.mark.parametrize("short", [2, 4])
+def test_a_shortage_while_results_come_back_changes_nothing(engine, monkeypatch, short):
+    """With the first group's weights, or all but the last velocities, already copied from the device."""
+    task, download, downloads = get_task("flipflop", steps=4), Group.download, []
+    device = Scarce(1 << 30)
+
+    def counted(group, padded):
+        downloads.append(group)
+        device.most = 0 if len(downloads) == short else 1 << 30
+        try:
+            return download(group, padded)
+        finally:
+            device.most = 1 << 30
+
+    monkeypatch.setattr(Group, "download", counted)
+    results = []
+    for one in (CUDAEngine(device), engine):
+        stacks = [random_networks(cell, "tanh", 16, 3, 3, N=3) for cell in ("vanilla", "ugrnn")]
+        optimizers = [Optimizer.start(networks, learning_rate=0.1, iterations=3) for networks in stacks]
+        losses = one.advance_all(list(zip(stacks, optimizers, strict=True)), task, 2, batch=8)
+        results.append((*losses, *(networks.parameters for networks in stacks)))
+        results[-1] += tuple(array for o in optimizers for array in (o.velocity, o.iteration, o.status))
+    assert device.refused == 1
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_network_that_does_not_fit_is_an_error():
     networks, task = random_networks("vanilla", "tanh", 16, 3, 3, N=3), get_task("flipflop", steps=4)
     with pytest.raises(RunError, match=r"one network .* does not fit into the free memory of host"):

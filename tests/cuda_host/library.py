@@ -88,13 +88,10 @@ class Array:
     def sum(self) -> Array:
         return Array(self._library, np.asarray(self.used().sum()))
 
-    def get(self, *, out: np.ndarray | None = None) -> np.ndarray:
-        if out is None:
-            return self.used().copy()
-        if (out.shape, out.dtype, out.flags.c_contiguous) != (self.shape, self.dtype, True):
-            raise ValueError(f"out must be a contiguous {self.dtype} array of shape {self.shape}")
-        np.copyto(out, self.used())
-        return out
+    def get(self) -> np.ndarray:
+        if not self.flags.c_contiguous:
+            self._library.empty(self.shape, self.dtype)  # where it is copied to first
+        return self.used().copy()
 
     def used(self) -> np.ndarray:
         """The memory, for work on the current stream."""

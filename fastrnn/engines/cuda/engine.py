@@ -119,12 +119,14 @@ class CUDAEngine(Engine):
                     group.go_back()
                     group.descend(it)
         self.device.synchronize()
-        start, all_losses = time.monotonic(), []
-        for index, ((group, _), (_, optimizer)) in enumerate(zip(trained, groups, strict=True)):
+        start, results = time.monotonic(), []
+        for index, (group, _) in enumerate(trained):
             with self.device.stream(index):
-                all_losses.append(group.end_training(optimizer))
+                results.append(group.end_training())
+        for result, group in zip(results, groups, strict=True):  # after all copies: where one fails, `_cut` trains anew
+            result.put_into(*group)
         self.overhead += time.monotonic() - start
-        return all_losses
+        return [result.losses for result in results]
 
     def prepare(self, stacks, task, batch: int = 64) -> None:
         """Compile what training some stacks of networks takes, kinds and sizes beside each other."""

@@ -160,6 +160,6 @@ class GPU:
         with self._errors_told(), self.xp.cuda.Device(self.number) as device:
             device.synchronize()
 
-    def to_host(self, array, out=None):
-        """A NumPy array, `out` or a new one; waits for the work of the current stream."""
-        return array.get(out=out)
+    def to_host(self, array):
+        """A new NumPy array; waits for the work of the current stream. Of a view a copy is made on the device first."""
+        return array.get()

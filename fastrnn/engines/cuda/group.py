@@ -6,6 +6,8 @@ What has steps and trials is time first, (N, T, P, ...), P being the trials roun
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ...cells import get_cell
@@ -34,6 +36,22 @@ def drawing_kernel(task) -> Kernel | None:
     if not (task.built_in and task.name in TASKS):
         return None
     return Kernel("trials", f"trials<{TASKS[task.name]}>", TRIAL_THREADS)
+
+
+class Trained(NamedTuple):
+    """A group's state after training, copied from the device."""
+
+    parameters: np.ndarray  # (N, M)
+    velocity: np.ndarray  # (N, M)
+    iteration: np.ndarray  # (N,)
+    status: np.ndarray  # (N,)
+    losses: np.ndarray  # (N, iterations)
+
+    def put_into(self, networks, optimizer) -> None:
+        """In place of what was there."""
+        networks.parameters[:] = self.parameters
+        for name in ("velocity", "iteration", "status"):
+            getattr(optimizer, name)[:] = getattr(self, name)
 
 
 class Group:
@@ -94,9 +112,9 @@ class Group:
         padded[:, : flat.shape[1]] = self._upload(flat)
         return padded
 
-    def download(self, padded, out=None) -> np.ndarray:
-        """Inverse of the padding: (N, M) in the computer's memory, in `out` or a new array."""
-        return self.device.to_host(padded[:, : self.networks.count], out)
+    def download(self, padded) -> np.ndarray:
+        """Inverse of the padding: a new array (N, M) in the computer's memory; may take as much on the device."""
+        return self.device.to_host(padded[:, : self.networks.count])
 
     def _launch(self, kernel: Kernel, blocks, **arguments) -> None:
         if self.N:  # a launch has at least one block
@@ -283,10 +301,10 @@ class Group:
         )
         self.arrange()
 
-    def end_training(self, optimizer) -> np.ndarray:
-        """Parameters and the optimizer's state back, in place; the losses (N, iterations)."""
-        self.download(self.parameters, self.networks.parameters)
-        self.download(self.velocities, optimizer.velocity)
-        optimizer.iteration[:] = self.device.to_host(self.iterations)
-        optimizer.status[:] = self.device.to_host(self.status)
-        return self.device.to_host(self.curves)
+    def end_training(self) -> Trained:
+        """What training made, in the computer's memory."""
+        return Trained(
+            self.download(self.parameters),
+            self.download(self.velocities),
+            *(self.device.to_host(array) for array in (self.iterations, self.status, self.curves)),
+        )
