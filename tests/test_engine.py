@@ -1,6 +1,7 @@
 """The CPU engine's numbers against the oracle: losses, gradients, rollouts, updates; and what it refuses."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -498,6 +499,55 @@ def test_a_thread_without_memory_fails_the_call(monkeypatch):
         with pytest.raises(MemoryError, match="no room"):
             engine.loss(networks, task, trials=64)
     np.testing.assert_array_equal(engine.loss(networks, task, trials=64), expected)
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
+def test_no_thread_goes_on_after_an_error(kind):
+    """Those that work on other networks end what they are at, and begin nothing."""
+    calls, main = [], threading.main_thread().ident
+
+    def batch(rng, settings, trials):
+        calls.append(1)
+        if len(calls) == 5 and kind is ValueError:
+            raise ValueError("a fault in the task")
+        if len(calls) == 5:
+            signal.pthread_kill(main, signal.SIGINT)
+        time.sleep(0.02)
+        return np.ones((trials, 4, 1)), np.ones((trials, 4, 1))
+
+    engine, task = engines.get("cpu", threads=2), Task("own", D=1, K=1, T=4, batch=batch)
+    engine.warm_up("vanilla", "tanh")
+    networks = random_networks("vanilla", "tanh", 5, 1, 1, N=20)
+    optimizer = Optimizer.start(networks, learning_rate=0.1, iterations=9)
+    with pytest.raises(kind, match=r"a fault in the task|^$"):
+        engine.advance(networks, optimizer, task, 3, batch=3)
+    before, drawn = networks.parameters.copy(), len(calls)
+    assert drawn < 30
+    time.sleep(0.2)
+    assert len(calls) == drawn
+    np.testing.assert_array_equal(networks.parameters, before)
+    engine.advance(networks, optimizer, task, 3, batch=3)
+    assert optimizer.status.tolist() == [Status.TRAINING] * 20
+
+
+def test_a_team_that_is_interrupted_leaves_its_network_as_it_was():
+    """And stops within an iteration, so that the engine is free."""
+    engine, task = engines.get("cpu", threads=3), get_task("flipflop", steps=11)
+    networks = random_networks("vanilla", "tanh", 9, 3, 3, N=1)
+    optimizer = Optimizer.start(networks, learning_rate=0.01, iterations=500_000)
+    untouched, fresh = networks.copy(), optimizer[np.array([0])]
+    engine.advance(untouched.copy(), optimizer[np.array([0])], task, 1, batch=64)
+    interrupt = threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        engine.advance(networks, optimizer, task, 100_000, batch=64)
+    before = networks.parameters.copy(), optimizer.velocity.copy(), optimizer.iteration.tolist()
+    np.testing.assert_array_equal(before[0], untouched.parameters)
+    np.testing.assert_array_equal(before[1], fresh.velocity)
+    assert before[2] == [0]
+    losses = engine.advance(networks, optimizer, task, 2, batch=64)
+    np.testing.assert_array_equal(engine.advance(untouched, fresh, task, 2, batch=64), losses)
+    np.testing.assert_array_equal(networks.parameters, untouched.parameters)
 
 
 def test_auto_says_what_it_took(capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -283,12 +283,27 @@ class CPUEngine(Engine):
                 return
             waiting = iter(jobs)
 
-            def work_off():
+            def work_off(_):
                 for job in waiting:
                     work(job, self._solo)
 
-            for future in [self._pool.submit(work_off) for _ in range(self.threads)]:
+            self._on_threads(self.threads, work_off, give_up=lambda: list(waiting))
+
+    def _on_threads(self, count: int, work, give_up) -> None:
+        """`work(k)` for k below `count`, each on a thread; on an error there or here `give_up()`, then wait for all.
+
+        Nothing writes into the caller's arrays after this.
+        """
+        futures = []
+        try:
+            for k in range(count):
+                futures.append(self._pool.submit(work, k))
+            for future in as_completed(futures):
                 future.result()
+        except BaseException:
+            give_up()
+            wait(futures)
+            raise
 
     def _solo(self, networks, layout, *arguments, keep_gradient=None):
         """The compiled loop on this thread; returns its `control`."""
@@ -304,15 +319,13 @@ class CPUEngine(Engine):
         shared, _ = self._arrays(networks, layout)
 
         def member(rank):
-            try:
-                work = self._workspaces.take("work", layout.work_size)
-                self._call(networks, layout, arguments, shared, work, rank, ranks)
-            except BaseException:
-                shared.control[ABANDONED] = 1  # or the others would wait for ever
-                raise
+            work = self._workspaces.take("work", layout.work_size)
+            self._call(networks, layout, arguments, shared, work, rank, ranks)
 
-        for future in [self._pool.submit(member, rank) for rank in range(ranks)]:
-            future.result()
+        def give_up():
+            shared.control[ABANDONED] = 1  # or those who came to a meeting would wait for ever
+
+        self._on_threads(ranks, member, give_up)
         if keep_gradient:
             keep_gradient(shared.gradients[0])
         return shared.control

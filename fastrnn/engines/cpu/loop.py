@@ -180,7 +180,8 @@ def run_network(
 
     One thread, or a team of `ranks` threads with the same arguments but for `rank` and `work`. A loss or gradient that
     is not finite ends the work before the update, sets control[DIVERGED] and says in control[STOPPED_AT] which of the
-    iterations it was.
+    iterations it was. Where a thread can't go on, control[ABANDONED] is set from outside: the team ends at its next
+    meeting and leaves the network as it was.
 
     kind : address of the tile function, gate_bias
     layouts : one `layout.RECORD`
@@ -232,7 +233,7 @@ def run_network(
                     else:
                         control[DIVERGED] = 1
                         control[STOPPED_AT] = it
-    if rank == 0 and mode == TRAIN:
+    if rank == 0 and mode == TRAIN and not control[ABANDONED]:
         unpack(position, packed, parameters)
         unpack(position, packed_velocity, velocity)
     float_mode(mode_before)
