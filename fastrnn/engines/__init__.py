@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from ..errors import UsageError
+from .checks import check_precision
 
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("float32", "bf16x3")
 
 
 def get(device: str = "auto", threads: int | None = None, precision: str = "float32"):
@@ -16,10 +16,11 @@ def get(device: str = "auto", threads: int | None = None, precision: str = "floa
     Parameters
     ----------
     device : "cpu"; "cuda" is an error that says why where no GPU can be used; "auto" takes the GPU if there is one, the
-        CPU otherwise and for sizes that the GPU's kernels don't do, and says which
+        CPU otherwise and, in float32, for sizes that the GPU's kernels don't do, and says which
     threads : threads of the CPU engine, default all processors this process may use
     precision : of the matrix products: "float32", or "bf16x3", each operand in two parts of bf16: on a GPU's tensor
-        cores, for sizes that are multiples of 64, or on the matrix unit (AMX) of Intel's server processors, for all
+        cores, for sizes that are multiples of 64 (others are an error), or on the matrix unit (AMX) of Intel's server
+        processors, for all
 
     Raises
     ------
@@ -32,8 +33,7 @@ def get(device: str = "auto", threads: int | None = None, precision: str = "floa
     """
     if device not in DEVICES:
         raise UsageError(f"unknown device {device!r}; the devices are {', '.join(DEVICES)}")
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}; the precisions are {', '.join(PRECISIONS)}")
+    check_precision(precision)
     why_not = ""
     if device != "cpu":
         from .cuda.engine import CUDAEngine

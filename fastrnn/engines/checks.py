@@ -7,6 +7,14 @@ import numpy as np
 from ..errors import UsageError
 from ..shapes import check_finite, check_shape
 
+PRECISIONS = ("float32", "bf16x3")
+
+
+def check_precision(precision: str) -> None:
+    """`UsageError` unless it is a precision of the matrix products."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}; the precisions are {', '.join(PRECISIONS)}")
+
 
 def check_networks(networks, task, optimizer=None) -> None:
     """`UsageError` unless task and optimizer fit the networks."""
