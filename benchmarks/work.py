@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from fastrnn.cells import get_cell
 from fastrnn.counters import TRAINING, network_key
+from fastrnn.engines.engine import matrix_flops
 from fastrnn.networks import Networks
 from fastrnn.optimizer import Optimizer
 from fastrnn.tasks import Task
@@ -13,18 +14,6 @@ from fastrnn.tasks import Task
 # small steps: no network diverges while it is timed
 HYPERPARAMETERS = {"learning_rate": 1e-4, "momentum": 0.9, "clip": 1.0, "l2": 1e-5}
 FOREVER = 1 << 40  # planned iterations
-
-
-def matrix_flops(gates: int, n: int, D: int, K: int, T: int, B: int) -> int:
-    """FLOPs of the matrix products in one training iteration of one network, forward and backward.
-
-    Each of the G n^2 recurrent weights, G n D input weights and n K output weights takes part in a product forward, one
-    for its gradient and, but for the input weights, one for the gradient of the states: 2 FLOPs each.
-
-    >>> matrix_flops(gates=1, n=64, D=3, K=3, T=100, B=64)
-    169574400
-    """
-    return T * B * (6 * gates * n * n + 4 * gates * n * D + 6 * n * K)
 
 
 class Work(NamedTuple):

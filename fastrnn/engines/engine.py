@@ -10,6 +10,20 @@ from ..counters import VALIDATION
 from ..values import whole_number
 from .checks import check_networks, check_points, check_run_inputs, check_trials
 
+VALIDATION_TRIALS = 512  # of a network, unless another number is asked for
+
+
+def matrix_flops(gates: int, n: int, D: int, K: int, T: int, B: int) -> int:
+    """FLOPs of the matrix products in one training iteration of one network, forward and backward.
+
+    Each of the G n^2 recurrent weights, G n D input weights and n K output weights takes part in a product forward, one
+    for its gradient and, but for the input weights, one for the gradient of the states: 2 FLOPs each.
+
+    >>> matrix_flops(gates=1, n=64, D=3, K=3, T=100, B=64)
+    169574400
+    """
+    return T * B * (6 * gates * n * n + 4 * gates * n * D + 6 * n * K)
+
 
 class Engine(ABC):
     """Advances all networks of a stack at once, each independent of its neighbours.
@@ -83,7 +97,7 @@ class Engine(ABC):
 
     # -------------------------------------------------------------------------------------- losses and gradients
 
-    def loss(self, networks, task, trials: int = 512, purpose: int = VALIDATION) -> np.ndarray:
+    def loss(self, networks, task, trials: int = VALIDATION_TRIALS, purpose: int = VALIDATION) -> np.ndarray:
         """The data term of each network on its own validation trials (or another purpose's), float64 (N,)."""
         check_networks(networks, task)
         self._check_size(networks.n)

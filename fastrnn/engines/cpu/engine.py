@@ -16,12 +16,14 @@ from ...counters import TRAINING
 from ...errors import Status, UsageError
 from ...processors import usable_processors
 from ...values import whole_number
-from ..engine import Engine
+from ..checks import check_precision
+from ..engine import Engine, matrix_flops
 from .bf16x3 import HAS_UNIT, why_not
 from .bf16x3 import measured_rate as measured_rate_bf16x3
 from .layout import RECORD, make_layout, packing
-from .loop import ABANDONED, DIVERGED, EVALUATE, GRADIENTS, STOPPED_AT, TRAIN, run_network
+from .loop import EVALUATE, GRADIENTS, TRAIN, run_network
 from .products import DEPTH, PANEL, multiply_packed
+from .threads import ABANDONED, DIVERGED, STOPPED_AT
 from .tiles import tile_address
 from .vectors import HAS_FMA, LANES
 from .workspace import aligned
@@ -73,8 +75,7 @@ class CPUEngine(Engine):
         if threads is None:
             threads = available
         self.threads = whole_number("threads", threads, 1)
-        if precision not in ELEMENT_SECONDS:
-            raise UsageError(f"unknown precision {precision!r}; the precisions are {', '.join(ELEMENT_SECONDS)}")
+        check_precision(precision)
         if precision == "bf16x3" and (LANES != 16 or (HAS_UNIT and why_not())):
             raise UsageError(f"precision 'bf16x3' can't be used: {why_not()}; take 'float32'")
         self.precision = precision
@@ -259,7 +260,7 @@ class CPUEngine(Engine):
         if self.precision == "bf16x3":  # about what is computed: units, trials and inputs fill whole tiles
             layout = make_layout(cell, n, D, task.K, task.T, batch, self.precision)
             n, batch, D = layout.units, layout.tiles * layout.rows, layout.panel_rows - layout.units
-        flops = task.T * batch * (6 * gates * n * n + 4 * gates * n * D + 6 * n * task.K)
+        flops = matrix_flops(gates, n, D, task.K, task.T, batch)
         return flops / self._rate + task.T * batch * n * gates * ELEMENT_SECONDS[self.precision]
 
     def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:
@@ -296,8 +297,7 @@ class CPUEngine(Engine):
         """
         futures = []
         try:
-            for k in range(count):
-                futures.append(self._pool.submit(work, k))
+            futures.extend(self._pool.submit(work, k) for k in range(count))
             for future in as_completed(futures):
                 future.result()
         except BaseException:

@@ -7,12 +7,11 @@ import numpy as np
 from ...compiled import compiled, part
 from ...tasks.task import call_trial
 from .bf16x3.operands import fill_operands
-from .threads import float_mode, meet
+from .threads import ABANDONED, DIVERGED, STOPPED_AT, float_mode, meet
 from .tiles import call_tile
 from .workspace import place_trial, prepare_workspace, repeat_trial
 
 TRAIN, GRADIENTS, EVALUATE = range(3)
-MEETINGS, ABANDONED, DIVERGED, STOPPED_AT = range(4)  # places in `control`, int64
 
 
 @part

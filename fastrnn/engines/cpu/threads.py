@@ -58,22 +58,21 @@ def atomic_add(typing_context, address, value):
     return types.int64(ADDRESS, types.int64), generate
 
 
+# places in a team's `control`, int64: arrivals at meetings, whether a member can't come, then what `loop` says
+MEETINGS, ABANDONED, DIVERGED, STOPPED_AT = range(4)
 CAN_YIELD = hasattr(os, "sched_yield")
 yield_processor = types.ExternalFunction("sched_yield", types.int32())
 
 
 @part
 def meet(control, meeting, ranks):
-    """Wait until all `ranks` threads of a team have come to their `meeting`-th (from 1) meeting.
-
-    control[0] counts arrivals; control[1] is set when a member can't come.
-    """
+    """Wait until all `ranks` threads of a team have come to their `meeting`-th (from 1) meeting, or one can't come."""
     if ranks == 1:
         return
-    address = control.ctypes.data
-    atomic_add(address, 1)
+    arrivals, abandoned = control[MEETINGS:].ctypes.data, control[ABANDONED:].ctypes.data
+    atomic_add(arrivals, 1)
     spins = 0
-    while atomic_add(address, 0) < meeting * ranks and atomic_add(address + 8, 0) == 0:
+    while atomic_add(arrivals, 0) < meeting * ranks and atomic_add(abandoned, 0) == 0:
         spins += 1
         if CAN_YIELD and spins > 1000:
             yield_processor()

@@ -10,11 +10,12 @@ from ...cells import get_cell
 from ...counters import TRAINING
 from ...errors import RunError, Status, UsageError
 from ...shapes import check_shape
-from ..engine import Engine
+from ..checks import check_precision
+from ..engine import Engine, matrix_flops
 from .gpu import find_gpu
 from .group import COMMON, Group, drawing_kernel, tiling_of
 from .launch import Launcher
-from .tiling import MULTIPLES, check_size, does_size, jacobian_points, levenberg_marquardt, sizes_in, step_points
+from .tiling import check_size, does_size, jacobian_points, levenberg_marquardt, sizes_in, step_points
 
 EVALUATED = 64  # trials at once where no gradient is asked for
 MATRICES_BYTES = 4 << 30  # of the starts that are searched at once: each has two matrices (S, S)
@@ -36,8 +37,7 @@ class CUDAEngine(Engine):
     threads = 1  # as seen by who shares work out: one device does everything at once
 
     def __init__(self, device=None, precision: str = "float32"):
-        if precision not in MULTIPLES:
-            raise UsageError(f"unknown precision {precision!r}; the precisions are {', '.join(MULTIPLES)}")
+        check_precision(precision)
         self.precision = precision
         self.device = find_gpu() if device is None else device
         self.launcher = Launcher(self.device)
@@ -316,9 +316,7 @@ class CUDAEngine(Engine):
     def seconds_per_iteration(self, cell: str, activation: str, n: int, task, batch: int = 64) -> float:
         """One network among many."""
         check_size(n, self.precision)
-        gates = get_cell(cell).gates
-        flops = task.T * batch * (6 * gates * n * n + 4 * gates * n * task.D + 6 * n * task.K)
-        return flops / self.device.rate
+        return matrix_flops(get_cell(cell).gates, n, task.D, task.K, task.T, batch) / self.device.rate
 
     def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:
         """None: trials live on the device."""
