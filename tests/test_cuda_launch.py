@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import numpy as np
@@ -21,6 +22,7 @@ from fastrnn.engines.cuda.gpu import find_gpu
 from fastrnn.engines.cuda.launch import ARGUMENTS, Launcher, signature, source_text, sources_digest
 from fastrnn.engines.cuda.tiling import Kernel, make_tiling, passes_of
 from fastrnn.errors import RunError, UsageError
+from fastrnn.processors import only_processors
 from fastrnn.tasks import get_task
 
 TRANSPOSE = Kernel("update", "transpose", 256)
@@ -124,6 +126,20 @@ def test_kinds_are_compiled_beside_each_other_and_once():
     assert all(dict(device.threads).values())  # each thread is on the device
     launcher.compile_all([])
     assert len(device.made) == 4
+
+
+def test_processors_that_are_not_to_be_used_compile_nothing(monkeypatch):
+    counts = []
+
+    class Counted(ThreadPoolExecutor):
+        def __init__(self, threads):
+            counts.append(threads)
+            super().__init__(threads)
+
+    monkeypatch.setattr(launch, "ThreadPoolExecutor", Counted)
+    with only_processors(1):
+        Launcher(Recorder()).compile_all([(TRANSPOSE,)])
+    assert counts == [1]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ or type is read as it lies.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -15,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import RunError, UsageError
+from ...processors import usable_processors
+from ...storage import hash_sources
 from .tiling import Kernel
 
 # Arguments in order: name, and type as NumPy writes it, "*" for an array.
@@ -65,10 +65,7 @@ def kernels_folder() -> Path:
 @cache
 def sources_digest() -> str:
     """Digest of all CUDA sources; part of every text that is compiled, so that no stale code is taken from a cache."""
-    folder, digest = kernels_folder(), hashlib.sha256()
-    for path in sorted((*folder.rglob("*.cu"), *folder.rglob("*.cuh"))):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return hash_sources(kernels_folder(), ("**/*.cu", "**/*.cuh"))[:16]
 
 
 def source_text(files) -> str:
@@ -117,7 +114,7 @@ class Launcher:
                 self.compile(kernels)
 
         if sets := [kernels for kernels in sets if self._missing(kernels)]:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
+            with ThreadPoolExecutor(usable_processors()) as pool:
                 list(pool.map(work, sets))  # raises what one raises
 
     def _missing(self, kernels) -> list[Kernel]:
