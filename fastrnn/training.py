@@ -11,6 +11,7 @@ import numpy as np
 
 from . import engines
 from .counters import PROBE
+from .engines.engine import VALIDATION_TRIALS
 from .errors import Status, UsageError
 from .folder import RunFolder
 from .groups import FinishedGroup, TrainingGroup
@@ -23,7 +24,7 @@ from .values import is_number
 ROUND_SECONDS = 1.5  # between two looks at the clock and at Ctrl-C; more where copies to a device take long
 MOST_OVERHEAD = 0.1  # of a round's time, for those copies
 SHOWN = 4  # configurations named in a warning
-VALIDATION_COST = 3.0  # time of the validation loss in training iterations: more trials, but no way back
+WAY_THERE = 1 / 3  # of an iteration's time; a validation loss has no way back
 
 
 def train(
@@ -280,7 +281,8 @@ class Training:
 
     def validation_loss(self, group: str, state: TrainingGroup) -> np.ndarray:
         """Loss of each network on its validation trials, float64 (N,)."""
-        step = max(self.engine.threads, int(ROUND_SECONDS * self.engine.threads / (VALIDATION_COST * self.cost[group])))
+        iterations = WAY_THERE * VALIDATION_TRIALS / self.spec.batch  # that take as long as the loss of one network
+        step = max(self.engine.threads, int(ROUND_SECONDS * self.engine.threads / (iterations * self.cost[group])))
         losses = []
         for start in range(0, len(state.ids), step):
             self.stop_if_asked()

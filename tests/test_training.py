@@ -94,6 +94,21 @@ def test_rounds_are_longer_where_copies_take_time(reference, tmp_path, monkeypat
         assert_same_bits(tmp_path / str(overhead), reference)
 
 
+@pytest.mark.parametrize("batch", [1, 64])
+def test_validation_stops_to_look_at_the_clock_as_often_for_any_batch(tmp_path, monkeypatch, batch):
+    """A loss of 512 trials costs more iterations of training, the smaller the batch."""
+    spec, counts, loss = small(cells="gru", seeds=32, iterations=1, batch=batch), [], 1.5 / 4.5
+
+    def counting(self, networks, task):
+        counts.append(len(networks))
+        return np.ones(len(networks))
+
+    monkeypatch.setattr(CPUEngine, "seconds_per_iteration", lambda *_: loss * 3 / 512 * batch)
+    monkeypatch.setattr(CPUEngine, "loss", counting)
+    run(tmp_path / "run", spec, threads=1)
+    assert counts == [4] * 8
+
+
 def test_waves_are_bounded_by_memory(reference, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "WAVE_BYTES", 1)
     run(tmp_path / "run")
