@@ -31,6 +31,10 @@ class Streams(NamedTuple):
     drh: int
 
 
+# by stream, the distance from one trial to the next, if it is not that of the units
+STRIDE_OF = {name: "state_row" for name in ("h", "h_next", "rh")}
+STRIDE_OF |= {"gates": "gate_row", "da": "gate_row", "sums": "sums_row"}
+
 # Kinds: a type for each cell and activation. Compiled loops choose their stages by the type of this argument, so that
 # the disk cache of machine code works.
 KINDS = {}
@@ -70,14 +74,7 @@ def make_stage(direction: str, index: int):
             if index >= len(stages):
                 return context.get_dummy_value()
             _, gate_bias, streams, state_row, gate_row, rows, units = arguments
-            strides = {
-                "h": state_row,
-                "h_next": state_row,
-                "rh": state_row,
-                "sums": gate_row,
-                "gates": gate_row,
-                "da": gate_row,
-            }
+            strides = {"state_row": state_row, "gate_row": gate_row, "sums_row": gate_row, "units": units}
             m = VectorMath(builder, activation)
             k = Vector(builder, broadcast(builder, gate_bias))
 
@@ -89,7 +86,7 @@ def make_stage(direction: str, index: int):
                     def place(name):
                         stream, block = where_is(name, cell.blocks)
                         address = builder.extract_value(streams, Streams._fields.index(stream))
-                        offset = builder.mul(row, strides.get(stream, units))
+                        offset = builder.mul(row, strides[STRIDE_OF.get(stream, "units")])
                         offset = builder.add(offset, builder.add(u, builder.mul(units, INT64(block))))
                         return element(builder, address, offset)
 

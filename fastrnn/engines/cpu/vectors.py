@@ -57,6 +57,7 @@ EXP_P = tuple(1.0 / f for f in (1, 1, 2, 6, 24, 120, 720))
 EXP_LIMITS = (-87.3, 88.3)
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
 LOG2_E = 1.4426950408889634
+ROUNDING = 12582912.0  # 1.5 * 2^23: what is added to it is rounded to a whole number, in its low bits
 
 
 class Vector:
@@ -114,7 +115,7 @@ def int_constant(value: int) -> ir.Constant:
 
 
 class VectorMath:
-    """The operations of a cell's pointwise stages on `Vector`s; `cells.math.ArrayMath` is the same on arrays.
+    """The operations of a cell's pointwise stages on `Vector`s; `cells.ArrayMath` is the same on arrays.
 
     `activation` ("tanh" or "relu") decides what `phi` is; without one, `phi` is not available.
     """
@@ -162,10 +163,10 @@ class VectorMath:
         return (x * self.polynomial(s, TANH_P) * self.reciprocal(self.polynomial(s, TANH_Q))).clamp(-1.0, 1.0)
 
     def exp(self, x: Vector) -> Vector:
-        """2^k exp(r): k sits in the low bits of x / ln 2 once 1.5 * 2^23 is added."""
+        """2^k exp(r): k sits in the low bits of x / ln 2 once `ROUNDING` is added."""
         x = x.clamp(*EXP_LIMITS)
-        shifted = x * LOG2_E + 12582912.0
-        k = shifted - 12582912.0
+        shifted = x * LOG2_E + ROUNDING
+        k = shifted - ROUNDING
         r = x - k * LN2_HIGH - k * LN2_LOW
         p = self.polynomial(r, EXP_P)
         exponent = self.builder.shl(shifted.bits(), int_constant(23))

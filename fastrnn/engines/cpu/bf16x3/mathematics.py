@@ -17,13 +17,12 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from ..vectors import MASK, VECTOR, Vector, VectorMath, int_constant
+from ..vectors import MASK, ROUNDING, VECTOR, Vector, VectorMath, int_constant
 
 PLACES = 32  # of a table: two registers of 16
 DEGREE = 4
 SPACING = 17 / 64  # of the points around which tanh(x) / x is a polynomial of |x|; exact in float32
 LIMIT = (PLACES - 0.51) * SPACING  # 8.36, where tanh is 1 - 1e-7
-MAGIC = 12582912.0  # 1.5 * 2^23: what is added to it is rounded to a whole number, in its low bits
 SIGN = -0x80000000
 
 
@@ -43,8 +42,8 @@ class TableMath(VectorMath):
 
     def tanh(self, x: Vector) -> Vector:
         size = self.from_bits(self.builder.and_(x.bits(), int_constant(0x7FFFFFFF)))
-        near = size.where(">", LIMIT, LIMIT) * (1.0 / SPACING) + MAGIC
-        off = size - (near - MAGIC) * SPACING
+        near = size.where(">", LIMIT, LIMIT) * (1.0 / SPACING) + ROUNDING
+        off = size - (near - ROUNDING) * SPACING
         coefficients = [self.at_place(row, near.bits()) for row in tables().astype(float)]
         ratio = coefficients[-1]
         for c in coefficients[-2::-1]:

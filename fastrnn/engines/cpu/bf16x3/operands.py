@@ -17,7 +17,7 @@ from ....compiled import part
 from ..emit import ADDRESS
 from ..products import PANEL
 from ..vectors import FLOAT, INT32, INT64
-from .unit import CHUNK, DEPTH, HAS_UNIT, HIGH, LOW, SIDE, STEP, TILE, WIDE, WORDS, at, constant, read
+from .unit import CHUNK, DEPTH, HAS_UNIT, HIGH, LOW, SIDE, STEP, TILE, UPPER, WIDE, WORDS, at, constant, read
 
 # ---------------------------------------------------------------------------------------------------- pieces of code
 
@@ -43,7 +43,7 @@ def lowered(builder, words):
 
 def upper(builder, words):
     """The upper halves alone."""
-    return builder.and_(words, constant(-0x10000))
+    return builder.and_(words, constant(UPPER))
 
 
 def paired(builder, first, second):
@@ -53,7 +53,7 @@ def paired(builder, first, second):
     # the compiler would make a permutation of it, which takes longer
     kind = ir.FunctionType(WORDS, [WORDS, WORDS, WORDS, INT32])
     choose = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.pternlog.d.512")
-    return builder.call(choose, [lowered(builder, first), second, constant(-0x10000), INT32(0xF8)])
+    return builder.call(choose, [lowered(builder, first), second, constant(UPPER), INT32(0xF8)])
 
 
 def write(builder, words, base, offset):

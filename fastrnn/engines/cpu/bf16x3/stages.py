@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 
 from ....cells import CELLS
 from ..emit import broadcast
-from ..stages import KIND_OF_TYPE, Streams, where_is
+from ..stages import KIND_OF_TYPE, STRIDE_OF, Streams, where_is
 from ..vectors import INT64, Vector
 from .mathematics import TableMath
 from .operands import lowered, paired, parts, row_in_left, upper, write
@@ -35,9 +35,6 @@ class Strides(NamedTuple):
     sums_row: int
     units: int
     gradient_tile: int  # from one 16 columns of the gradient's right operand to the next
-
-
-STRIDE_OF = {name: "state_row" for name in ("h", "h_next", "rh")} | {"gates": "gate_row", "sums": "sums_row"}
 
 
 def make_stage(direction: str, index: int):

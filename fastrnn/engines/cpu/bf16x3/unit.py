@@ -44,6 +44,7 @@ WIDE = ir.VectorType(FLOAT, 16)
 WORDS = ir.VectorType(INT32, 16)
 BYTE = ir.IntType(8)
 POINTER = BYTE.as_pointer()
+UPPER = -0x10000  # mask of a word's upper half
 
 
 @cache
@@ -158,7 +159,7 @@ def make_depth(passes: tuple, rows: int, columns: int):
 
         def floats(words):
             """The lower and the upper halves of 16 words, as floats."""
-            kept = (builder.shl(words, constant(16)), builder.and_(words, constant(-0x10000)))
+            kept = (builder.shl(words, constant(16)), builder.and_(words, constant(UPPER)))
             return [builder.bitcast(part_, WIDE) for part_ in kept]
 
         for place, corner in enumerate(corners(builder, rows, columns, c, c_row, c_pair)):
