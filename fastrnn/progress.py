@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -91,4 +92,7 @@ class Interruption:
             said = "still saving"
         else:
             raise KeyboardInterrupt
-        print(f"\n{said}; again after {PATIENCE:g} seconds to stop at once", file=sys.stderr)
+        if sys.stderr is not None:
+            with suppress(OSError):  # the reader of a pipe dies of the same Ctrl-C
+                # past Python's buffer, which the code that was interrupted may be writing to
+                os.write(2, f"\n{said}; again after {PATIENCE:g} seconds to stop at once\n".encode())

@@ -382,6 +382,24 @@ def test_ctrl_c_then_the_same_command(tmp_path):
     assert_same_bits(tmp_path / "run", tmp_path / "undisturbed")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT")
+def test_ctrl_c_saves_where_the_reader_of_stderr_is_gone(tmp_path):
+    size = {"iterations": 1000, "batch": 128}
+    arguments = [*SMALL, "--out", tmp_path / "run"]
+    arguments += [word for name, value in size.items() for word in (f"--{name}", value)]
+    with in_a_process(*arguments) as process:
+        for line in process.stderr:
+            if "networks in" in line:
+                break
+        process.stderr.close()  # as `tee` does, which dies of the same Ctrl-C
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == ""
+        assert process.wait(timeout=60) == 130
+    call(*arguments)
+    train(small(**size), tmp_path / "undisturbed", "cpu", progress=False)
+    assert_same_bits(tmp_path / "run", tmp_path / "undisturbed")
+
+
 def test_two_processes_never_share_a_folder(tmp_path):
     arguments = [*SMALL, "--iterations", 3000, "--out", tmp_path / "run"]
     with in_a_process(*arguments) as first:

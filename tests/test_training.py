@@ -240,14 +240,14 @@ def test_ctrl_c_before_the_first_iteration(reference, tmp_path, monkeypatch):
     assert_same_bits(tmp_path / "run", reference)
 
 
-def test_ctrl_c_twice_in_a_moment_waits_for_the_saving_and_later_stops_at_once(capsys, monkeypatch):
+def test_ctrl_c_twice_in_a_moment_waits_for_the_saving_and_later_stops_at_once(capfd, monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGINT)
         assert interruption.requested
-        assert "stopping after this round; again after 5 seconds to stop at once" in capsys.readouterr().err
+        assert "stopping after this round; again after 5 seconds to stop at once" in capfd.readouterr().err
         os.kill(os.getpid(), signal.SIGINT)
-        assert "still saving; again after 5 seconds to stop at once" in capsys.readouterr().err
+        assert "still saving; again after 5 seconds to stop at once" in capfd.readouterr().err
         monkeypatch.setattr(progress, "PATIENCE", 0.0)
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == before

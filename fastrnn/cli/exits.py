@@ -25,10 +25,10 @@ def guarded(function):
         try:
             code = function(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
-            _complain(str(interrupt) or "stopped at once; what the last checkpoint saved is kept")
+            _complain(str(interrupt) or "stopped at once; what was written before is kept")
             code = INTERRUPTED
         except BrokenPipeError:  # whoever read our output is gone
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _silence(sys.stdout)
             code = FAILED
         except Exception as error:
             if debug:
@@ -47,4 +47,13 @@ def _unexpected(error: Exception) -> str:
 
 
 def _complain(text: str) -> None:
-    print(f"fastrnn: {text}", file=sys.stderr)
+    if sys.stderr is not None:
+        try:
+            print(f"fastrnn: {text}", file=sys.stderr, flush=True)
+        except OSError:  # nobody reads it any more: the exit code says it
+            _silence(sys.stderr)
+
+
+def _silence(stream) -> None:
+    """What a stream still holds goes nowhere, or Python would fail to write it at its end and change the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
