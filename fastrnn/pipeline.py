@@ -16,7 +16,8 @@ from .plan import duration, size
 from .progress import Interrupted, Interruption, Progress, counted
 from .runs import Run, load_run
 from .storage import remove_temporaries
-from .studies.kept import load_analysis, whole_file
+from .studies.claims import Claims
+from .studies.kept import whole_file
 from .studies.ledger import Ledger
 from .studies.selection import Selection
 from .studies.steps import NAMES, Step, selection_step, steps_of
@@ -47,7 +48,6 @@ class Analyzed:
 
     def report(self) -> dict:
         """All of it in what JSON can hold, the claims with it."""
-        claims = load_analysis(self.run).claims
         return {
             "run": str(self.run.path),
             "task": self.run.task_name,
@@ -57,8 +57,18 @@ class Analyzed:
             "up_to_date": len(self.fresh),
             "out_of_date": self.stale,
             "failed": self.failed,
-            "claims": [] if claims is None else claims.table.to_dict("records"),
+            "claims": self._claims(),
         }
+
+    def _claims(self) -> list[dict]:
+        """Rows of the claims kept; none where the run can't be used, or their file can't be read."""
+        path = self.run.path / whole_file("claims")
+        if "run" in self.failed or not path.exists():
+            return []
+        try:
+            return Claims.load(path).table.to_dict("records")
+        except FastrnnError:
+            return []
 
 
 def analyze(run, only=None, *, progress: bool = True) -> Analyzed:
@@ -124,7 +134,7 @@ def analyze_all(runs, only=None, *, progress: bool = True) -> Iterator[Analyzed]
 def _usable_or_not(run: Run, only, progress: bool) -> Analyzed:
     try:
         return analyze(run, only, progress=progress)
-    except RunError as error:
+    except FastrnnError as error:
         with Progress(progress) as shown:
             shown.say(f"{run.path}: {error}")
         return Analyzed(run, failed={"run": str(error)})

@@ -402,6 +402,43 @@ def test_a_run_that_can_not_be_used_does_not_stop_the_others(fresh, tmp_path):
     assert second.done == STEPS[:2] and second.failed == {}
 
 
+OWN_TASK = """
+import numpy as np
+from fastrnn import Task
+
+
+def batch(rng, settings, trials):
+    inputs = rng.normal(size=(trials, 3, 1))
+    return inputs, inputs
+
+
+echo = Task("echo", D=1, K=1, T=3, batch=batch)
+"""
+
+
+def test_of_all_runs_those_that_can_not_be_used_are_named_and_the_others_done(done, tmp_path):
+    runs = done.parent
+    damaged, moved, unwritable = (runs / name for name in ("damaged", "moved", "unwritable"))
+    for copy in (damaged, unwritable):
+        shutil.copytree(done, copy)
+    (damaged / "networks.csv").write_text("torn")
+    (unwritable / "figures" / "learning_curves.svg").unlink()
+    (unwritable / "report.html").mkdir()
+    own = tmp_path / "own.py"
+    own.write_text(OWN_TASK)
+    fastrnn.train(small(task=f"{own}:echo", task_settings={}, cells="gru"), out=moved, progress=False)
+    own.unlink()
+    said, _ = call("--all", "--folder", runs, "--only", "claims", "--json", code=3)
+    made = {Path(report["run"]).name: report for report in json.loads(said)}
+    assert list(made) == ["damaged", "done", "moved", "unwritable"]
+    assert "could not read" in made["damaged"]["failed"]["run"] and made["damaged"]["claims"] == []
+    assert "give its task" in made["moved"]["failed"]["run"] and made["moved"]["claims"] == []
+    assert "could not write" in made["unwritable"]["failed"]["report"] and made["unwritable"]["claims"] != []
+    assert made["done"]["failed"] == {} and made["done"]["claims"] == made["unwritable"]["claims"]
+    (done / "analysis" / "claims.safetensors").write_bytes(b"torn")
+    assert pipeline.Analyzed(load_run(done)).report()["claims"] == []
+
+
 # --------------------------------------------------------------------------------------------------- command line
 
 

@@ -70,9 +70,14 @@ def analyze(
 
 def _write_report(made: dict) -> None:
     """The page of a run; its path and failures go into `made`."""
+    from ..errors import RunError
     from ..report import write_report
 
-    written = write_report(made["run"])
+    try:
+        written = write_report(made["run"])
+    except RunError as error:
+        made["failed"]["report"] = str(error)
+        return
     made["report"] = str(written.path)
     made["failed"] |= written.failed
 
