@@ -241,8 +241,10 @@ class FolderLock:
             raise write_error(self._folder, error) from error
 
     def release(self) -> None:
-        self._holder.unlink(missing_ok=True)
-        self._lock.release()
+        try:
+            self._holder.unlink(missing_ok=True)
+        finally:
+            self._lock.release()
 
     def _who(self) -> str:
         try:
@@ -254,16 +256,31 @@ class FolderLock:
 
 def read_population(path) -> dict:
     """The settings in a run's population.toml; `RunError` where it is damaged or of another schema version."""
+    settings = read_written(path)
+    check_written(path, settings)
+    return settings
+
+
+def read_written(path) -> dict:
+    """Content of a TOML file that fastrnn wrote; `RunError` where it is torn."""
     try:
-        settings = read_toml(path)
+        return read_toml(path)
     except UsageError as error:
         raise RunError(f"{error}; restore it from a copy") from None
+
+
+def check_written(path, settings: dict) -> None:
+    """`RunError` unless a file's settings are all that a population has, of this schema version."""
     record = settings.get(RECORD, {})
     if not isinstance(record, dict):
         raise RunError(f"{str(path)!r} is damaged: {RECORD} is {record!r}, not a table; restore it from a copy")
     check_schema(path, record.get("schema", "none"))
-    missing = [name for name in PopulationSpec.__dataclass_fields__ if name not in settings and name != "part"]
-    missing += [f"{RECORD}.{name}" for name in ("task", "fingerprint") if name not in record]
-    if missing:
-        raise RunError(f"{str(path)!r} is damaged: {missing[0]} is missing; restore it from a copy")
-    return settings
+    check_there(path, settings, [name for name in PopulationSpec.__dataclass_fields__ if name != "part"])
+    check_there(path, record, ["task", "fingerprint"], f"{RECORD}.")
+
+
+def check_there(path, table: dict, names, prefix: str = "") -> None:
+    """`RunError` unless a table of a file has those settings."""
+    for name in names:
+        if name not in table:
+            raise RunError(f"{str(path)!r} is damaged: {prefix}{name} is missing; restore it from a copy")

@@ -55,6 +55,19 @@ def test_a_folder_is_held_by_one_at_a_time(tmp_path):
         pass
 
 
+def test_a_lock_is_released_where_its_holder_can_not_be_removed(tmp_path):
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    (tmp_path / ".holder").unlink()
+    (tmp_path / ".holder").mkdir()
+    with pytest.raises(OSError, match=r"\.holder"):
+        lock.release()
+    (tmp_path / ".holder").rmdir()
+    other = FolderLock(tmp_path)
+    other.acquire()
+    other.release()
+
+
 def test_a_lock_whose_holder_is_not_known(tmp_path):
     lock = FolderLock(tmp_path)
     lock.acquire()

@@ -1,6 +1,7 @@
 """The search of hyperparameters: what is drawn, who leaves when, who wins, and the same tables however it was cut."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -499,7 +500,7 @@ def test_bad_arguments(tmp_path):
 
 def test_a_folder_of_something_else_is_refused(reference, tmp_path):
     train(small(iterations=1), tmp_path / "run", "cpu", progress=False)
-    with pytest.raises(UsageError, match=r"holds other files \(figures, groups, checkpoints|holds other files"):
+    with pytest.raises(UsageError, match=r"holds other files \(checkpoints, figures, groups\)"):
         search(tmp_path / "run")
     with pytest.raises(UsageError, match=r"is not a search: it has no search\.toml"):
         load_search(tmp_path / "run")
@@ -525,6 +526,26 @@ def test_a_search_toml_of_something_else(tmp_path, text):
     ):
         search(tmp_path)
     assert (tmp_path / "search.toml").read_text() == text and os.listdir(tmp_path) == ["search.toml"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda text: text[: text.index("draws")] + "draws = ", r"is not a TOML file: .*; restore it from a copy"),
+        (lambda text: text.replace("schema = 1", "schema = 2"), "has schema version 2; this fastrnn reads version 1"),
+        (lambda text: text.replace("draws = ", "drows = "), r"is damaged: search\.draws is missing; restore it"),
+        (lambda text: text.replace("iterations = ", "iteration = "), "is damaged: iterations is missing; restore it"),
+        (lambda text: text.replace("fingerprint = ", "finger = "), r"is damaged: record\.fingerprint is missing"),
+    ],
+)
+def test_a_damaged_search_toml(reference, tmp_path, spoil, message):
+    path = Path(shutil.copytree(reference, tmp_path / "search")) / "search.toml"
+    whole = path.read_text()
+    path.write_text(spoil(whole))
+    assert path.read_text() != whole
+    for use in (load_search, search):
+        with pytest.raises(RunError, match=rf"search\.toml' {message}"):
+            use(path.parent)
 
 
 def test_a_damaged_table_is_told_and_written_again(reference, tmp_path):

@@ -10,6 +10,7 @@ import tomli_w
 
 from ..counters import WEIGHTS, network_key, stream, uniforms
 from ..errors import RunError, UsageError
+from ..folder import check_there, check_written, read_written
 from ..hyperparameters import CONFIGURATION, VALUES, check_name
 from ..optimizer import check_hyperparameter
 from ..spec import RECORD, PopulationSpec, read_toml
@@ -202,14 +203,16 @@ class SearchSpec:
 
 
 def read_settings(path) -> dict:
-    """What a search's folder says was asked; `RunError` where that is no search's."""
-    settings = read_toml(path)
+    """What a search's folder says was asked; `RunError` where that is no search's, or damaged, or of another schema."""
+    settings = read_written(path)
     missing = [name for name in (TABLE, RECORD) if not isinstance(settings.get(name), dict)]
     if missing:
         raise RunError(
             f"{str(path)!r} has no table [{missing[0]}] and is not what a search writes; choose another folder for the "
             "search, or put the file back from a copy"
         )
+    check_written(path, settings)
+    check_there(path, settings[TABLE], _names(), f"{TABLE}.")
     return settings
 
 
