@@ -23,7 +23,8 @@ from .steps import Step, selection_step, steps_of
 
 RECORD = f"{FOLDER}/record.json"
 PACKAGE = Path(__file__).resolve().parents[1]
-TOOLS = ("analysis/**/*.py", "cells/**/*.py", "tasks/**/*.py", "engines/**/*.py", "networks.py", "counters.py")
+TOOLS = ("analysis/**/*.py", "cells/**/*.py", "tasks/**/*.py", "engines/**/*.py")
+TOOLS += ("compiled.py", "counters.py", "networks.py", "runs.py")
 
 
 def out_of_date(run: Run) -> list[str]:
