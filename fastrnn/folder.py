@@ -219,12 +219,22 @@ def check_place(path: Path, marker: str) -> None:
 
 
 class FolderLock:
-    """Held by one process at a time; the system releases it when that process ends, however it ends."""
+    """Held by one process at a time; the system releases it when that process ends, however it ends.
+
+    Use as a context manager, or `acquire` and `release` it.
+    """
 
     def __init__(self, folder: Path):
         self._folder = folder
         self._holder = folder / ".holder"
         self._lock = filelock.FileLock(folder / ".lock")
+
+    def __enter__(self) -> FolderLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.release()
 
     def acquire(self) -> None:
         """Take the lock at once, or raise `RunError` naming who has it."""

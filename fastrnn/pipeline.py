@@ -15,7 +15,7 @@ from .hyperparameters import check_name
 from .plan import duration, size
 from .progress import Interrupted, Interruption, Progress, counted
 from .runs import Run, load_run
-from .storage import remove_temporaries
+from .storage import make_folder, remove_temporaries
 from .studies.claims import Claims
 from .studies.kept import whole_file
 from .studies.ledger import Ledger
@@ -100,13 +100,8 @@ def analyze(run, only=None, *, progress: bool = True) -> Analyzed:
     """
     run = run if isinstance(run, Run) else load_run(run)
     wanted = _check_only(only)
-    lock = FolderLock(run.path)
-    lock.acquire()
-    try:
-        with Interruption() as interruption, Progress(progress) as shown:
-            return _Analysis(run, wanted, shown, interruption).run()
-    finally:
-        lock.release()
+    with FolderLock(run.path), Interruption() as interruption, Progress(progress) as shown:
+        return _Analysis(run, wanted, shown, interruption).run()
 
 
 def analyze_all(runs, only=None, *, progress: bool = True) -> Iterator[Analyzed]:
@@ -172,7 +167,7 @@ class _Analysis:
         self.made = Analyzed(run)
         self.stale: dict[str, str] = {}  # files that are out of date, and the steps they are of
         self.one_thread = ThreadpoolController()
-        (run.path / FOLDER).mkdir(exist_ok=True)
+        make_folder(run.path / FOLDER)
         for folder in (run.path / FOLDER, *(path for path in (run.path / FOLDER).iterdir() if path.is_dir())):
             remove_temporaries(folder)
         self.ledger = Ledger(run.path)

@@ -10,6 +10,7 @@ from fastrnn.analysis.comparison import compare_networks, load_comparison, probe
 from fastrnn.analysis.similarity import pairwise_distances
 from fastrnn.analysis.statistics import statistics
 from fastrnn.errors import RunError, Status, UsageError
+from fastrnn.folder import FolderLock
 from fastrnn.groups import FinishedGroup
 from fastrnn.runs import load_run
 from fastrnn.tasks import Task, get_task
@@ -169,6 +170,15 @@ def test_what_is_refused(run):
         path.unlink()
     with pytest.raises(UsageError, match="has no finished networks yet"):
         compare_networks(run)
+
+
+def test_a_folder_that_another_process_holds(run):
+    with FolderLock(run.path):
+        with pytest.raises(RunError, match="is in use by process"):
+            compare_networks(run, **QUICK)
+        assert not list((run.path / "analysis").iterdir())
+        compare_networks(run, held=True, **QUICK)
+    compare_networks(run, **QUICK)
 
 
 def test_a_damaged_or_unwritable_place(run):

@@ -179,12 +179,13 @@ def test_the_sources_of_a_step_are_those_of_the_package(tmp_path):
     patterns = (*ledger.TOOLS, *steps.STUDIES)
     seen = {hash_sources(copy, patterns)}
     assert seen == {ledger.sources(patterns)}
-    for source in ("analysis/statistics/permanova.py", "cells/gru.py", "engines/cpu/newton.py", "studies/sine.py"):
+    edited = ("analysis/statistics/permanova.py", "cells/gru.py", "engines/cpu/newton.py", "studies/sine.py")
+    for source in (*edited, "compiled.py", "runs.py"):
         with (copy / source).open("a") as file:
             file.write("# edited\n")
         seen.add(hash_sources(copy, patterns))
     (copy / "cli" / "info.py").write_text("")
-    assert len(seen) == 5 and hash_sources(copy, patterns) in seen
+    assert len(seen) == 7 and hash_sources(copy, patterns) in seen
     assert all(list(copy.glob(pattern)) for pattern in (*patterns, *steps.SEARCHES))
 
 
@@ -388,6 +389,17 @@ def test_what_is_refused(fresh, tmp_path):
             analyze(fresh, progress=False)
     finally:
         lock.release()
+
+
+def test_a_place_that_can_not_be_written(fresh):
+    (fresh / "analysis").write_text("in the way")
+    with pytest.raises(RunError, match=r"could not write .*analysis'"):
+        analyze(fresh, progress=False)
+    (fresh / "analysis").unlink()
+    (fresh / "analysis").mkdir()
+    (fresh / "analysis" / "points").write_text("in the way")
+    made = analyze(fresh, only="fixed-points", progress=False)
+    assert made.failed["fixed-points gru-tanh-4"].startswith(f"could not write '{fresh}/analysis/points': File exists")
 
 
 def test_a_run_that_can_not_be_used_does_not_stop_the_others(fresh, tmp_path):

@@ -15,9 +15,11 @@ from fastrnn.cli import app
 from fastrnn.errors import RunError
 from fastrnn.figures import paper
 from fastrnn.figures.figure import PAIR
+from fastrnn.folder import FolderLock, RunFolder
 from fastrnn.progress import Interrupted, Interruption
 from fastrnn.report import index, markup, page, write_index, write_report, writing
 from fastrnn.report.scene import REACH, scene
+from fastrnn.runs import load_run
 from fastrnn.studies import load_analysis
 
 VOID = {"meta", "link", "img", "input", "circle", "polygon", "rect"}
@@ -155,6 +157,17 @@ def test_a_folder_that_cannot_be_written(small_run):
     (small_run / "figures").write_text("in the way")
     with pytest.raises(RunError, match=r"could not write .*figures"):
         write_report(small_run, progress=False)
+
+
+def test_a_folder_that_another_process_holds(small_run, quick):
+    with FolderLock(small_run), pytest.raises(RunError, match="is in use by process"):
+        write_report(small_run, progress=False)
+    assert quick == [] and not (small_run / "report.html").exists()
+    assert write_report(small_run, progress=False).written
+    with FolderLock(small_run):
+        assert not write_report(small_run, progress=False).written  # nothing to write: reading is free
+    with RunFolder(small_run, load_run(small_run).spec):
+        pass  # it was released
 
 
 def test_what_is_missing_or_damaged_is_said(tmp_path, quick):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pandas
 
 from .. import storage
 from ..errors import Status, UsageError
-from ..folder import SUFFIX
+from ..folder import SUFFIX, FolderLock
 from ..runs import Run, load_run
 from ..values import check_sizes
 from .embedding import Embedding, embed
@@ -138,6 +139,7 @@ def compare_networks(
     permutations: int = 999,
     resamples: int = 1000,
     seed: int = 0,
+    held: bool = False,
     **options,
 ) -> Comparison:
     """Compare all finished networks of a run, and keep the result in its folder, under `analysis/`.
@@ -155,6 +157,7 @@ def compare_networks(
     device : as for `engines.get`
     permutations, resamples : as for `statistics`
     seed : of the embedding and the statistics
+    held : whether the caller holds the run's folder already, by a `FolderLock`
 
     Returns
     -------
@@ -165,38 +168,39 @@ def compare_networks(
     UsageError
         where an option is not what it must be, or no network is finished
     RunError
-        where a file is damaged or can't be written
+        where another process holds the folder, or a file is damaged or can't be written
     """
     run = run if isinstance(run, Run) else load_run(run)
     _check_call(run, metric, factors, options)
-    _make(run.path / FOLDER)
-    ids, left_out = [], []
+    storage.make_folder(run.path / FOLDER)
+    with nullcontext() if held else FolderLock(run.path):
+        ids, left_out = [], []
 
-    def responses():
-        for name, states in probe_states(run, trials, device, left_out, only):
-            ids.append(name)
-            yield states
+        def responses():
+            for name, states in probe_states(run, trials, device, left_out, only):
+                ids.append(name)
+                yield states
 
-    partial = _path(run, metric, ".partial")
-    found = pairwise_distances(responses(), metric, components, checkpoint=partial, details=True, **options)
-    table = run.rows(ids)
-    names = ("metric", "components", "coefficients", "debiased", "tolerance", "rank_tolerance", "precision")
-    settings = {name: getattr(found.settings, name) for name in names} | {
-        "trials": len(probe_inputs(run.task, trials)),
-        "permutations": permutations,
-        "resamples": resamples,
-        "seed": seed,
-    }
-    points = embed(found.distances, seed=seed)
-    parts = (metric, table, found.distances, found.components, found.marks, points)
-    made = Comparison(*parts, None, left_out, settings)
-    _save(run, made)  # whatever the statistics say of the factors, the distances are there
-    chosen = choose_factors(table, factors)
-    if chosen:
-        draws = {"permutations": permutations, "resamples": resamples, "seed": seed}
-        made = replace(made, statistics=statistics(found.distances, table[chosen], **draws))
-        _save(run, made)
-    return made
+        partial = _path(run, metric, ".partial")
+        found = pairwise_distances(responses(), metric, components, checkpoint=partial, details=True, **options)
+        table = run.rows(ids)
+        names = ("metric", "components", "coefficients", "debiased", "tolerance", "rank_tolerance", "precision")
+        settings = {name: getattr(found.settings, name) for name in names} | {
+            "trials": len(probe_inputs(run.task, trials)),
+            "permutations": permutations,
+            "resamples": resamples,
+            "seed": seed,
+        }
+        points = embed(found.distances, seed=seed)
+        parts = (metric, table, found.distances, found.components, found.marks, points)
+        made = Comparison(*parts, None, left_out, settings)
+        _save(run, made)  # whatever the statistics say of the factors, the distances are there
+        chosen = choose_factors(table, factors)
+        if chosen:
+            draws = {"permutations": permutations, "resamples": resamples, "seed": seed}
+            made = replace(made, statistics=statistics(found.distances, table[chosen], **draws))
+            _save(run, made)
+        return made
 
 
 def load_comparison(run, metric: str = "svcca") -> Comparison:
@@ -282,10 +286,3 @@ def _check_metric(metric: str) -> None:
 
 def _path(run: Run, metric: str, ending: str = SUFFIX) -> Path:
     return run.path / FOLDER / f"similarity-{metric}{ending}"
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise storage.write_error(folder, error) from error

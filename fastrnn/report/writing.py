@@ -12,10 +12,10 @@ from ..analysis.comparison import FOLDER
 from ..errors import RunError
 from ..figures.figure import render
 from ..figures.paper import Panel, panels
-from ..folder import POPULATION, SUFFIX, TABLE
+from ..folder import POPULATION, SUFFIX, TABLE, FolderLock
 from ..progress import Interrupted, Interruption, Progress
 from ..runs import Run, load_run
-from ..storage import atomic_write, read_bytes, write_error
+from ..storage import atomic_write, make_folder, read_bytes
 from ..studies.kept import Kept, load_analysis
 from ..studies.ledger import RECORD as DONE
 from ..studies.ledger import TOOLS, out_of_date, sources
@@ -59,41 +59,16 @@ def write_report(run, *, progress: bool = True) -> Report:
     UsageError
         where there is no run
     RunError
-        where a file can't be written
+        where another process holds the folder, or a file can't be written
     Interrupted
         after Ctrl-C, between two figures
     """
     run = run if isinstance(run, Run) else load_run(run)
-    path, inputs = run.path / REPORT, _inputs(run)
+    inputs = _inputs(run)
     if _is_fresh(run, inputs):
-        return Report(path, written=False)
-    folder = run.path / FIGURES
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise write_error(folder, error) from error
-    with Interruption() as interruption, Progress(progress) as shown:
-        kept = load_analysis(run)
-        wanted = panels(kept)
-        shown.start("figures", len(wanted))
-        files, failed = [], {}
-        for panel in wanted:
-            name = panel.file(run.task_name)
-            if interruption.requested:
-                raise Interrupted(f"interrupted before figure {name!r}; the same command draws them all again")
-            try:
-                files += _draw(panel, kept, folder, name)
-            except RunError:
-                raise
-            except Exception as error:  # the other figures don't depend on it
-                failed[name] = f"{type(error).__name__}: {error}"
-                shown.say(f"{folder / name}: {failed[name]}")
-            shown.advance(1, name)
-    atomic_write(path, page(kept, failed, out_of_date(run)).encode())
-    if not failed:
-        record = {"inputs": inputs, "files": {file: _checksum(run.path / file) for file in [*files, REPORT]}}
-        atomic_write(run.path / RECORD, (json.dumps(record, indent=1) + "\n").encode())
-    return Report(path, written=True, failed=failed)
+        return Report(run.path / REPORT, written=False)
+    with FolderLock(run.path):
+        return _write(run, inputs, progress)
 
 
 def write_index(folder, runs) -> Path:
@@ -119,6 +94,34 @@ def _has_table(run: Run) -> bool:
         return run.table is not None
     except RunError:
         return False
+
+
+def _write(run: Run, inputs: str, progress: bool) -> Report:
+    """Draw and write everything, into a folder that is held; inputs : checksum of what it is made from."""
+    path, folder = run.path / REPORT, run.path / FIGURES
+    make_folder(folder)
+    with Interruption() as interruption, Progress(progress) as shown:
+        kept = load_analysis(run)
+        wanted = panels(kept)
+        shown.start("figures", len(wanted))
+        files, failed = [], {}
+        for panel in wanted:
+            name = panel.file(run.task_name)
+            if interruption.requested:
+                raise Interrupted(f"interrupted before figure {name!r}; the same command draws them all again")
+            try:
+                files += _draw(panel, kept, folder, name)
+            except RunError:
+                raise
+            except Exception as error:  # the other figures don't depend on it
+                failed[name] = f"{type(error).__name__}: {error}"
+                shown.say(f"{folder / name}: {failed[name]}")
+            shown.advance(1, name)
+    atomic_write(path, page(kept, failed, out_of_date(run)).encode())
+    if not failed:
+        record = {"inputs": inputs, "files": {file: _checksum(run.path / file) for file in [*files, REPORT]}}
+        atomic_write(run.path / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    return Report(path, written=True, failed=failed)
 
 
 def _draw(panel: Panel, kept: Kept, folder: Path, name: str) -> list[str]:

@@ -16,6 +16,7 @@ from ..analysis.transitions import TransitionGraph, heteroclinic_paths, transiti
 from ..errors import RunError, UsageError
 from ..folder import POPULATION, SUFFIX, TABLE
 from ..runs import Run
+from ..storage import make_folder
 from .cdi import LineModes, cdi_study, line_modes
 from .claims import measure_claims
 from .contexts import NOISE, SPEED, STARTS, context_points
@@ -122,7 +123,7 @@ class Steps:
             if not ids:
                 raise RunError(NONE_STUDIED)
             try:
-                compare_networks(self.run, metric, only=ids, progress=False)
+                compare_networks(self.run, metric, only=ids, held=True, progress=False)
             except UsageError:
                 if not (self.run.path / file).exists():
                     raise  # else it is of the statistics only: the distances are there
@@ -340,7 +341,7 @@ class Steps:
 
     def _place(self, file: str):
         path = self.run.path / file
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         return path
 
     def _seconds(self, group: str, vanilla: float) -> float:
