@@ -1,5 +1,6 @@
 """What the README shows: its Python runs, its commands and options exist, its map is that of the sources."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -68,9 +69,42 @@ def test_the_settings_of_the_tasks_are_named():
         assert re.findall(r"`(\w+)`", row)[1:] == list(task.settings)
 
 
-def test_the_map_is_complete():
+def mapped_entries():
+    """Modules and folders of the map, in its order."""
     (text,) = (block for block in blocks("") if "counters.py" in block)
-    mapped = set(re.findall(r"^  ([\w/]+(?:\.py)?)", text, re.MULTILINE))
+    return re.findall(r"^  ([\w/]+(?:\.py)?)", text, re.MULTILINE)
+
+
+def imported(path):
+    """Entries of the map that a module imports, those inside functions too."""
+    package = ["fastrnn", *path.relative_to(ROOT / "fastrnn").parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            base = [*base, *(node.module.split(".") if node.module else [])]
+            names = [[*base, alias.name] for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+        else:
+            continue
+        for first, *rest in names:
+            if first == "fastrnn" and rest:
+                yield rest[0]
+
+
+def test_a_module_imports_only_what_stands_above_it():
+    place = {entry.removesuffix("/").removesuffix(".py"): i for i, entry in enumerate(mapped_entries())}
+    wrong = []
+    for path in sorted((ROOT / "fastrnn").rglob("*.py")):
+        mine = path.relative_to(ROOT / "fastrnn").parts[0].removesuffix(".py")
+        if mine in place:  # the package's own __init__ and __main__ are above and below everything
+            found = {name for name in imported(path) if place.get(name, 0) > place[mine]}
+            wrong += [f"{path.relative_to(ROOT)} imports {name}" for name in sorted(found)]
+    assert wrong == []
+
+
+def test_the_map_is_complete():
+    mapped = set(mapped_entries())
     there = {path.name for path in (ROOT / "fastrnn").glob("*.py") if not path.name.startswith("__")}
     there |= {path.parent.name + "/" for path in (ROOT / "fastrnn").glob("*/__init__.py")}
     assert mapped == there
