@@ -20,6 +20,7 @@ from fastrnn.hyperparameters import VALUES
 from fastrnn.runs import load_run
 from fastrnn.search import SearchSpec, load_search
 from fastrnn.search.spec import RANGES
+from fastrnn.studies.steps import NAMES
 from fastrnn.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +67,8 @@ def test_help_is_there_in_a_moment():
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    code = "import sys, fastrnn; dir(fastrnn); print({'numpy', 'numba', 'pandas', 'matplotlib'} & {*sys.modules})"
+    heavy = {"numpy", "numba", "pandas", "matplotlib", "cupy"}
+    code = f"import sys, fastrnn; dir(fastrnn); print({heavy} & {{*sys.modules}})"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert said.stdout == "set()\n"
 
@@ -79,16 +81,21 @@ def test_public_names_are_all_there():
         _ = fastrnn.trian
 
 
-@pytest.mark.parametrize("command", ["train-population", "search", "info", "analyze"])
+@pytest.mark.parametrize("command", [made.callback.__name__.replace("_", "-") for made in app.registered_commands])
 def test_every_option_is_explained_with_examples(command):
     text, _ = call(command, "--help")
     assert "Examples:" in text
     lines = text[text.index("Options:") :].splitlines()[1:]
     options = " ".join(line.strip() for line in lines)
     for name in re.findall(r"--[a-z0-9-]+(?= )", options):
-        assert re.search(rf"{name}( <\S+>| / --no\S+)? +[A-Za-z]", options), name
+        assert re.search(rf"{name}( <\S+>| / --\S+)? +[A-Za-z]", options), name
     readme = (ROOT / "README.md").read_text()
     assert f"fastrnn {command}" in readme
+
+
+def test_the_analyses_are_named_in_the_help():
+    text = "".join(call("analyze", "--help")[0].split())  # a line may end after a hyphen
+    assert f"joinedbycommas:{','.join(NAMES)}." in text
 
 
 def test_version():

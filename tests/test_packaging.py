@@ -75,9 +75,3 @@ def test_continuous_integration_runs_the_command_of_the_readme():
     assert "pip install -e '.[test]' && .venv/bin/python tests/gate.py" in readme
     assert "pip\" install --quiet -e '.[test]'" in ci
     assert 'python" tests/gate.py' in ci
-
-
-def test_importing_the_package_is_light():
-    """No numba, pandas or GPU library before something asks for it."""
-    code = "import sys, fastrnn; print(*sorted({'numba', 'pandas', 'cupy', 'matplotlib'} & set(sys.modules)))"
-    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split() == []

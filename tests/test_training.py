@@ -110,7 +110,11 @@ def test_validation_stops_to_look_at_the_clock_as_often_for_any_batch(tmp_path, 
 
 
 def test_waves_are_bounded_by_memory(reference, tmp_path, monkeypatch):
+    spec, engine = small(), CPUEngine()
+    work = [work_of(group, rows, 20 * len(rows), spec, engine) for group, rows in spec.groups.items()]
+    assert len(work) == 2 and len(make_plan(work, spec, engine).waves) == 1
     monkeypatch.setattr(plan, "WAVE_BYTES", 1)
+    assert len(make_plan(work, spec, engine).waves) == 2
     run(tmp_path / "run")
     assert_same_bits(tmp_path / "run", reference)
 
