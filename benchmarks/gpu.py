@@ -22,12 +22,13 @@ from pathlib import Path
 
 from fastrnn import engines
 from fastrnn.engines.cuda.group import TASKS
+from fastrnn.cells import ACTIVATIONS
 from fastrnn.errors import UsageError
 from fastrnn.plan import duration
 
 from .children import environment
 from .gpu_report import Report
-from .gpu_sections import ACTIVATIONS, FULL, PAPER_ITERATIONS, QUICK, Benchmark, Settings, kinds
+from .gpu_sections import FULL, PAPER_ITERATIONS, QUICK, Benchmark, Settings, kinds
 
 # Sections in order, and the share of all time by which each has to end; what one leaves over is the next one's.
 ENDS = {

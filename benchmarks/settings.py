@@ -97,7 +97,7 @@ def choose(quickly: bool, **given) -> Settings:
 
 
 def quick(**changes) -> Settings:
-    """Under a minute: flip-flop only, short turns, peers on two cells with n = 64, growth with N only."""
+    """A minute or two: flip-flop only, short turns, peers on two cells with n = 64, growth with N only."""
     return Settings(
         **{
             "tasks": ("flipflop",),
