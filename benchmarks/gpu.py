@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 
 from fastrnn import engines
-from fastrnn.engines.cuda.group import TASKS
 from fastrnn.cells import ACTIVATIONS
+from fastrnn.engines.cuda.group import TASKS
 from fastrnn.errors import UsageError
 from fastrnn.plan import duration
 
