@@ -8,7 +8,6 @@ from threadpoolctl import ThreadpoolController
 from .rounds import Contender, seconds_of
 
 SIZE = 2048
-FLOPS = 2 * SIZE**3
 
 
 class MatrixProduct:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fastrnn.figures import cdi, distances, flipflop, losses, portraits, sine, tasks
 from fastrnn.figures.figure import ACTIVATION_COLOURS, CELL_COLOURS, PAIR, POINT_COLOURS, render
-from fastrnn.figures.paper import draw_all, panels
+from fastrnn.figures.paper import panels
 from fastrnn.figures.space import Space
 from fastrnn.figures.untrained import trained_and_untrained
 
@@ -31,9 +31,14 @@ def kept(tmp_path_factory):
     return {task: results(tmp_path_factory.mktemp("runs") / task, task) for task in NAMES}
 
 
+def draw_all(kept):
+    """By file name the figure of every panel that there are results for."""
+    return {panel.file(kept.run.task_name): panel.draw(kept) for panel in panels(kept)}
+
+
 @pytest.mark.parametrize("task", NAMES)
 def test_all_panels_are_there_with_captions_that_count(kept, task):
-    drawn = dict(draw_all(kept[task]))
+    drawn = draw_all(kept[task])
     assert set(drawn) == COMMON | {f"figure-{name}" for name in NAMES[task]}
     assert all(isinstance(figure, Figure) and figure.axes for figure in drawn.values())
     for panel in panels(kept[task]):
@@ -49,7 +54,7 @@ def test_what_there_are_no_results_for_is_not_drawn(tmp_path):
     kept = results(tmp_path / "run", cells=("gru",), seeds=1)
     kept.svcca = kept.flipflop = None
     kept.portraits = {}
-    assert set(dict(draw_all(kept))) == {"learning_curves", "figure-c", "figure-1f"}
+    assert set(draw_all(kept)) == {"learning_curves", "figure-c", "figure-1f"}
 
 
 def test_left_out_networks_are_counted(kept):
@@ -332,7 +337,7 @@ def test_losses_are_counted(kept):
 @pytest.mark.parametrize("task", NAMES)
 def test_of_one_network_all_is_drawn_but_distances(tmp_path, task):
     alone = results(tmp_path / "run", task, cells=("vanilla",), activations=("relu",), seeds=1)
-    drawn = dict(draw_all(alone))
+    drawn = draw_all(alone)
     wanted = {f"figure-{name}" for name in NAMES[task] - {"1c", "1d", "1f", "2c", "2e", "3c", "3d"}}
     assert set(drawn) == {"learning_curves", "figure-c"} | wanted
     files = {name: render(drawn[name]) for name in wanted & {"figure-1b", "figure-1e", "figure-2f", "figure-3e"}}
@@ -356,4 +361,4 @@ def test_a_task_of_ones_own_gets_what_there_is_for_any(kept, monkeypatch):
     monkeypatch.setitem(own.run.settings["record"], "task", "mine")
     names = {panel.file("mine"): panel.heading for panel in panels(own)}
     assert names.keys() == COMMON | {"task", "trajectories", "fixed-points", "svcca-embedding"}
-    assert len(dict(draw_all(own))) == len(names)
+    assert len(draw_all(own)) == len(names)

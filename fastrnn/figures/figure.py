@@ -79,12 +79,6 @@ def point_kind(n_unstable):
     return np.minimum(n_unstable, len(POINT_COLOURS) - 1)
 
 
-def empty_panel(ax, text: str) -> None:
-    """Words where there is nothing to draw."""
-    ax.set_axis_off()
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=OTHER, wrap=True)
-
-
 def keys_above(axes, keys=None, columns: int = 1) -> None:
     """A legend between each axes and its title, the titles at one height; by default of what has a label."""
     keys = [ax.get_legend_handles_labels()[0] for ax in axes] if keys is None else keys

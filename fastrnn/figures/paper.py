@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,12 +64,6 @@ class Panel:
 def panels(kept: Kept) -> list[Panel]:
     """The panels that there are results for."""
     return [panel for panel in PANELS if panel.there(kept)]
-
-
-def draw_all(kept: Kept) -> Iterator[tuple[str, Figure]]:
-    """File name (without ending) and figure of every panel that there are results for, drawn one by one."""
-    for panel in panels(kept):
-        yield panel.file(kept.run.task_name), panel.draw(kept)
 
 
 def _each(kept: Kept) -> list:

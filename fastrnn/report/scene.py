@@ -13,7 +13,6 @@ REACH = 1000  # coordinates go from -REACH to REACH
 STEPS = 150  # of a trajectory, at most
 SMALL = 0.05  # magnitude of eigenvalues below which they are left out
 FEW, MANY, CROWD = 64, 20, 60  # eigenvalues kept of each point; fewer where there are more than CROWD points
-HELD = {"sine": "input", "cdi": "context"}
 
 
 def scene(one: Portrait, task: str) -> dict:
@@ -50,7 +49,7 @@ def scene(one: Portrait, task: str) -> dict:
         "points": _points(one, seen, place),
         "paths": [{"source": number[int(way[0])], "at": place(way[2])} for way in paths if int(way[0]) in number],
         "held": _held(one, task),
-        "held_name": HELD.get(task, "input"),
+        "held_name": "context" if task == "cdi" else "input",
     }
 
 

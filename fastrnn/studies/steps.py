@@ -21,7 +21,7 @@ from .cdi import LineModes, cdi_study, line_modes
 from .claims import measure_claims
 from .contexts import NOISE, SPEED, STARTS, context_points
 from .flipflop import flipflop_study
-from .kept import METRICS, Kept, group_file, load_analysis, similarity_file, whole_file
+from .kept import METRICS, group_file, load_analysis, similarity_file, whole_file
 from .probes import drawn_trials, held_inputs
 from .selection import Selection, select_networks
 from .sine import SineStudy, sine_study
@@ -224,7 +224,7 @@ class Steps:
         file = whole_file("claims")
 
         def work():
-            measure_claims(self._kept()).save(self._place(file))
+            measure_claims(load_analysis(self.run)).save(self._place(file))
 
         reads = [TABLE, *map(similarity_file, METRICS), *map(whole_file, (self.study, "topology", "untrained"))]
         return self._step("claims", "", reads, _with_table(file), work, {}, 0.3)
@@ -284,9 +284,6 @@ class Steps:
         return path_topology(joined, table, left_out, "states evenly along the lines of slow points of both contexts")
 
     # ------------------------------------------------------------------------------------------------ what helps
-
-    def _kept(self) -> Kept:
-        return load_analysis(self.run)
 
     def _step(self, name, part, reads, writes, work, settings, seconds, sources=STUDIES) -> Step:
         settings = {"task": self.task.fingerprint, **settings}
