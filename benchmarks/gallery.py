@@ -84,9 +84,9 @@ def main(arguments: list[str], root=ROOT) -> None:
     if len(set(tasks)) < len(tasks) or not set(tasks) <= set(SHOWN):
         raise UsageError(f"one run each of {', '.join(SHOWN)} at most; the tasks are {', '.join(tasks)}")
     sources = {
-        image(kept, number): kept.run.path / "figures" / f"figure-{number}.png"
+        image(kept, number): kept.run.path / "figures" / f"{panel.file(kept.run.task_name)}.png"
         for kept in runs
-        for number, _ in chosen(kept)
+        for number, panel in chosen(kept)
     }
     missing = [str(path) for path in sources.values() if not path.exists()]
     if missing or any(kept.claims is None for kept in runs):

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from fastrnn.cells import ACTIVATIONS
 from fastrnn.errors import UsageError
-from fastrnn.figures.figure import ACTIVATION_COLOURS, in_house_style, new_figure, render
+from fastrnn.figures.figure import ACTIVATION_COLOURS, cell_name, in_house_style, new_figure, render
 from fastrnn.storage import atomic_write
 
 from .machine import words
@@ -20,7 +20,6 @@ from .suite import existing_folder
 SUFFIXES = (".png", ".svg")
 MARKERS = ("o", "s", "^", "D", "v")  # of the tasks, in order
 PEER_COLOURS = ("#332288", "#88ccee", "#44aa99", "#ddcc77", "#882255")  # of Tol's muted ones; none is a cell's
-TITLES = {"vanilla": "Vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LSTM"}
 GAP = 0.7  # between cells, in widths of a group
 LEGEND_COLUMNS = 5  # of the peers, at most
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -76,7 +75,7 @@ def _label_groups(ax, places: dict) -> None:
         mine = [x for (name, _), x in places.items() if name == cell]
         middle = (mine[0] + mine[-1]) / 2
         ax.annotate(
-            TITLES.get(cell, cell), (middle, 0), (0, -16), ("data", "axes fraction"), "offset points",
+            cell_name(cell), (middle, 0), (0, -16), ("data", "axes fraction"), "offset points",
             ha="center", va="top", fontsize=8,
         )  # fmt: skip
     ax.annotate("n =", (0, 0), (-6, -3.5), "axes fraction", "offset points", ha="right", va="top", fontsize=7)

@@ -22,13 +22,12 @@ import filelock
 
 from .errors import RunError, Status, UsageError
 from .groups import FinishedGroup, TrainingGroup, keys_of
-from .hyperparameters import KEYS, VALUES
+from .hyperparameters import KEYS, RESULTS, VALUES
 from .spec import RECORD, PopulationSpec, read_toml
 from .storage import atomic_write, check_schema, make_folder, remove_temporaries, write_error
 
 POPULATION = "population.toml"
 TABLE = "networks.csv"
-RESULTS = ("status", "iterations", "training_loss", "validation_loss")
 COLUMNS = ("id", *KEYS, *VALUES, *RESULTS)
 SUFFIX = ".safetensors"
 SUBFOLDERS = ("groups", "checkpoints", "figures")

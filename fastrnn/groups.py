@@ -13,6 +13,7 @@ import numpy as np
 
 from .counters import network_key
 from .errors import RunError, Status
+from .hyperparameters import KEYS, VALUES
 from .networks import Networks
 from .optimizer import Optimizer
 from .storage import load_arrays, save_arrays
@@ -49,8 +50,7 @@ class TrainingGroup:
         task, row = spec.resolved_task, rows[0]
         keys = keys_of(spec, rows)
         networks = Networks.initialize(row["cell"], row["activation"], row["n"], task.D, task.K, keys, spec.gate_bias)
-        names = ("learning_rate", "decay", "momentum", "clip", "l2")
-        values = {name: np.array([row[name] for row in rows]) for name in names}
+        values = {name: np.array([row[name] for row in rows]) for name in (*VALUES, "l2")}
         optimizer = Optimizer.start(networks, **values, iterations=spec.iterations)
         losses = np.full((len(rows), spec.iterations), np.nan, np.float32)
         return cls([row["id"] for row in rows], networks, optimizer, losses)
@@ -199,8 +199,7 @@ class FinishedGroup:
 
 def keys_of(spec, rows: list[dict]) -> list[int]:
     """What the networks of some rows draw their weights and trials from."""
-    names = ("cell", "activation", "n", "l2", "seed")
-    return [network_key(spec.seed, spec.resolved_task.name, *(row[name] for name in names)) for row in rows]
+    return [network_key(spec.seed, spec.resolved_task.name, *(row[name] for name in KEYS)) for row in rows]
 
 
 def loss_curve(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

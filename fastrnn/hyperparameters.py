@@ -18,9 +18,9 @@ CONFIGURATION = ("cell", "activation", "n", "l2")
 KEYS = (*CONFIGURATION, "seed")
 VALUES = ("learning_rate", "decay", "momentum", "clip")
 SEARCHED, BY_RULE, BY_HAND = FOUND = ("search", "rule", "hand")  # how a row's values were found, in its column `found`
-# in a run's networks.csv, or the record of a search; passed over
-RESULTS = ("id", "status", "iterations", "training_loss", "validation_loss")
-RECORDED = ("origin", "diverged", "repeats", "draws", "search_seed", "date", "command")
+RESULTS = ("status", "iterations", "training_loss", "validation_loss")  # in a run's networks.csv
+# there too, or in the record of a search
+PASSED_OVER = ("id", *RESULTS, "origin", "diverged", "repeats", "draws", "search_seed", "date", "command")
 DEFAULTS = Path(__file__).resolve().parent / "defaults"
 
 
@@ -97,7 +97,7 @@ def is_searched(row: dict) -> bool:
     >>> is_searched({"cell": "gru", "activation": "tanh", "n": 64, "l2": 1e-5, "clip": 1.0, "found": "search"})
     True
     """
-    return row.get("found") == SEARCHED and {"cell", "activation", "n", "l2"} <= row.keys()
+    return row.get("found") == SEARCHED and {*CONFIGURATION} <= row.keys()
 
 
 def read_rows(path) -> list[dict]:
@@ -108,7 +108,7 @@ def read_rows(path) -> list[dict]:
     """
     columns, lines = _read_csv(path)
     for column in columns:
-        if column not in RESULTS + RECORDED:
+        if column not in PASSED_OVER:
             check_name("column", column, KEYS + VALUES + ("found",), f" of {str(path)!r}")
     if not set(columns) & set(VALUES):
         raise UsageError(f"{str(path)!r} has no column of {', '.join(VALUES)}; its first line must name the columns")
@@ -118,7 +118,7 @@ def read_rows(path) -> list[dict]:
         if len(line) != len(columns):
             raise UsageError(f"{where}: it must have {len(columns)} fields, as the first line has")
         fields = zip(columns, line, strict=True)
-        known = {name: field for name, field in fields if field and name not in RESULTS + RECORDED}
+        known = {name: field for name, field in fields if field and name not in PASSED_OVER}
         rows.append(_clean(known, where))
     return rows
 

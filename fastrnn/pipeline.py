@@ -8,7 +8,7 @@ from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
-from .analysis.comparison import FOLDER, OTHER_PROBE_TRIALS, PROBE_TRIALS, ROLLOUT_BYTES
+from .analysis.comparison import FOLDER, ROLLOUT_BYTES, probe_trials
 from .errors import FastrnnError, RunError, UsageError
 from .folder import POPULATION, FolderLock
 from .hyperparameters import check_name
@@ -223,8 +223,7 @@ class _Analysis:
     def _memory(self, selection: Selection) -> int:
         """Bytes at most, about: responses of all networks, reduced, and some of them whole."""
         task = self.run_.task
-        trials = PROBE_TRIALS[task.name] if task.built_in else OTHER_PROBE_TRIALS
-        kept = len(selection.table) * trials * task.T * KEPT_COMPONENTS * 8
+        kept = len(selection.table) * probe_trials(task) * task.T * KEPT_COMPONENTS * 8
         return int(LIBRARIES + min(kept, 4e9) + 2 * ROLLOUT_BYTES)
 
     def _do(self, step: Step) -> None:

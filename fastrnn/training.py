@@ -19,7 +19,7 @@ from .plan import Plan, duration, make_plan, work_of
 from .progress import Interrupted, Interruption, Progress
 from .runs import Run, load_run
 from .spec import PopulationSpec
-from .values import is_number
+from .values import check_not_negative
 
 ROUND_SECONDS = 1.5  # between two looks at the clock and at Ctrl-C; more where copies to a device take long
 MOST_OVERHEAD = 0.1  # of a round's time, for those copies
@@ -70,8 +70,7 @@ def train(
     """
     if not isinstance(spec, PopulationSpec):
         raise UsageError(f"spec must be a PopulationSpec; it is {spec!r}")
-    if not (is_number(checkpoint_seconds) and checkpoint_seconds >= 0):
-        raise UsageError(f"checkpoint_seconds must be 0 or more; it is {checkpoint_seconds!r}")
+    check_not_negative(checkpoint_seconds=checkpoint_seconds)
     out = default_folder(spec) if out is None else Path(out)
     engine = engines.get(device, threads, precision)
     with RunFolder(out, spec) as folder, Interruption() as interruption, Progress(progress) as shown:

@@ -48,6 +48,13 @@ def check_positive(**values: float) -> None:
             raise UsageError(f"{name} must be a positive number; it is {value!r}")
 
 
+def check_not_negative(**values: float) -> None:
+    """`UsageError` unless every value is a number, 0 or more; infinity is one."""
+    for name, value in values.items():
+        if not (is_number(value) and value >= 0):
+            raise UsageError(f"{name} must be 0 or more; it is {value!r}")
+
+
 def one_or_several(name: str, values, may_be_empty: bool = False) -> list:
     """The values of a list, or one alone; `UsageError` for anything else."""
     if isinstance(values, (str, int, float, np.number)):

@@ -9,7 +9,7 @@ import numpy as np
 from fastrnn.cells import get_cell
 
 from ..work import HYPERPARAMETERS
-from .peer import Peer, Trainer
+from .peer import BIASED, Peer, Trainer
 
 
 def make_loss(cell: str, activation: str, gate_bias: float, n: int):
@@ -20,8 +20,7 @@ def make_loss(cell: str, activation: str, gate_bias: float, n: int):
     phi = {"tanh": jnp.tanh, "relu": jax.nn.relu}[activation]
     sigmoid = jax.nn.sigmoid
     blocks = get_cell(cell).blocks
-    biased = {"ugrnn": "g", "gru": "g", "lstm": "f"}.get(cell)
-    offset = np.repeat([gate_bias * (block == biased) for block in blocks], n).astype(np.float32)
+    offset = np.repeat([gate_bias * (block == BIASED.get(cell)) for block in blocks], n).astype(np.float32)
 
     def step(W, state, a):
         """One update: state and the input's share of the gates a (B, G n) to the next state and h."""

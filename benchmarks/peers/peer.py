@@ -8,6 +8,7 @@ import numpy as np
 
 TOLERANCE = 1e-4  # relative error of losses and gradients; both sides are float32
 CHECKED_NETWORKS = 2
+BIASED = {"ugrnn": "g", "gru": "g", "lstm": "f"}  # by cell, the block of gates that gets the gate's bias
 
 
 class Trainer:

@@ -8,7 +8,7 @@ from fastrnn.cells import get_cell
 
 from ..work import HYPERPARAMETERS
 from .jax_vmap import time_first
-from .peer import Peer, Trainer
+from .peer import BIASED, Peer, Trainer
 
 
 def losses(cell: str, activation: str, gate_bias: float, n: int, p: dict, inputs, targets):
@@ -17,8 +17,7 @@ def losses(cell: str, activation: str, gate_bias: float, n: int, p: dict, inputs
 
     phi = {"tanh": torch.tanh, "relu": torch.relu}[activation]
     blocks = get_cell(cell).blocks
-    biased = {"ugrnn": "g", "gru": "g", "lstm": "f"}.get(cell)
-    offset = torch.tensor([gate_bias * (block == biased) for block in blocks]).repeat_interleave(n)
+    offset = torch.tensor([gate_bias * (block == BIASED.get(cell)) for block in blocks]).repeat_interleave(n)
     N, T, B, D = inputs.shape
     # the input's share of the gates, all steps at once; one (N, B, G n) a step
     a = torch.baddbmm((p["b"] + offset).unsqueeze(1), inputs.reshape(N, T * B, D), p["W_in"])

@@ -12,6 +12,7 @@ import pandas
 from .. import storage
 from ..errors import Status, UsageError
 from ..folder import SUFFIX, FolderLock
+from ..hyperparameters import CONFIGURATION
 from ..runs import Run, load_run
 from ..values import check_sizes
 from .embedding import Embedding, embed
@@ -19,7 +20,6 @@ from .similarity import METRICS, pairwise_distances
 from .statistics import Statistics, statistics
 
 FOLDER = "analysis"
-FACTORS = ("cell", "activation", "n", "l2")
 PROBE_TRIALS = {"flipflop": 64, "sine": 51, "cdi": 128}
 OTHER_PROBE_TRIALS = 64  # of a user's own task
 ROLLOUT_BYTES = 2.5e8  # of states held at once
@@ -75,12 +75,21 @@ def probe_inputs(task, trials: int | None = None) -> np.ndarray:
     >>> probe_inputs(get_task("sine"), trials=3)[:, 0, 0]
     array([0. , 0.5, 1. ], dtype=float32)
     """
-    if trials is None:
-        trials = PROBE_TRIALS[task.name] if task.built_in else OTHER_PROBE_TRIALS
+    trials = probe_trials(task) if trials is None else trials
     check_sizes(trials=trials)
     if task.built_in and task.name == "sine":
         return np.repeat(np.linspace(0, 1, trials, dtype=np.float32), task.T).reshape(trials, task.T, 1)
     return task.probe(trials)[0]
+
+
+def probe_trials(task) -> int:
+    """How many probe trials a task's networks are compared on, unless told otherwise."""
+    return PROBE_TRIALS[task.name] if task.built_in else OTHER_PROBE_TRIALS
+
+
+def similarity_file(metric: str, ending: str = SUFFIX) -> str:
+    """File of a comparison, inside the run's folder."""
+    return f"{FOLDER}/similarity-{metric}{ending}"
 
 
 def probe_states(run: Run, trials: int | None = None, device: str = "cpu", left_out: list | None = None, only=None):
@@ -274,7 +283,7 @@ def choose_factors(table: pandas.DataFrame, factors=None) -> list[str]:
     """Columns to be statistics' factors; none where there are too few networks for them."""
     if factors is not None:
         return list(factors)
-    chosen = [name for name in FACTORS if table[name].nunique() > 1]
+    chosen = [name for name in CONFIGURATION if table[name].nunique() > 1]
     needed = 2 + sum(table[name].nunique() - 1 for name in chosen)
     return chosen if len(table) >= needed else []
 
@@ -285,4 +294,4 @@ def _check_metric(metric: str) -> None:
 
 
 def _path(run: Run, metric: str, ending: str = SUFFIX) -> Path:
-    return run.path / FOLDER / f"similarity-{metric}{ending}"
+    return run.path / similarity_file(metric, ending)

@@ -35,6 +35,7 @@ class Panel:
     paper : by task, where it stands in the paper
     everywhere : also drawn for tasks that are not in `paper`, those in `but` aside
     least : how many networks the results must be of
+    wide : whether it takes a page's whole width
     """
 
     name: str
@@ -46,6 +47,7 @@ class Panel:
     everywhere: bool = False
     but: tuple[str, ...] = ()
     least: int = 1
+    wide: bool = False
 
     def file(self, task: str) -> str:
         """Name of its files, without ending: figure-1d where it is in the paper."""
@@ -114,6 +116,7 @@ PANELS = (
             "A cross: a network diverged. Dashed: below it a network counts as having learnt the task."
         ),
         everywhere=True,
+        wide=True,
     ),
     Panel(
         "figure-c",
@@ -124,6 +127,7 @@ PANELS = (
             "which those that diverged are missing. Dashed: below it a network counts as having learnt the task."
         ),
         everywhere=True,
+        wide=True,
     ),
     Panel(
         "task",
@@ -145,6 +149,7 @@ PANELS = (
         ("portraits",),
         {"flipflop": "1b", "sine": "2b", "cdi": "3b"},
         everywhere=True,
+        wide=True,
     ),
     Panel(
         "slow-points",
@@ -157,6 +162,7 @@ PANELS = (
         ),
         ("portraits",),
         {"cdi": "3b-slow-points"},
+        wide=True,
     ),
     Panel(
         "fixed-points",
@@ -171,6 +177,7 @@ PANELS = (
         {"flipflop": "1e", "sine": "2d"},
         everywhere=True,
         but=("cdi",),  # slow points are drawn there
+        wide=True,
     ),
     Panel(
         "eigenvalues",
@@ -183,6 +190,7 @@ PANELS = (
         ),
         ("portraits",),
         {"sine": "2d-eigenvalues"},
+        wide=True,
     ),
     Panel(
         "svcca-matrix",
@@ -207,6 +215,7 @@ PANELS = (
         {"flipflop": "1d", "sine": "2c", "cdi": "3c"},
         everywhere=True,
         least=2,
+        wide=True,
     ),
     Panel(
         "topology",
@@ -221,6 +230,7 @@ PANELS = (
         ("topology",),
         {"flipflop": "1f", "sine": "2e", "cdi": "3d"},
         least=2,
+        wide=True,
     ),
     Panel(
         "counts",
@@ -232,6 +242,7 @@ PANELS = (
         ),
         ("flipflop",),
         {"flipflop": "1-counts"},
+        wide=True,
     ),
     Panel(
         "graph",
@@ -296,6 +307,7 @@ PANELS = (
         ),
         ("untrained",),
         {"cdi": "4"},
+        wide=True,
     ),
     Panel(
         "figure-e",
@@ -309,5 +321,6 @@ PANELS = (
         ("svcca", "cka"),
         everywhere=True,
         least=2,
+        wide=True,
     ),
 )

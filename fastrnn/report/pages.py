@@ -17,6 +17,7 @@ from ..errors import FastrnnError
 from ..figures.paper import panels
 from ..folder import POPULATION
 from ..progress import counted
+from ..spec import RECORD
 from ..studies.kept import Kept
 from ..studies.verdicts import FAILS, HOLDS, UNDECIDED
 from .markup import asset, data, document, number, picture, script, table, text
@@ -25,17 +26,6 @@ from .view import viewer
 
 VECTORS = 250_000  # bytes up to which a figure goes into the page as SVG; larger ones as PNG
 PIXELS = 96 / 72 * 1.25  # of the page for each point of a figure: all are on one scale, their letters as large as ours
-WIDE = (
-    "learning_curves",
-    "trajectories",
-    "fixed-points",
-    "slow-points",
-    "eigenvalues",
-    "untrained",
-    "figure-e",
-    "figure-c",
-)
-WIDE += ("svcca-embedding", "topology", "counts")  # these take the page's whole width
 LIBRARIES = ("numpy", "numba", "scipy", "scikit-learn", "matplotlib", "pandas")
 VERDICTS = {HOLDS: "holds", FAILS: "fails"}
 HEADS = {"n": "n", "l2": "L2", "id": "network", "low": "low (95%)", "high": "high (95%)", "p": "p", "F": "F"}
@@ -213,7 +203,7 @@ def _figures(kept: Kept, failed: dict[str, str]) -> str:
             made.append(f'<p class="problem">{text(panel.heading)} was not drawn: {text(why)}</p>')
             continue
         place = f"Figure {panel.paper[task].split('-')[0]} of the paper. " if task in panel.paper else ""
-        wide = ' class="wide"' if panel.name in WIDE else ""
+        wide = ' class="wide"' if panel.wide else ""
         caption = f"<b>{text(panel.heading)}.</b> {text(panel.caption(kept))} {place}"
         links = f'<span>(<a href="figures/{name}.svg">SVG</a>, <a href="figures/{name}.png">PNG</a>)</span>'
         made.append(f'<figure{wide} id="{name}">{image}<figcaption>{caption}{links}</figcaption></figure>')
@@ -267,7 +257,7 @@ def _settings(kept: Kept) -> str:
     path, settings = kept.run.path, kept.run.settings
     folder = shlex.quote(f"runs/{_name(kept)}")
     commands = f"fastrnn train-population --spec {POPULATION} --out {folder}\nfastrnn analyze {folder}"
-    trained = settings.get("record", {}).get("fastrnn", "unknown")
+    trained = settings.get(RECORD, {}).get("fastrnn", "unknown")
     rows = [("fastrnn, training", trained), ("fastrnn, this page", _version("fastrnn"))]
     rows += [(name, _version(name)) for name in LIBRARIES]
     rows += [("Python", platform.python_version()), ("engines", ", ".join(_engines(kept)) or "unknown")]

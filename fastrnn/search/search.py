@@ -16,7 +16,7 @@ from ..runs import load_run
 from ..spec import RECORD
 from ..storage import atomic_write, make_folder
 from ..training import Training, default_folder
-from ..values import is_number
+from ..values import check_not_negative
 from .results import (
     CHOSEN,
     DRAWS,
@@ -83,8 +83,7 @@ def search_hyperparameters(
     """
     if not isinstance(spec, SearchSpec):
         raise UsageError(f"spec must be a SearchSpec; it is {spec!r}")
-    if not (is_number(checkpoint_seconds) and checkpoint_seconds >= 0):
-        raise UsageError(f"checkpoint_seconds must be 0 or more; it is {checkpoint_seconds!r}")
+    check_not_negative(checkpoint_seconds=checkpoint_seconds)
     out = Path("searches") / default_folder(spec.population).name if out is None else Path(out)
     check_place(out, SETTINGS)
     engine = engines.get(device, threads, precision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..analysis.comparison import FOLDER, load_comparison
+from ..analysis.comparison import FOLDER, load_comparison, similarity_file
 from ..analysis.points import FixedPoints
 from ..analysis.portrait import Portrait
 from ..errors import FastrnnError
@@ -34,11 +34,6 @@ METRICS = ("svcca", "cka")
 def whole_file(name: str) -> str:
     """File of a result of the whole run, inside the run's folder."""
     return f"{FOLDER}/{name}{SUFFIX}"
-
-
-def similarity_file(metric: str) -> str:
-    """File of a comparison, as `compare_networks` names it."""
-    return f"{FOLDER}/similarity-{metric}{SUFFIX}"
 
 
 def group_file(kind: str, group: str) -> str:
