@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..analysis.comparison import compare_networks, probe_inputs
+from ..analysis.comparison import compare_networks, probe_inputs, similarity_file
 from ..analysis.fixed_points import find_fixed_points
 from ..analysis.line_attractor import LineAttractor, line_attractors
 from ..analysis.points import FixedPoints
@@ -21,7 +21,7 @@ from .cdi import LineModes, cdi_study, line_modes
 from .claims import measure_claims
 from .contexts import NOISE, SPEED, STARTS, context_points
 from .flipflop import flipflop_study
-from .kept import METRICS, group_file, load_analysis, similarity_file, whole_file
+from .kept import METRICS, group_file, load_analysis, whole_file
 from .probes import drawn_trials, held_inputs
 from .selection import Selection, select_networks
 from .sine import SineStudy, sine_study
@@ -33,7 +33,9 @@ STUDIES = ("studies/**/*.py",)
 SEARCHES = ("studies/contexts.py", "studies/probes.py")  # beside `find_fixed_points`, and the settings
 NONE_STUDIED = "no network of the run is studied"
 DRAWN_STEPS = 2000  # of a path between fixed points
-TOPOLOGIES = ("flipflop", "sine", "cdi")
+# kinds of files of each group that the task's study, and its topology, are made from
+STUDIED = {"flipflop": ("points", "graphs"), "sine": ("points",), "cdi": ("modes",)}
+TOPOLOGIES = {"flipflop": ("graphs",), "sine": ("points",), "cdi": ("points", "lines")}
 SECONDS = {  # for one network of n = 64 on two threads (AMD Zen 4), by cell, relative to vanilla
     "vanilla": 1.0,
     "ugrnn": 1.6,
@@ -174,7 +176,7 @@ class Steps:
         return self._of_group("linearization", group, ["modes"], work, {}, seconds, ["points", "lines"])
 
     def whole_study(self) -> Step:
-        kinds = {"flipflop": ["points", "graphs"], "sine": ["points"], "cdi": ["modes"]}[self.study]
+        kinds = STUDIED[self.study]
         file = whole_file(self.study)
 
         def work():
@@ -185,7 +187,7 @@ class Steps:
         return self._step("study", "", reads, _with_table(file), work, self._ids, 0.2)
 
     def topology(self) -> Step:
-        kinds = {"flipflop": ["graphs"], "sine": ["points"], "cdi": ["points", "lines"]}[self.study]
+        kinds = TOPOLOGIES[self.study]
         file = whole_file("topology")
 
         def work():
@@ -232,7 +234,7 @@ class Steps:
     # -------------------------------------------------------------------------------------------------- studies
 
     def _flipflop(self):
-        groups, left_out = self._complete(["points", "graphs"])
+        groups, left_out = self._complete(STUDIED[self.study])
         points, graphs = [], []
         for group in groups:
             found = self._points(group)
@@ -241,21 +243,21 @@ class Steps:
         return flipflop_study(points, graphs, self._rows(groups), left_out)
 
     def _sine(self):
-        groups, left_out = self._complete(["points"])
+        groups, left_out = self._complete(STUDIED[self.study])
         parts = [(self._networks(group), self._points(group), self.selection.rows(group)) for group in groups]
         return sine_study(self.task, parts, left_out)
 
     def _cdi(self):
-        groups, left_out = self._complete(["modes"])
+        groups, left_out = self._complete(STUDIED[self.study])
         return cdi_study([LineModes.load(self.run.path / group_file("modes", group)) for group in groups], left_out)
 
     def _flipflop_topology(self):
-        groups, left_out = self._complete(["graphs"])
+        groups, left_out = self._complete(TOPOLOGIES[self.study])
         graphs = [g for group in groups for g in TransitionGraph.load_list(self.run.path / group_file("graphs", group))]
         return transition_topology(graphs, self._rows(groups), left_out)
 
     def _sine_topology(self):
-        groups, left_out = self._complete(["points"])
+        groups, left_out = self._complete(TOPOLOGIES[self.study])
         study = SineStudy.load(self._found(whole_file("sine"), "study"))
         taken = dict(zip(study.table.id, study.taken, strict=True))
         states = []
@@ -267,7 +269,7 @@ class Steps:
         return path_topology(states, self._rows(groups), left_out, "fixed points of all inputs, in their order")
 
     def _cdi_topology(self):
-        groups, left_out = self._complete(["points", "lines"])
+        groups, left_out = self._complete(TOPOLOGIES[self.study])
         states, whole = [], []
         for group in groups:
             points = self._points(group)
