@@ -21,7 +21,7 @@ from pathlib import Path
 import filelock
 
 from .errors import RunError, Status, UsageError
-from .groups import FinishedGroup, TrainingGroup, keys_of
+from .groups import FinishedGroup, TrainingGroup, check_group
 from .hyperparameters import KEYS, RESULTS, VALUES
 from .spec import RECORD, PopulationSpec, read_toml
 from .storage import atomic_write, check_schema, make_folder, remove_temporaries, write_error
@@ -134,12 +134,7 @@ class RunFolder:
 
     def checked(self, path: Path, state, group: str):
         """A group's networks, read from `path`, if they are those of this population."""
-        rows = {row["id"]: row for row in self.spec.groups[group]}
-        if not set(state.ids) <= set(rows) or list(state.networks.keys) != keys_of(
-            self.spec, [rows[name] for name in state.ids]
-        ):
-            raise RunError(f"{str(path)!r} holds networks of another population; remove it to train them again")
-        return state
+        return check_group(path, state, self.spec, group)
 
     def write_table(self) -> None:
         """Write networks.csv."""
@@ -267,6 +262,10 @@ def read_population(path) -> dict:
     """The settings in a run's population.toml; `RunError` where it is damaged or of another schema version."""
     settings = read_written(path)
     check_written(path, settings)
+    try:
+        PopulationSpec.recorded(settings)
+    except UsageError as error:
+        raise RunError(f"{str(path)!r} is damaged: {error}; restore it from a copy") from None
     return settings
 
 
@@ -283,9 +282,10 @@ def check_written(path, settings: dict) -> None:
     record = settings.get(RECORD, {})
     if not isinstance(record, dict):
         raise RunError(f"{str(path)!r} is damaged: {RECORD} is {record!r}, not a table; restore it from a copy")
-    check_schema(path, record.get("schema", "none"))
+    if "schema" in record:
+        check_schema(path, record["schema"])
     check_there(path, settings, [name for name in PopulationSpec.__dataclass_fields__ if name != "part"])
-    check_there(path, record, ["task", "fingerprint"], f"{RECORD}.")
+    check_there(path, record, ["schema", "task", "fingerprint"], f"{RECORD}.")
 
 
 def check_there(path, table: dict, names, prefix: str = "") -> None:

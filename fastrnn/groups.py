@@ -202,6 +202,16 @@ def keys_of(spec, rows: list[dict]) -> list[int]:
     return [network_key(spec.seed, spec.resolved_task.name, *(row[name] for name in KEYS)) for row in rows]
 
 
+def check_group(path, state, spec, group: str):
+    """A group's networks, read from `path`, if they are those of a population; `RunError` otherwise."""
+    rows = {row["id"]: row for row in spec.groups[group]}
+    if not set(state.ids) <= set(rows) or list(state.networks.keys) != keys_of(
+        spec, [rows[name] for name in state.ids]
+    ):
+        raise RunError(f"{str(path)!r} holds networks of another population; remove it to train them again")
+    return state
+
+
 def loss_curve(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means of losses (N, iterations) in at most `CURVE_POINTS` windows, and the iterations done at their ends.
 

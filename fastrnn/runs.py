@@ -11,11 +11,11 @@ import pandas
 
 from .errors import RunError, Status, UsageError
 from .folder import COLUMNS, POPULATION, RECORD, SUFFIX, TABLE, read_population
-from .groups import FinishedGroup
-from .hyperparameters import check_name
+from .groups import FinishedGroup, check_group
+from .hyperparameters import KEYS, VALUES, check_name
 from .networks import Networks
 from .spec import PopulationSpec
-from .tasks import Task
+from .tasks import TASKS, Task
 
 
 class Run:
@@ -53,13 +53,25 @@ class Run:
         return self.settings[RECORD].get("threshold")
 
     @cached_property
+    def recorded(self) -> PopulationSpec:
+        """The networks that were asked for; for all but the task itself, which may be out of reach."""
+        return PopulationSpec.recorded(self.settings)
+
+    @cached_property
     def spec(self) -> PopulationSpec:
         """What was asked; a `Task` that was given as an object must be given to `load_run` too."""
         settings = self.settings if self.given_task is None else self.settings | {"task": self.given_task}
         try:
             return PopulationSpec.from_settings(settings)
         except UsageError as error:
-            raise UsageError(f"{str(self.path)!r}: {error}; give its task: load_run(path, task=...)") from None
+            if self.given_task is not None:
+                raise UsageError(f"{str(self.path)!r}: {error}") from None
+            if self.settings["task"] in TASKS:
+                raise RunError(f"{str(self.path / POPULATION)!r} is damaged: {error}; restore it from a copy") from None
+            raise UsageError(
+                f"{str(self.path)!r}: {error}; run from the folder that has the task's file, or give its task: "
+                "load_run(path, task=...)"
+            ) from None
 
     @cached_property
     def table(self) -> pandas.DataFrame:
@@ -67,15 +79,13 @@ class Run:
         path = self.path / TABLE
         try:
             with open(path, newline="", encoding="utf-8") as file:
-                columns, *lines = list(csv.reader(file))
-            if columns != list(COLUMNS):
-                raise ValueError(f"its columns must be {', '.join(COLUMNS)}")
-            rows = [[_value(*field) for field in zip(columns, line, strict=True)] for line in lines]
+                rows = _rows(list(csv.reader(file)), self.recorded.rows)
         except (OSError, ValueError, csv.Error) as error:
             raise RunError(
-                f"could not read {str(path)!r}: {error}; run train-population again to write it anew"
+                f"could not read {str(path)!r}: {error}; run train-population again, with the same settings, to write "
+                "it anew"
             ) from error
-        return pandas.DataFrame(rows, columns=columns)
+        return pandas.DataFrame(rows, columns=list(COLUMNS))
 
     @cached_property
     def _group_of(self) -> pandas.Series:
@@ -101,7 +111,8 @@ class Run:
                 f"group {group!r} of {str(self.path)!r} is not finished ({int(done.max())} of "
                 f"{self.settings['iterations']} iterations); run train-population again to go on"
             )
-        return FinishedGroup.load(self.group_path(group))
+        path = self.group_path(group)
+        return check_group(path, FinishedGroup.load(path), self.recorded, group)
 
     def networks(self, group: str) -> Networks:
         """The group's networks whose training is over, in the order of `group_table(group)`."""
@@ -249,6 +260,26 @@ def load_run(path, task: Task | None = None) -> Run:
         where a file is damaged or of another schema version
     """
     return Run(path, task)
+
+
+def _rows(lines: list[list[str]], networks) -> list[dict]:
+    """Rows of networks.csv; `ValueError` unless they are those of the population's networks, in their order."""
+    columns, *lines = lines or [[]]
+    if columns != list(COLUMNS):
+        raise ValueError(f"its columns must be {', '.join(COLUMNS)}")
+    rows = []
+    for number, (line, network) in enumerate(zip(lines, networks, strict=False), 2):
+        if len(line) != len(columns):
+            raise ValueError(f"line {number}: it must have {len(columns)} fields; it has {len(line)}")
+        row = {name: _value(name, text) for name, text in zip(columns, line, strict=True)}
+        for name in ("id", *KEYS, *VALUES):
+            if row[name] != network[name]:
+                raise ValueError(f"line {number}: {name} must be {network[name]!r}; it is {row[name]!r}")
+        check_name("status", row["status"], [status.label for status in Status], f" in line {number}")
+        rows.append(row)
+    if len(lines) != len(networks):
+        raise ValueError(f"it must have the {len(networks)} networks of {POPULATION}; it has {len(lines)}")
+    return rows
 
 
 def _value(column: str, text: str):

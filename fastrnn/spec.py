@@ -15,7 +15,7 @@ from .cells import ACTIVATIONS, CELLS
 from .errors import UsageError
 from .hyperparameters import VALUES, HyperparameterTable, check_name, default_rows, is_searched
 from .storage import SCHEMA_VERSION, check_schema
-from .tasks import Task, get_task
+from .tasks import Task, get_task, moved, with_whole_path
 from .values import distinct, one_or_several, real_number, whole_number
 
 KINDS = tuple(f"{cell}-{activation}" for cell in CELLS for activation in ACTIVATIONS)
@@ -89,6 +89,7 @@ class PopulationSpec:
         iterations = planned_iterations("quick", task.name) if iterations is None else iterations
         defaults = default_rows(task.name) if defaults is None else defaults
         checked = {
+            "task": with_whole_path(self.task),
             "task_settings": dict(task.settings),
             "cells": _names("cells", self.cells, tuple(CELLS)),
             "activations": _names("activations", self.activations, ACTIVATIONS),
@@ -214,8 +215,19 @@ class PopulationSpec:
         preset = settings.pop("preset", "quick")
         check_name("preset", preset, tuple(PRESETS))
         task = settings.setdefault("task", "flipflop")
+        if record:
+            settings["task"] = task = moved(task)
         iterations = planned_iterations(preset, str(getattr(task, "name", task)))
         return cls(**(PRESETS[preset] | {"iterations": iterations} | settings))
+
+    @classmethod
+    def recorded(cls, settings: dict) -> PopulationSpec:
+        """From a run's population.toml, without the task itself: one of its name and settings stands in for it."""
+        record = settings[RECORD]
+        if not isinstance(settings["task"], str):
+            raise UsageError(f"task must be a name or file.py:name; it is {settings['task']!r}")
+        given = {"settings": settings["task_settings"], "threshold": record.get("threshold")}
+        return cls.from_settings(settings | {"task": Task(record["task"], 1, 1, 1, batch=_no_trials, **given)})
 
     @classmethod
     def from_toml(cls, path, **changes) -> PopulationSpec:
@@ -323,6 +335,11 @@ def read_toml(path) -> dict:
         raise UsageError(f"could not read {str(path)!r}: {error.strerror or error}") from error
     except ValueError as error:
         raise UsageError(f"{str(path)!r} is not a TOML file: {error}") from error
+
+
+def _no_trials(rng, settings, trials):
+    """What stands in for a task whose function is out of reach."""
+    raise NotImplementedError
 
 
 def _resolve(task, settings) -> Task:

@@ -192,13 +192,31 @@ def test_a_folder_of_another_schema_version(copy):
         (lambda text: text.replace("batch = 4\n", ""), r"population\.toml' is damaged: batch is missing"),
         (lambda text: "record = 3\n" + text.split("[record]")[0], "is damaged: record is 3, not a table"),
         (lambda text: text.replace("fingerprint", "print"), r"damaged: record\.fingerprint is missing"),
+        (lambda text: "", r"population\.toml' is damaged: task is missing; restore it"),
+        (lambda text: text.replace("schema = 1", ""), r"damaged: record\.schema is missing"),
+        (lambda text: text.replace("seeds = 2", 'seeds = "x"'), "damaged: seeds must be a positive whole number"),
+        (
+            lambda text: text.replace("sizes = [", "sizes = 3 #["),
+            r"population\.toml' is not a TOML file|damaged: sizes",
+        ),
+        (lambda text: text.replace("steps = 6", "steps = 'x'"), "damaged: task 'flipflop': setting 'steps' must be"),
+        (lambda text: text.replace('task = "flipflop"', "task = 3"), "damaged: task must be a name"),
+        (lambda text: text.replace("threshold = 0.01", "threshold = 'x'"), "damaged: .*threshold must be a number"),
     ],
 )
 def test_a_damaged_population_file(copy, change, message):
     toml = copy / "population.toml"
     toml.write_text(change(toml.read_text()))
-    with pytest.raises(RunError, match=message):
-        train(small(), copy, "cpu", progress=False)
+    for use in (load_run, lambda path: train(small(), path, "cpu", progress=False)):
+        with pytest.raises(RunError, match=message):
+            use(copy)
+
+
+def test_a_setting_that_the_task_does_not_take_is_damage(copy):
+    toml = copy / "population.toml"
+    toml.write_text(toml.read_text().replace("steps = 6", "steps = 0"))
+    with pytest.raises(RunError, match=r"population\.toml' is damaged: task 'flipflop': steps must be .*restore it"):
+        _ = load_run(copy).spec
 
 
 def test_networks_of_another_population_are_noticed(copy, tmp_path):
@@ -206,6 +224,11 @@ def test_networks_of_another_population_are_noticed(copy, tmp_path):
     os.replace(group_file(tmp_path / "other"), group_file(copy))
     with pytest.raises(RunError, match=r"gru-tanh-4\.safetensors' holds networks of another population; remove it"):
         train(small(), copy, "cpu", progress=False)
+    with pytest.raises(RunError, match=r"gru-tanh-4\.safetensors' holds networks of another population; remove it"):
+        load_run(copy).networks(GROUP)
+    shutil.copy(group_file(copy, "vanilla-tanh-4"), group_file(copy))
+    with pytest.raises(RunError, match=r"gru-tanh-4\.safetensors' holds networks of another population; remove it"):
+        load_run(copy).networks(GROUP)
 
 
 # --------------------------------------------------------------------------------------- left by a killed process
@@ -336,6 +359,11 @@ def test_what_is_not_there(trained, tmp_path):
         load_run(trained).networks("gru-tanh-5")
 
 
+def without(text, number):
+    lines = text.splitlines(True)
+    return "".join(lines[:number] + lines[number + 1 :])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -344,6 +372,18 @@ def test_what_is_not_there(trained, tmp_path):
         (lambda text: text.replace(",20,", ",twenty,"), r"networks\.csv': invalid literal.*run train-population again"),
         (lambda text: "", r"could not read .*networks\.csv"),
         (lambda text: text + "\0", r"could not read .*networks\.csv"),
+        (
+            lambda text: without(text, 2),
+            r"networks\.csv': line 3: id must be 'vanilla-tanh-4-1e-05-1'; it is 'gru-tanh",
+        ),
+        (lambda text: without(text, 4), r"networks\.csv': it must have the 4 networks of population\.toml; it has 3"),
+        (lambda text: text.splitlines(True)[0], r"must have the 4 networks of population\.toml; it has 0"),
+        (lambda text: text + text.splitlines(True)[-1], r"must have the 4 networks of population\.toml; it has 5"),
+        (lambda text: text[: text.rindex(",")], r"line 5: it must have 14 fields; it has 13"),
+        (lambda text: text.replace(",vanilla,", ",vanila,"), r"line 2: cell must be 'vanilla'; it is 'vanila'"),
+        (lambda text: text.replace(",4,1e-05,1,", ",5,1e-05,1,"), r"line 3: n must be 4; it is 5"),
+        (lambda text: text.replace(",4,1e-05,1,", ",4,1e-05,7,"), r"line 3: seed must be 1; it is 7"),
+        (lambda text: text.replace(",trained,", ",done,"), r"unknown status 'done'"),
     ],
 )
 def test_a_damaged_table(copy, change, message):

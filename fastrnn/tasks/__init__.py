@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import runpy
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from ..errors import UsageError
 from . import cdi, flipflop, sine
 from .task import Task
 
-__all__ = ["TASKS", "Task", "get_task"]
+__all__ = ["TASKS", "Task", "get_task", "moved", "with_whole_path"]
 
 
 @dataclass(frozen=True)
@@ -97,20 +98,40 @@ def get_task(task: str | Task, **settings) -> Task:
     raise UsageError(f"unknown task {task!r}{hint}; the tasks are {', '.join(TASKS)}, or your own as file.py:name")
 
 
+def with_whole_path(task: str | Task) -> str | Task:
+    """`file.py:name` with the file's absolute path, for use from any folder; any other task as it is."""
+    if isinstance(task, Task) or task in TASKS or ".py:" not in task:
+        return task
+    file, _, name = task.rpartition(":")
+    return f"{os.path.abspath(file)}:{name}"
+
+
+def moved(task: str | Task) -> str | Task:
+    """`file.py:name`, where its file is no longer at its path but in the current folder: there; any other as it is."""
+    if isinstance(task, str) and task not in TASKS and ".py:" in task:
+        path, _, name = task.rpartition(":")
+        if not Path(path).is_file() and Path(Path(path).name).is_file():
+            return f"{Path(path).name}:{name}"
+    return task
+
+
 def _from_file(where: str, settings: dict) -> Task:
     """The `Task` called `name` in `file.py:name`, with some settings changed."""
     file, _, name = where.rpartition(":")
+    if not name:
+        raise UsageError(f"task {where!r}: give the name of the Task in {file} after the colon, as in {file}:echo")
     if not Path(file).is_file():
         raise UsageError(f"task {where!r}: there is no file {file!r}")
     try:
         task = runpy.run_path(file).get(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"task {where!r}: {file} could not be run ({type(error).__name__}: {error})") from error
     if not isinstance(task, Task):
         raise UsageError(f"task {where!r}: {file} must define {name} = fastrnn.Task(...)")
     unknown = [key for key in settings if key not in task.settings]
     if unknown:
-        raise UsageError(f"task {where!r} has no setting {unknown[0]!r}; its settings are {', '.join(task.settings)}")
+        known = f"its settings are {', '.join(task.settings)}" if task.settings else "it has none at all"
+        raise UsageError(f"task {where!r} has no setting {unknown[0]!r}; {known}")
     return Task(
         task.name,
         task.D,
