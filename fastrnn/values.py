@@ -9,6 +9,8 @@ import numpy as np
 
 from .errors import UsageError
 
+LARGEST = float(np.finfo(np.float32).max)
+
 
 def whole_number(name: str, value, least: int) -> int:
     """`value` as an int; `UsageError` unless it is a whole number, at least `least` (0 or 1)."""
@@ -25,7 +27,7 @@ def check_sizes(**sizes) -> None:
 
 
 def real_number(name: str, value, least: float | None = None) -> float:
-    """`value` as a float; `UsageError` unless it is a finite number, 0 or more where `least` is given."""
+    """`value` as a float; `UsageError` unless it is a number finite in float32, 0 or more where `least` is given."""
     number = not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating))
     try:
         number = number and isfinite(value)
@@ -33,6 +35,8 @@ def real_number(name: str, value, least: float | None = None) -> float:
         number = False
     if not number or (least is not None and value < least):
         raise UsageError(f"{name} must be a number{'' if least is None else ', 0 or more'}; it is {value!r}")
+    if abs(value) > LARGEST:
+        raise UsageError(f"{name} must be finite in float32, at most {LARGEST:.2g}; it is {value!r}")
     return float(value)
 
 

@@ -136,6 +136,22 @@ def test_a_task_of_ones_own(own_task):
     assert spec.to_settings()["task"] == "noise"
 
 
+def test_a_task_of_ones_own_is_found_from_everywhere(tmp_path, own_task, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = PopulationSpec("own.py:echo", sizes=3)
+    assert spec.task == own_task
+    older = spec.to_settings() | {"task": "own.py:echo"}  # as it was given, once
+    assert spec.obstacles(older) == []
+    assert PopulationSpec.from_settings(older) == spec
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert PopulationSpec.from_settings(spec.to_settings()) == spec
+    (tmp_path / "own.py").rename("own.py")  # a run brought here, with its task
+    assert PopulationSpec.from_settings(spec.to_settings()).task == f"{tmp_path}/elsewhere/own.py:echo"
+    with pytest.raises(UsageError, match="there is no file"):
+        PopulationSpec(own_task)
+
+
 def test_it_can_not_be_changed():
     with pytest.raises(FrozenInstanceError):
         PopulationSpec().seeds = 4
@@ -171,6 +187,8 @@ def test_it_can_not_be_changed():
         ({"batch": 0}, "batch must be a positive whole number; it is 0"),
         ({"seed": -1}, "seed must be a whole number, 0 or more; it is -1"),
         ({"gate_bias": "one"}, "gate_bias must be a number; it is 'one'"),
+        ({"gate_bias": 1e40}, r"gate_bias must be finite in float32, at most 3\.4e\+38; it is 1e\+40"),
+        ({"l2": 1e300}, r"l2 must be finite in float32, at most 3\.4e\+38; it is 1e\+300"),
         ({"l2": 10**400}, "l2 must be a number, 0 or more; it is 1000"),
         ({"seeds": 10**9}, "8,000,000,000 networks are too many for one population.*take fewer seeds"),
         ({"record": 3}, "record must be a table as a run's population.toml has; it is 3: remove it"),

@@ -176,6 +176,14 @@ def test_mistakes_in_naming_a_file(file, tmp_path):
         get_task(f"{file}:number")
     with pytest.raises(UsageError, match="has no setting 'lag'; its settings are gain"):
         get_task(f"{file}:compiled", lag=3)
+    with pytest.raises(UsageError, match=r"mine\.py:': give the name of the Task in .*mine\.py after the colon"):
+        get_task(f"{file}:")
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
+    with pytest.raises(UsageError, match=r"leaves\.py could not be run \(SystemExit: 3\)"):
+        get_task(f"{tmp_path / 'leaves.py'}:task")
+    (tmp_path / "plain.py").write_text(FILE + "\nplain = Task('plain', 1, 1, 5, batch=len)\n")
+    with pytest.raises(UsageError, match="has no setting 'lag'; it has none at all"):
+        get_task(f"{tmp_path / 'plain.py'}:plain", lag=3)
     (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
     with pytest.raises(UsageError, match=r"broken\.py could not be run \(ModuleNotFoundError: No module named"):
         get_task(f"{tmp_path / 'broken.py'}:task")
@@ -196,11 +204,29 @@ def test_mistakes_in_naming_a_file(file, tmp_path):
             {"settings": {"lag": float("nan")}},
             "task 'delay': setting 'lag' must be a finite number; it is nan",
         ),
+        ({"settings": {"lag": True}}, "task 'delay': setting 'lag' must be a finite number; it is True"),
+        ({"settings": {"lag": 10**400}}, "task 'delay': setting 'lag' must be a finite number; it is 1000"),
+        ({"settings": {3: 1.0}}, "task 'delay': settings must be a dict of names and numbers; it is {3: 1"),
+        ({"settings": [2]}, r"task 'delay': settings must be a dict of names and numbers; it is \[2\]"),
+        ({"threshold": "low"}, "task 'delay': threshold must be a number, 0 or more; it is 'low'"),
+        ({"threshold": float("nan")}, "task 'delay': threshold must be a number, 0 or more; it is nan"),
+        ({"threshold": -1}, "task 'delay': threshold must be a number, 0 or more; it is -1"),
+        ({"trial": 5}, "task 'delay': trial or batch must be a function; it is 5"),
+        ({"name": 5}, "a task's name must be a text without slashes, not empty; it is 5"),
+        ({"name": " "}, "a task's name must be a text without slashes, not empty; it is ' '"),
+        ({"name": "../delay"}, r"a task's name must be a text without slashes, not empty; it is '\.\./delay'"),
     ],
 )
 def test_mistakes_in_a_task(change, message):
     with pytest.raises(UsageError, match=message):
         compiled_task(**change)
+
+
+def test_numbers_of_numpy_become_plain_ones():
+    task = array_task(D=np.int64(1), threshold=np.float32(0.5), settings={"lag": np.int64(2), "gain": np.float64(0.5)})
+    made = [task.D, task.threshold, *task.settings.values()]
+    assert [(type(value), value) for value in made] == [(int, 1), (float, 0.5), (int, 2), (float, 0.5)]
+    assert task.fingerprint == array_task(settings={"lag": 2, "gain": 0.5}).fingerprint
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -21,8 +23,9 @@ from ..compiled import compiled, compiled_callback
 from ..counters import Stream
 from ..errors import UsageError
 from ..shapes import check_finite
-from ..values import whole_number
+from ..values import real_number, whole_number
 
+LARGEST = sys.float_info.max
 REAL = types.CPointer(types.float32)
 TRIAL_SIGNATURE = types.void(
     *(types.uint64,) * 4, types.CPointer(types.float64), types.int64, REAL, REAL, REAL, *(types.int64,) * 3
@@ -146,14 +149,33 @@ class Task:
     built_in: bool = False
 
     def __post_init__(self):
-        for letter in "DKT":
-            whole_number(f"task {self.name!r}: {letter}", getattr(self, letter), 1)
+        if not isinstance(self.name, str) or not self.name.strip() or {"/", "\\"} & set(self.name):
+            raise UsageError(f"a task's name must be a text without slashes, not empty; it is {self.name!r}")
+        checked = {L: whole_number(f"task {self.name!r}: {L}", getattr(self, L), 1) for L in "DKT"}
         if (self.trial is None) == (self.batch is None):
             raise UsageError(f"task {self.name!r}: give either trial= or batch=, one of the two")
+        if not callable(self.trial or self.batch):
+            raise UsageError(
+                f"task {self.name!r}: trial or batch must be a function; it is {self.trial or self.batch!r}"
+            )
+        if self.threshold is not None:
+            checked["threshold"] = real_number(f"task {self.name!r}: threshold", self.threshold, 0.0)
+        checked["settings"] = MappingProxyType(self._checked_settings())
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def _checked_settings(self) -> dict:
+        """The settings as Python's own numbers; `UsageError` for anything else."""
+        if not isinstance(self.settings, Mapping) or not all(isinstance(name, str) for name in self.settings):
+            raise UsageError(
+                f"task {self.name!r}: settings must be a dict of names and numbers; it is {self.settings!r}"
+            )
+        plain = {}
         for name, value in self.settings.items():
-            if not isinstance(value, (int, float)) or not np.isfinite(value):
+            plain[name] = value.item() if isinstance(value, (np.integer, np.floating)) else value
+            if not isinstance(plain[name], (int, float)) or isinstance(value, bool) or not abs(value) <= LARGEST:
                 raise UsageError(f"task {self.name!r}: setting {name!r} must be a finite number; it is {value!r}")
-        object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
+        return plain
 
     @cached_property
     def values(self) -> np.ndarray:
