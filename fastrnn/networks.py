@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from . import counters, storage
 from .cells import check_kind, get_cell, parameter_shapes
 from .errors import RunError, UsageError
-from .shapes import check_finite, check_shape
-from .values import check_sizes
+from .shapes import as_float32, check_shape, real_array
+from .values import check_sizes, real_number, whole_number
 
 
 class Networks:
@@ -32,7 +33,7 @@ class Networks:
     def __init__(self, cell, activation, gate_bias, n, D, K, parameters, keys):
         check_kind(cell, activation)
         check_sizes(n=n, D=D, K=K)
-        self.cell, self.activation, self.gate_bias = cell, activation, float(gate_bias)
+        self.cell, self.activation, self.gate_bias = cell, activation, real_number("gate_bias", gate_bias)
         self.n, self.D, self.K = int(n), int(D), int(K)
         self.shapes = parameter_shapes(cell, self.n, self.D, self.K)
         count = sum(prod(shape) for shape in self.shapes.values())
@@ -42,7 +43,7 @@ class Networks:
                 f"parameters must be a C-contiguous float32 array; they are {self.parameters.dtype}: "
                 "use Networks.from_arrays to convert"
             )
-        self.keys = check_shape("keys", np.asarray(keys, np.uint64), ("N",), N=len(self.parameters))
+        self.keys = check_shape("keys", _checked_keys(keys), ("N",), N=len(self.parameters))
 
     @property
     def count(self) -> int:
@@ -126,22 +127,20 @@ class Networks:
                 "of most other libraries, whose biases hold all there is"
             )
         names = tuple(parameter_shapes(cell, 1, 1, 1))
-        if set(arrays) != set(names):
-            raise UsageError(f"arrays must be exactly {', '.join(names)}; got {', '.join(sorted(arrays))}")
+        if not isinstance(arrays, Mapping) or set(arrays) != set(names):
+            got = ", ".join(sorted(map(str, arrays))) if isinstance(arrays, Mapping) else repr(arrays)
+            raise UsageError(f"arrays must be exactly {', '.join(names)}; got {got}")
         W_rec = check_shape("W_rec", arrays["W_rec"], ("N", "n", "G n"))
         W_in = check_shape("W_in", arrays["W_in"], ("N", "D", "G n"))
         W_out = check_shape("W_out", arrays["W_out"], ("N", "n", "K"))
         N, n, D, K = W_rec.shape[0], W_rec.shape[1], W_in.shape[1], W_out.shape[2]
         flat = []
         for name, shape in parameter_shapes(cell, n, D, K).items():
-            array = np.asarray(arrays[name])
+            array = real_array(name, arrays[name])
             if array.shape != (N, *shape):
-                raise UsageError(
-                    f"{name} must have shape {(N, *shape)} beside W_rec {W_rec.shape}; it has {array.shape}"
-                )
-            with np.errstate(over="ignore"):  # beyond float32: infinite now, and refused
-                array = array.astype(np.float32)
-            flat.append(check_finite(name, array).reshape(N, -1))
+                beside = f"for {cell}" if name == "W_rec" else f"beside W_rec {W_rec.shape}"
+                raise UsageError(f"{name} must have shape {(N, *shape)} {beside}; it has {array.shape}")
+            flat.append(as_float32(name, array).reshape(N, -1))
         if keys is None:
             keys = [counters.network_key("from_arrays", i) for i in range(N)]
         return cls(
@@ -152,8 +151,12 @@ class Networks:
     def initialize(cls, cell, activation, n, D, K, keys, gate_bias=1.0) -> Networks:
         """Untrained networks: normal weights of variance 1 / fan-in, recurrent and input apart; the rest zero."""
         check_sizes(n=n, D=D, K=K)
-        shapes = parameter_shapes(cell, n, D, K)
-        parameters = np.zeros((len(keys), sum(prod(shape) for shape in shapes.values())), np.float32)
+        keys, shapes = _checked_keys(keys), parameter_shapes(cell, n, D, K)
+        count = sum(prod(shape) for shape in shapes.values())
+        try:
+            parameters = np.zeros((len(keys), count), np.float32)
+        except (MemoryError, ValueError):
+            raise UsageError(f"n = {n} makes {count:.2g} parameters a network, more than memory holds") from None
         networks = cls(cell, activation, gate_bias, n, D, K, parameters, keys)
         for part, (name, fan_in) in enumerate((("W_rec", n), ("W_in", D), ("W_out", n))):
             draw = np.empty(prod(shapes[name]), np.float32)
@@ -190,3 +193,15 @@ class Networks:
     def load(cls, path) -> Networks:
         """Read what `save` wrote; a damaged file raises `RunError`."""
         return cls.from_arrays_and_metadata(*storage.load_arrays(path))
+
+
+def _checked_keys(keys) -> np.ndarray:
+    """Keys as uint64; `UsageError` for anything but whole numbers that are some."""
+    if isinstance(keys, np.ndarray) and keys.dtype == np.uint64:
+        return keys
+    if not isinstance(keys, (list, tuple, range, np.ndarray)) or np.ndim(keys) != 1:
+        raise UsageError(f"keys must be a list of whole numbers, one a network; it is {keys!r}")
+    keys = [whole_number("keys", key, 0) for key in keys]
+    if max(keys, default=0) >= 1 << 64:
+        raise UsageError(f"keys must be below 2^64; one is {max(keys)}")
+    return np.array(keys, np.uint64)

@@ -11,13 +11,28 @@ import numpy as np
 from .errors import UsageError
 
 
+def real_array(name: str, array) -> np.ndarray:
+    """`array` as a NumPy array of real numbers; `UsageError` for complex ones, texts and rows of different lengths.
+
+    >>> real_array("inputs", [[1, 2]]).shape
+    (1, 2)
+    """
+    try:
+        array = np.asarray(array)
+    except ValueError:
+        raise UsageError(f"{name} must be an array of real numbers; its rows have different lengths") from None
+    if array.dtype.kind not in "biuf":
+        raise UsageError(f"{name} must be an array of real numbers; it holds {array.dtype}")
+    return array
+
+
 def check_shape(name: str, array, letters: tuple[str, ...], **sizes: int) -> np.ndarray:
     """`array` as a NumPy array if its shape agrees with `letters` and the sizes given; `UsageError` otherwise.
 
     >>> check_shape("inputs", np.zeros((2, 3)), ("T", "D"), D=3).shape
     (2, 3)
     """
-    array = np.asarray(array)
+    array = real_array(name, array)
     wanted = ", ".join(f"{letter} = {sizes[letter]}" if letter in sizes else letter for letter in letters)
     if array.ndim != len(letters) or any(
         letter in sizes and size != sizes[letter] for letter, size in zip(letters, array.shape, strict=True)
@@ -26,12 +41,18 @@ def check_shape(name: str, array, letters: tuple[str, ...], **sizes: int) -> np.
     return array
 
 
-def check_finite(name: str, array: np.ndarray) -> np.ndarray:
+def as_float32(name: str, array, whose: str = "") -> np.ndarray:
+    """`array` in float32, contiguous and writable; `UsageError` where a value is not finite there."""
+    with np.errstate(over="ignore"):  # beyond float32: infinite now, and refused
+        return check_finite(name, np.require(real_array(whose + name, array), np.float32, ["C", "W"]), whose)
+
+
+def check_finite(name: str, array: np.ndarray, whose: str = "") -> np.ndarray:
     """`array` if all its values are finite; `UsageError` naming the first that is not otherwise."""
     bad = ~np.isfinite(array)
     if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        where, count = tuple(int(i) for i in np.argwhere(bad)[0]), int(bad.sum())
         raise UsageError(
-            f"{name} must be finite; {name}{list(where)} is {array[where]} ({int(bad.sum())} values are not finite)"
+            f"{whose}{name} must be finite; {name}{list(where)} is {array[where]} ({count} values are not finite)"
         )
     return array

@@ -607,6 +607,8 @@ def arguments(**changes):
         ({"targets": np.full((2, 3, 4, 1), np.inf)}, "targets must be finite"),
         ({"mask": np.ones((2, 3))}, r"mask must have shape \(N = 2, B = 3, T = 4\); it has shape \(2, 3\)"),
         ({"mask": np.full((2, 3, 4), np.nan)}, "mask must be finite"),
+        ({"targets": np.full((2, 3, 4, 1), 1e300)}, "targets must be finite"),
+        ({"inputs": np.ones((2, 3, 4, 2), complex)}, "inputs must be an array of real numbers; it holds complex128"),
     ],
 )
 def test_bad_arrays_are_refused(engine, changes, message):
@@ -658,6 +660,11 @@ def test_bad_inputs_of_rollouts_are_refused(engine):
         engine.run(networks, np.full((4, 5, 2), np.inf))
     with pytest.raises(UsageError, match="at least one trial and one step"):
         engine.run(networks, np.zeros((0, 5, 2)))
+    for bad in (np.ones((4, 5, 2), complex), np.full((4, 5, 2), "a"), [[1.0], [1.0, 2.0]]):
+        with pytest.raises(UsageError, match="inputs must be an array of real numbers"):
+            engine.run(networks, bad)
+    with pytest.raises(UsageError, match="states must be an array of real numbers; it holds complex128"):
+        engine.step(networks, np.zeros((2, 3, 4), complex), np.zeros((3, 2)))
     with pytest.raises(UsageError, match=r"states must have shape \(N = 2, M, S = 4\)"):
         engine.step(networks, np.zeros((2, 3, 5)), np.zeros((3, 2)))
     with pytest.raises(UsageError, match=r"inputs must have shape \(N = 2, M = 3, D = 2\)"):

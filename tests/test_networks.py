@@ -135,12 +135,47 @@ def without(arrays, name):
         ),
         (lambda a: a | {"h0": a["h0"] * np.nan}, r"h0 must be finite; h0\[0, 0\] is nan \(12 values"),
         (lambda a: a | {"b": a["b"].astype(np.float64) + 1e300}, "b must be finite"),
+        (lambda a: a | {"b": a["b"] + 1j}, "b must be an array of real numbers; it holds complex64"),
+        (lambda a: a | {"W_in": a["W_in"].astype(str)}, "W_in must be an array of real numbers; it holds <U32"),
+        (
+            lambda a: a | {"h0": [[1.0], [1.0, 2.0], [3.0]]},
+            "h0 must be .* real numbers; its rows have different lengths",
+        ),
+        (
+            lambda a: a | {"W_rec": a["W_rec"][:, :, :4]},
+            r"W_rec must have shape \(3, 4, 12\) for gru; it has \(3, 4, 4\)",
+        ),
+        (lambda a: None, "arrays must be exactly W_rec, .* got None"),
     ],
 )
 def test_from_arrays_refuses(change, message):
     arrays = random_networks("gru", "tanh", 4, 2, 1, N=3).arrays
     with pytest.raises(UsageError, match=message):
         Networks.from_arrays(cell="gru", activation="tanh", gate_bias=1, arrays=change(arrays))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"keys": 5}, "keys must be a list of whole numbers, one a network; it is 5"),
+        ({"keys": None}, "keys must be a list of whole numbers, one a network; it is None"),
+        ({"keys": [[1], [2]]}, "keys must be a list of whole numbers, one a network"),
+        ({"keys": [-1]}, "keys must be a whole number, 0 or more; it is -1"),
+        ({"keys": ["a"]}, "keys must be a whole number, 0 or more; it is 'a'"),
+        ({"keys": [1.5]}, "keys must be a whole number, 0 or more; it is 1.5"),
+        ({"keys": [1 << 64]}, r"keys must be below 2\^64; one is 18446744073709551616"),
+        ({"n": 10**9}, r"n = 1000000000 makes 3e\+18 parameters a network, more than memory holds"),
+        ({"gate_bias": 1e40}, "gate_bias must be finite in float32"),
+    ],
+)
+def test_initialize_refuses(change, message):
+    with pytest.raises(UsageError, match=message):
+        Networks.initialize("gru", "tanh", **({"n": 4, "D": 2, "K": 1, "keys": [0]} | change))
+
+
+def test_keys_of_all_64_bits_are_kept():
+    keys = [1, (1 << 64) - 1, (1 << 63) + 1]
+    assert Networks.initialize("gru", "tanh", 4, 2, 1, keys).keys.tolist() == keys
 
 
 def test_constructors_refuse():

@@ -254,7 +254,19 @@ def test_numbers_of_numpy_become_plain_ones():
         ),
         (
             lambda B: (np.full((B, 9, 1), np.nan), np.zeros((B, 9, 1))),
-            "task 'delay': .*inputs.* finite",
+            r"task 'delay': the batch's inputs must be finite; inputs\[0, 0, 0\] is nan",
+        ),
+        (
+            lambda B: (np.zeros((B, 9, 1)), np.full((B, 9, 1), 1e300)),
+            r"task 'delay': the batch's targets must be finite; targets\[0, 0, 0\] is inf",
+        ),
+        (
+            lambda B: (np.zeros((B, 9, 1)), np.zeros((B, 9, 1), complex)),
+            "task 'delay': the batch's targets must be an array of real numbers; it holds complex128",
+        ),
+        (
+            lambda B: ([[1.0], [1.0, 2.0]], np.zeros((B, 9, 1))),
+            "task 'delay': the batch's inputs must be an array of real numbers; its rows have different",
         ),
     ],
 )

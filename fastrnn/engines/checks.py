@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import UsageError
-from ..shapes import check_finite, check_shape
+from ..shapes import as_float32, check_shape, real_array
 
 PRECISIONS = ("float32", "bf16x3")
 
@@ -40,24 +40,26 @@ def check_trials(networks, inputs, targets, mask):
     if np.any(mask < 0) or not np.all(np.any(mask, axis=(1, 2))):
         raise UsageError("mask must be 0 or greater, and somewhere greater than 0 for each network")
     named = {"inputs": inputs, "targets": targets, "mask": mask}
-    return tuple(check_finite(name, np.require(array, np.float32, ["C", "W"])) for name, array in named.items())
+    return tuple(as_float32(name, array) for name, array in named.items())
 
 
 def check_run_inputs(networks, inputs) -> np.ndarray:
     """Inputs of a rollout as (N, B, T, D), float32 and contiguous, from those or (B, T, D)."""
-    inputs = np.asarray(inputs, np.float32)
+    inputs = real_array("inputs", inputs)
     if inputs.ndim == 3:
         inputs = np.broadcast_to(inputs, (len(networks), *inputs.shape))
     inputs = check_shape("inputs", inputs, ("N", "B", "T", "D"), N=len(networks), D=networks.D)
-    inputs = np.require(check_finite("inputs", inputs), requirements=["C", "W"])
+    inputs = as_float32("inputs", inputs)
     _not_empty(inputs)
     return inputs
 
 
 def check_points(networks, states, inputs):
     """States (N, M, S) and inputs (N, M, D), the latter from those or (M, D), float64."""
-    states = check_shape("states", np.asarray(states, np.float64), ("N", "M", "S"), N=len(networks), S=networks.S)
-    inputs = np.asarray(inputs, np.float64)
+    states = check_shape("states", states, ("N", "M", "S"), N=len(networks), S=networks.S).astype(
+        np.float64, copy=False
+    )
+    inputs = real_array("inputs", inputs).astype(np.float64, copy=False)
     if inputs.ndim == 2:
         inputs = np.broadcast_to(inputs, (len(networks), *inputs.shape))
     inputs = check_shape("inputs", inputs, ("N", "M", "D"), N=len(networks), M=states.shape[1], D=networks.D)

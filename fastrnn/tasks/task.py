@@ -22,7 +22,7 @@ from .. import counters
 from ..compiled import compiled, compiled_callback
 from ..counters import Stream
 from ..errors import UsageError
-from ..shapes import check_finite
+from ..shapes import as_float32, check_finite, real_array
 from ..values import real_number, whole_number
 
 LARGEST = sys.float_info.max
@@ -237,13 +237,13 @@ class Task:
             "targets": (trials, self.T, self.K),
             "mask": (trials, self.T),
         }
+        whose, arrays = f"task {self.name!r}: the batch's ", []
         for (name, shape), array in zip(shapes.items(), made, strict=False):
-            if np.shape(array) != shape:
-                raise UsageError(
-                    f"task {self.name!r}: batch must return {name} of shape {shape}; got {np.shape(array)}"
-                )
-            check_finite(f"task {self.name!r}: {name} from batch", np.asarray(array, float))
-        inputs, targets, mask = (*made, np.ones(shapes["mask"]))[:3]
+            array = real_array(whose + name, array)
+            if array.shape != shape:
+                raise UsageError(f"task {self.name!r}: batch must return {name} of shape {shape}; got {array.shape}")
+            arrays.append(as_float32(name, array, whose))
+        inputs, targets, mask = (*arrays, np.ones(shapes["mask"], np.float32))[:3]
         self._check_mask(mask)
         return inputs, targets, mask
 
@@ -273,7 +273,7 @@ class Task:
         except Exception as error:
             raise UsageError(f"task {self.name!r}: the trial function failed: {error!r}") from error
         for name, array in zip(("inputs", "targets", "mask"), arrays, strict=True):
-            check_finite(f"task {self.name!r}: {name} from trial", array)
+            check_finite(name, array, f"task {self.name!r}: the trial's ")
         self._check_mask(arrays[2])
 
 
