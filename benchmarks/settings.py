@@ -69,7 +69,11 @@ class Settings:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise UsageError(f"{name} must name at least one, each once; they are {list(values)!r}")
-        sizes = [("n", self.sizes), ("networks of a peer", self.peer_networks), ("networks compared", self.compared)]
+        sizes = [
+            ("sizes", self.sizes),
+            ("networks of a peer", self.peer_networks),
+            ("networks compared", self.compared),
+        ]
         for name, values in (*sizes, *self.scaling):
             for value in values:
                 check_sizes(**{name: value})

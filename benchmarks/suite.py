@@ -134,4 +134,10 @@ def load(path) -> dict:
         raise UsageError(f"{str(path)!r} is no JSON file: {error}") from error
     if not isinstance(results, dict) or results.get("schema") != SCHEMA:
         raise UsageError(f"{str(path)!r} holds no results of schema {SCHEMA}; was it written by fastrnn bench?")
+    try:
+        report(results)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{str(path)!r} lacks parts of what fastrnn bench writes ({type(error).__name__}: {error}); measure again"
+        ) from error
     return results

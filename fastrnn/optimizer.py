@@ -26,8 +26,10 @@ def check_hyperparameter(name: str, value) -> np.ndarray:
     """`value` as float64 if every entry is allowed; `UsageError` otherwise."""
     value = np.asarray(value, np.float64)
     test, words = RANGES[name]
-    ok = test(value) & (np.isfinite(value) | (name == "clip"))
+    finite = np.isfinite(value) | (name == "clip")
+    ok = test(value) & finite
     if not np.all(ok):
+        words = words if np.all(finite) else f"finite and {words}"
         raise UsageError(f"{name} must be {words}; got {value[~ok].flat[0] if value.ndim else float(value)!r}")
     return value
 

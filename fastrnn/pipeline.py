@@ -20,7 +20,7 @@ from .studies.claims import Claims
 from .studies.kept import whole_file
 from .studies.ledger import Ledger
 from .studies.selection import Selection
-from .studies.steps import NAMES, Step, selection_step, steps_of
+from .studies.steps import NAMES, Step, names_for, selection_step, steps_of
 
 AGAIN = "fastrnn analyze, without --only, makes it again"
 LIBRARIES = 400 << 20  # bytes in memory before any network is looked at
@@ -99,7 +99,7 @@ def analyze(run, only=None, *, progress: bool = True) -> Analyzed:
         after Ctrl-C, a `KeyboardInterrupt`; everything done is kept
     """
     run = run if isinstance(run, Run) else load_run(run)
-    wanted = _check_only(only)
+    wanted = _check_only(only, [run])
     with FolderLock(run.path), Interruption() as interruption, Progress(progress) as shown:
         return _Analysis(run, wanted, shown, interruption).run()
 
@@ -122,7 +122,7 @@ def analyze_all(runs, only=None, *, progress: bool = True) -> Iterator[Analyzed]
         before anything is done, where one of them is no run, or `only` names something else
     """
     runs = [run if isinstance(run, Run) else load_run(run) for run in runs]
-    _check_only(only)
+    _check_only(only, runs)
     return (_usable_or_not(run, only, progress) for run in runs)
 
 
@@ -150,12 +150,16 @@ def find_runs(folder) -> list[Path]:
     return found
 
 
-def _check_only(only) -> set[str]:
+def _check_only(only, runs: list[Run]) -> set[str]:
     only = NAMES if only is None else [only] if isinstance(only, str) else list(only)
     if not only:
         raise UsageError(f"only must name at least one analysis: {', '.join(NAMES)}")
     for name in only:
         check_name("analysis", name, NAMES)
+    there = {name: None for run in runs for name in names_for(run)}
+    if runs and not there.keys() & set(only):
+        tasks = ", ".join(dict.fromkeys(run.task_name for run in runs))
+        raise UsageError(f"there is no {' and no '.join(only)} for {tasks}; there are {', '.join(there)}")
     return set(only)
 
 
@@ -216,6 +220,8 @@ class _Analysis:
                 f"{where}: {len(todo)} of {len(steps)} steps for {networks}; estimated time {duration(seconds)}, "
                 f"memory {size(self._memory(selection))}"
             )
+        elif not steps:
+            self.progress.say(f"{where}: there is no {' and no '.join(sorted(self.wanted))} of its networks")
         else:
             self.progress.say(f"{where}: nothing to do, all {len(steps)} steps for {networks} are up to date")
         self.progress.start("analyze", sum(step.seconds for step in steps))

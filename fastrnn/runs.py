@@ -14,6 +14,7 @@ from .folder import COLUMNS, POPULATION, RECORD, SUFFIX, TABLE, read_population
 from .groups import FinishedGroup, check_group
 from .hyperparameters import KEYS, VALUES, check_name
 from .networks import Networks
+from .progress import counted
 from .spec import PopulationSpec
 from .tasks import TASKS, Task
 
@@ -216,7 +217,7 @@ class Run:
         return falling
 
     def _reason(self, row: dict, falling: dict[str, bool]) -> str:
-        done = f"after {row['iterations']:,} iterations"
+        done = f"after {counted(row['iterations'], 'iteration')}"
         if row["status"] == Status.DIVERGED.label:
             return (
                 f"diverged {done}: its loss or gradient was no longer finite (training loss {row['training_loss']:.3g})"

@@ -213,6 +213,14 @@ def test_files_that_hold_no_results_are_refused(tmp_path):
             suite.load(tmp_path / "r.json")
 
 
+@pytest.mark.parametrize("change", [{"fastrnn": None}, {"machine": {}}, {"seconds": "x"}, {"training": {}}])
+def test_results_that_lack_a_part_are_refused(results, change, tmp_path):
+    broken = {name: part for name, part in (results | change).items() if part is not None}
+    suite.save(broken, tmp_path / "r.json")
+    with pytest.raises(UsageError, match=r"r\.json' lacks parts of what fastrnn bench writes .*; measure again"):
+        suite.load(tmp_path / "r.json")
+
+
 def whole_population(task="flipflop", rate=100.0):
     """Kinds as a full run has them, each with the same rate."""
     kinds = []
@@ -669,7 +677,7 @@ def test_settings_are_chosen_and_checked():
         ({"activations": ("sigmoid",)}, "unknown activation"),
         ({"cells": ()}, "cells must name at least one"),
         ({"sizes": (8, 8)}, "each once"),
-        ({"sizes": (0,)}, "n must be a positive whole number"),
+        ({"sizes": (0,)}, "sizes must be a positive whole number"),
         ({"scaling": (("B", (0,)),)}, "B must be a positive whole number"),
         ({"peer_networks": (-1,)}, "networks of a peer must be"),
         ({"batch": 0}, "batch must be"),

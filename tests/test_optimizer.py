@@ -76,7 +76,7 @@ def test_concatenate_and_arrays_are_inverses(optimizer):
     ("name", "value", "message"),
     [
         ("learning_rate", 0.0, "learning_rate must be greater than 0; got 0.0"),
-        ("learning_rate", np.inf, "learning_rate must be greater than 0; got inf"),
+        ("learning_rate", np.inf, "learning_rate must be finite and greater than 0; got inf"),
         ("decay", 0.0, "decay must be greater than 0 and at most 1; got 0.0"),
         ("decay", 1.5, "decay must be greater than 0 and at most 1; got 1.5"),
         ("momentum", -0.1, "momentum must be from 0 to 1; got -0.1"),
@@ -84,7 +84,7 @@ def test_concatenate_and_arrays_are_inverses(optimizer):
         ("clip", -1.0, "clip must be greater than 0"),
         ("clip", np.nan, "clip must be greater than 0 .inf for no clipping.; got nan"),
         ("l2", -1e-5, "l2 must be 0 or greater; got -1e-05"),
-        ("l2", np.inf, "l2 must be 0 or greater; got inf"),
+        ("l2", np.inf, "l2 must be finite and 0 or greater; got inf"),
         ("momentum", [0.5, 2.0, 0.5], "momentum must be from 0 to 1; got .*2.0"),
     ],
 )

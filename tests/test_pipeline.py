@@ -375,6 +375,10 @@ def test_what_is_refused(fresh, tmp_path):
         analyze(fresh, only="graphs")
     with pytest.raises(UsageError, match="only must name at least one analysis: similarity"):
         analyze(fresh, only=[])
+    for only, message in (("linearization", "no linearization"), (["untrained"], "no untrained")):
+        for call in (analyze, lambda run, only, progress: analyze_all([run], only, progress=progress)):
+            with pytest.raises(UsageError, match=rf"there is {message} for flipflop; there are similarity, .*claims"):
+                call(fresh, only, progress=False)
     with pytest.raises(UsageError, match="is not a run"):
         analyze_all([fresh, fresh / "no-run"], progress=False)
     assert not (fresh / "analysis").exists()  # the first one was not begun
@@ -497,7 +501,7 @@ def test_a_run_has_its_report_as_soon_as_it_is_done(done, monkeypatch):
 def test_networks_left_out_are_counted_and_few_are_named(tmp_path):
     fastrnn.train(small(iterations=1, seeds=4), out=tmp_path / "run", progress=False)
     said, _ = call(tmp_path / "run", "--only", "claims", "--no-report")
-    assert said.startswith(f"{tmp_path}/run: 0 networks on flipflop (8 left out); 1 analyses done, 0 were up to date\n")
+    assert said.startswith(f"{tmp_path}/run: 0 networks on flipflop (8 left out); 1 analysis done, 0 were up to date\n")
     assert said.count("\nleft out: ") == 5
     where = tmp_path / "run" / "analysis" / "selection-left_out.csv"
     assert f"... and 3 more left out: {where} lists all of them\n" in said

@@ -87,9 +87,10 @@ def _print_for_people(report: dict) -> None:
     from ..progress import counted
 
     if report["done"]:
-        done = f"{len(report['done'])} analyses done, {report['up_to_date']} were up to date"
+        done = f"{_analyses(len(report['done']))} done, {report['up_to_date']} were up to date"
     else:
-        done = f"nothing to do, {report['up_to_date']} analyses are up to date"
+        are = "is" if report["up_to_date"] == 1 else "are"
+        done = f"nothing to do, {_analyses(report['up_to_date'])} {are} up to date"
     without = f" ({len(report['left_out']):,} left out)" if report["left_out"] else ""
     print(f"{report['run']}: {counted(report['studied'], 'network')} on {report['task']}{without}; {done}")
     if "report" in report:
@@ -100,6 +101,10 @@ def _print_for_people(report: dict) -> None:
         print(f"out of date: {', '.join(report['out_of_date'])}: fastrnn analyze, without --only, makes them again")
     print_some("failed", [f"{name}: {reason}" for name, reason in report["failed"].items()], JSON_HAS_ALL)
     _print_claims(report["claims"])
+
+
+def _analyses(number: int) -> str:
+    return f"{number:,} analys{'i' if number == 1 else 'e'}s"
 
 
 def _print_claims(rows: list[dict]) -> None:

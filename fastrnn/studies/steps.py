@@ -29,6 +29,7 @@ from .topology import FEWEST_ON_LINE, path_topology, states_along, transition_to
 from .untrained import untrained_study
 
 NAMES = ("similarity", "fixed-points", "linearization", "topology", "study", "untrained", "portraits", "claims")
+OF_CDI = ("linearization", "untrained")
 STUDIES = ("studies/**/*.py",)
 SEARCHES = ("studies/contexts.py", "studies/probes.py")  # beside `find_fixed_points`, and the settings
 NONE_STUDIED = "no network of the run is studied"
@@ -86,6 +87,13 @@ def selection_step(run: Run) -> Step:
 def steps_of(run: Run, selection: Selection) -> list[Step]:
     """All pieces of a run's analysis, in an order in which each finds what it reads."""
     return Steps(run, selection).all()
+
+
+def names_for(run: Run) -> tuple[str, ...]:
+    """Those of `NAMES` that there are for a run's task."""
+    task = run.settings["task"]
+    names = NAMES if task in TOPOLOGIES else ("similarity", "fixed-points", "portraits")
+    return tuple(name for name in names if task == "cdi" or name not in OF_CDI)
 
 
 class Steps:
