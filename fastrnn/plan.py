@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from math import prod
@@ -68,13 +69,15 @@ def work_of(group: str, rows: list[dict], iterations: int, spec, engine) -> Work
 class Plan:
     """Work cut into waves of groups that are trained together, and what it will take.
 
-    seconds : estimated time, compilation apart; memory, disk : bytes
+    seconds : estimated time, compilation apart; memory, disk : bytes, of memory rather too many; state : bytes of
+        weights, velocities and losses that are in memory together, as they must be
     """
 
     waves: tuple[tuple[Work, ...], ...]
     seconds: float
     memory: int
     disk: int
+    state: int
 
     @property
     def work(self) -> list[Work]:
@@ -98,6 +101,30 @@ class Plan:
                 "free some space or choose another folder"
             )
 
+    def check_memory(self) -> str:
+        """`RunError` where the machine can't hold what must be in its memory; a warning where it may be too little.
+
+        An error for more than the estimate would refuse runs that fit: it counts copies that are not always there.
+        """
+        there = physical_memory()
+        if there is None or self.memory <= there:
+            return ""
+        fewer = "take smaller sizes, fewer seeds, or a part of the population"
+        if self.state > there:
+            raise RunError(
+                f"the run needs {size(self.state)} of memory for weights, velocities and losses alone, but the machine "
+                f"has {size(there)}; {fewer}"
+            )
+        return f"the run may need {size(self.memory)} of memory and the machine has {size(there)}: if it fails, {fewer}"
+
+
+def physical_memory() -> int | None:
+    """Bytes of the machine's memory, where the system says."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
 
 def make_plan(work: list[Work], spec, engine) -> Plan:
     """Waves and estimates for what is left to do."""
@@ -111,7 +138,7 @@ def make_plan(work: list[Work], spec, engine) -> Plan:
     # checkpoints of a wave, one of them twice while it is replaced, and the files of all groups
     largest = max((w.state_bytes for w in work), default=0)
     disk = max(state, default=0) + largest + sum(w.file_bytes for w in work) + (1 << 16)
-    return Plan(tuple(tuple(wave) for wave in waves), seconds, memory, disk)
+    return Plan(tuple(tuple(wave) for wave in waves), seconds, memory, disk, max(state, default=0))
 
 
 def _waves(work: list[Work]) -> list[list[Work]]:

@@ -57,7 +57,8 @@ def train(
     UsageError
         when the folder holds another population or other files
     RunError
-        when another process holds the folder, it can't be written, there is no space, or a file is damaged
+        when another process holds the folder, it can't be written, there is too little space or memory, or a file is
+        damaged
     Interrupted
         after Ctrl-C, a `KeyboardInterrupt`; everything is saved
 
@@ -143,6 +144,8 @@ class Training:
         say(f"{self.task.name} into {self.folder.path}: {plan}")
         self.warn_of_unsearched()
         plan.check_disk(self.folder.path)
+        if warning := plan.check_memory():
+            say(f"warning: {warning}")
         self.cost = {work.name: work.seconds for work in plan.work}
         self.warm_up(plan)
         self.task.draw([0], PROBE, 0, 1)  # a mistake in a user's task shows before the folder is changed

@@ -454,6 +454,27 @@ def test_a_plan_counts_what_is_left():
     assert make_plan([], spec, engine).waves == ()
 
 
+def test_memory_is_looked_at_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(plan, "physical_memory", lambda: 1000)
+    with pytest.raises(
+        RunError, match=r"needs \d+ kB of memory for weights, velocities and losses alone, .* has 1 kB; tak"
+    ):
+        run(tmp_path / "run")
+    assert not (tmp_path / "run" / "population.toml").exists()
+    monkeypatch.setattr(plan, "physical_memory", lambda: 10**6)  # the estimate is larger, what must be there smaller
+    train(small(), tmp_path / "run", "cpu")
+    assert "warning: the run may need" in capsys.readouterr().err
+    monkeypatch.setattr(plan, "physical_memory", lambda: None)
+    train(small(seeds=3), tmp_path / "run", "cpu")
+    assert "warning: the run may need" not in capsys.readouterr().err
+
+
+def test_the_memory_of_this_machine(monkeypatch):
+    assert plan.physical_memory() > 1 << 28
+    monkeypatch.delattr(os, "sysconf")
+    assert plan.physical_memory() is None
+
+
 def test_times_and_sizes_in_words():
     assert [duration(s) for s in (0.1, 59.6, 61, 3599.7, 7200, 90_000)] == [
         *("1 s", "1 min", "1 min 1 s", "1 h", "2 h", "1 d 1 h"),
