@@ -144,6 +144,7 @@ def test_order_of_eigenvalues():
 
 
 NETWORKS = random_networks("vanilla", "tanh", n=3, D=1, K=1, N=2)
+FOUND = find_fixed_points(NETWORKS, [0.0])
 WRONG = [
     (dict(points=np.zeros((1, 4))), r"points must have shape \(F, S = 3\)"),
     (dict(points=np.full((1, 3), np.nan)), "points must be finite"),
@@ -151,11 +152,21 @@ WRONG = [
     (dict(inputs=None), "states need inputs"),
     (dict(at=[0]), "no `at`"),
     (dict(network=2), "network must be from 0 to 1; it is 2 to 2"),
-    (dict(points=find_fixed_points(NETWORKS, [0.0])), "fixed points hold their own inputs"),
+    (dict(points=FOUND), "fixed points hold their own inputs"),
+    (dict(points=FOUND, inputs=None, at=[9999]), r"at must be indices from 0 to \d+, or a mask .* it is \[9999\]"),
+    (dict(points=FOUND, inputs=None, at=[-1]), "at must be indices from 0"),
+    (dict(points=FOUND, inputs=None, at=[1.5]), r"at must be indices .* it is \[1\.5\]"),
+    (dict(points=FOUND, inputs=None, at="x"), r"at must be indices .* it is \['x'\]"),
+    (dict(points=FOUND, inputs=None, at=[True]), "at must be indices .* or a mask of all"),
+    (dict(points="x"), "points must be an array of real numbers"),
+    (
+        dict(networks=random_networks("vanilla", "tanh", n=3, D=1, K=1, N=2, seed=3), points=FOUND, inputs=None),
+        r"points must be those of these networks: at point \d, network 0 moves by .*give the stack that was searched",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG)
 def test_mistakes_are_refused(change, message):
     with pytest.raises(UsageError, match=message):
-        linearize(NETWORKS, **({"points": np.zeros((1, 3)), "inputs": [0.0]} | change))
+        linearize(**({"networks": NETWORKS, "points": np.zeros((1, 3)), "inputs": [0.0]} | change))

@@ -238,6 +238,13 @@ def test_what_leads_elsewhere_counts():
 
 def test_mistakes_are_refused(found):
     networks, points = found
+    other = networks.copy()
+    other.W_rec[:] *= 0.9
+    for call in (transition_graph, heteroclinic_paths, transition_graphs):
+        with pytest.raises(
+            UsageError, match=r"points must be those of these networks: at point \d, network 0 moves by"
+        ):
+            call(other, points)
     with pytest.raises(UsageError, match="unknown method 'edit'; the methods are ordered, slots, matching"):
         graph_distance(THREE, TWO, "edit")
     with pytest.raises(UsageError, match="the same number of outputs"):

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import RunError, UsageError
-from ..shapes import check_finite, check_shape
+from ..shapes import check_finite, check_shape, real_array
 from .eigen import count_unstable, magnitude_order
 from .maps import check_source, maps_of
-from .points import FixedPoints
+from .points import FixedPoints, check_speeds
 from .results import Saved
 from .threads import team
 
@@ -190,18 +190,29 @@ def _places(networks, points, inputs, network, at):
     if isinstance(points, FixedPoints):
         if inputs is not None:
             raise UsageError("fixed points hold their own inputs; leave inputs out")
-        at = np.arange(len(points)) if at is None else np.atleast_1d(np.asarray(at))
-        at = np.flatnonzero(at) if at.dtype == bool else at
+        at = _indices(at, len(points))
         network, states, inputs = points.network[at], points.xstar[at], points.inputs[points.condition[at]]
     else:
         if inputs is None or at is not None:
             raise UsageError("states need inputs, (D,) or (F, D), and no `at`; pass the states wanted")
-        states = np.atleast_2d(np.asarray(points, np.float64))
-        inputs = np.asarray(inputs, np.float64)
+        states = np.atleast_2d(real_array("points", points).astype(np.float64))
+        inputs = real_array("inputs", inputs).astype(np.float64)
         inputs = np.broadcast_to(inputs, (len(states), *inputs.shape)) if inputs.ndim == 1 else inputs
         network = np.broadcast_to(np.asarray(network), (len(states),))
     check_finite("points", check_shape("points", states, ("F", "S"), S=networks.S))
     check_finite("inputs", check_shape("inputs", inputs, ("F", "D"), F=len(states), D=networks.D))
     if len(network) and not (0 <= network.min() and network.max() < len(networks)):
         raise UsageError(f"network must be from 0 to {len(networks) - 1}; it is {network.min()} to {network.max()}")
+    if isinstance(points, FixedPoints):
+        check_speeds(maps_of(networks), points, at)
     return np.array(network), np.array(states), np.array(inputs)
+
+
+def _indices(at, F: int) -> np.ndarray:
+    """Indices of the points wanted, from those, a mask or None for all."""
+    at = np.arange(F) if at is None else np.atleast_1d(np.asarray(at))
+    if at.dtype == bool and at.shape == (F,):
+        return np.flatnonzero(at)
+    if at.ndim != 1 or (len(at) and at.dtype.kind not in "iu") or not ((0 <= at) & (at < F)).all():
+        raise UsageError(f"at must be indices from 0 to {F - 1}, or a mask of all {F} points; it is {at.tolist()!r}")
+    return at.astype(np.int64)

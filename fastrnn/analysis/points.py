@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import UsageError
 from .completeness import PointStatus, SearchStatus
 from .results import Saved
+
+SAME_SPEED = 1e-6  # relative to 1 + |h|, of points looked at again, maybe on another processor
 
 
 @dataclass(eq=False)
@@ -106,3 +109,18 @@ class FixedPoints(Saved):
             mine = (self.candidate_network == i) & (self.candidate_condition == c)
             rows.append(row | {"unconverged": int((mine & (self.candidate_point < 0)).sum())})
         return pandas.DataFrame(rows)
+
+
+def check_speeds(make, points: FixedPoints, at) -> None:
+    """`UsageError` unless the networks of `make`, of `maps_of`, move at the points `at` as fast as was found."""
+    for i, c in sorted(set(zip(points.network[at].tolist(), points.condition[at].tolist(), strict=True))):
+        mine = at[(points.network[at] == i) & (points.condition[at] == c)]
+        h = points.xstar[mine]
+        speed = np.linalg.norm(make(i, points.inputs[c]).step(h) - h, axis=1)
+        same = np.abs(speed - np.sqrt(2 * points.qstar[mine])) <= SAME_SPEED * (1 + np.linalg.norm(h, axis=1))
+        if not same.all():
+            k = int(np.argmin(same))
+            raise UsageError(
+                f"points must be those of these networks: at point {mine[k]}, network {i} moves by {speed[k]:.3g}, and "
+                f"it was found to move by {np.sqrt(2 * points.qstar[mine[k]]):.3g}; give the stack that was searched"
+            )

@@ -16,7 +16,7 @@ from ..values import check_positive, check_sizes
 from .completeness import PointStatus
 from .eigen import magnitude_order
 from .maps import check_source, maps_of
-from .points import FixedPoints
+from .points import FixedPoints, check_speeds
 from .results import Listed
 from .settling import ELSEWHERE, settle
 from .starts import ESCAPED
@@ -120,8 +120,9 @@ def transition_graph(
     """
     _check(networks, points, starts=starts, steps=steps)
     check_positive(radius=radius, settled=settled)
-    settings = (starts, radius, settled, steps, seed)
-    return _graph(networks, maps_of(networks), points, network, condition, *settings)
+    make = maps_of(networks)
+    check_speeds(make, points, points.of(network, condition))
+    return _graph(networks, make, points, network, condition, starts, radius, settled, steps, seed)
 
 
 def transition_graphs(networks, points: FixedPoints, *, threads=None, **settings) -> list[TransitionGraph]:
@@ -203,7 +204,9 @@ def heteroclinic_paths(
     """
     _check(networks, points, steps=steps)
     check_positive(radius=radius, settled=settled)
-    held = maps_of(networks)(network, points.inputs[condition])
+    make = maps_of(networks)
+    check_speeds(make, points, points.of(network, condition))
+    held = make(network, points.inputs[condition])
     nodes, spread = node_order(points, network, condition), points.spread[network]
     paths = []
     for source in nodes[points.n_unstable[nodes] > 0]:
