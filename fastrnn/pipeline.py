@@ -14,7 +14,7 @@ from .folder import POPULATION, FolderLock
 from .hyperparameters import check_name
 from .plan import duration, size
 from .progress import Interrupted, Interruption, Progress, counted
-from .runs import Run, load_run
+from .runs import Run, load_run, load_runs
 from .storage import make_folder, remove_temporaries
 from .studies.claims import Claims
 from .studies.kept import whole_file
@@ -121,7 +121,7 @@ def analyze_all(runs, only=None, *, progress: bool = True) -> Iterator[Analyzed]
     UsageError
         before anything is done, where one of them is no run, or `only` names something else
     """
-    runs = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    runs = load_runs(runs)
     _check_only(only, runs)
     return (_usable_or_not(run, only, progress) for run in runs)
 

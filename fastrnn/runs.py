@@ -260,7 +260,15 @@ def load_run(path, task: Task | None = None) -> Run:
     RunError
         where a file is damaged or of another schema version
     """
+    if not isinstance(path, (str, Path)):
+        raise UsageError(f"a run is given by the path of its folder; it is {path!r}")
     return Run(path, task)
+
+
+def load_runs(runs) -> list[Run]:
+    """Several `Run`s, from those or paths of their folders, or from one alone."""
+    runs = [runs] if isinstance(runs, (str, Path, Run)) else runs
+    return [run if isinstance(run, Run) else load_run(run) for run in runs]
 
 
 def _rows(lines: list[list[str]], networks) -> list[dict]:

@@ -7,7 +7,14 @@ import pytest
 from fastrnn.analysis.completeness import PointStatus
 from fastrnn.analysis.eigen import paired
 from fastrnn.analysis.fixed_points import find_fixed_points
-from fastrnn.analysis.line_attractor import along, effective_dimension, line_attractor, linear_integral, modes_needed
+from fastrnn.analysis.line_attractor import (
+    along,
+    effective_dimension,
+    line_attractor,
+    line_attractors,
+    linear_integral,
+    modes_needed,
+)
 from fastrnn.analysis.linearization import linearize
 from fastrnn.analysis.maps import UpdateFunction
 from fastrnn.errors import UsageError
@@ -156,6 +163,9 @@ def test_modes_needed():
 
 def test_mistakes_are_refused(found):
     modes = linearize(integrator(), found.xstar[:3], np.zeros(2))
+    for call in (line_attractor, line_attractors):
+        with pytest.raises(UsageError, match="points must be the FixedPoints of a search; it is UpdateFunction"):
+            call(integrator())
     with pytest.raises(UsageError, match="a line needs two points or more; network 1 has 0 under input 0"):
         line_attractor(found, network=1)
     with pytest.raises(UsageError, match="neighbors must be a positive whole number"):

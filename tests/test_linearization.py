@@ -161,7 +161,7 @@ WRONG = [
     (dict(points="x"), "points must be an array of real numbers"),
     (
         dict(networks=random_networks("vanilla", "tanh", n=3, D=1, K=1, N=2, seed=3), points=FOUND, inputs=None),
-        r"points must be those of these networks: at point \d, network 0 moves by .*give the stack that was searched",
+        r"points must be those of these networks: network 0 moves by .* at point \d.*give the stack that was searched",
     ),
 ]
 

@@ -223,6 +223,7 @@ def test_long_trajectories_and_many_points_are_thinned(tmp_path):
 
 def test_the_index_leads_to_the_runs(written, tmp_path):
     bare = finished_run(written.parent / "bare", cells=("gru",), seeds=1)
+    assert write_index(written.parent, str(written)).read_text().count("report.html") == 1  # one alone
     path = write_index(written.parent, [written, bare.path])
     text = path.read_text()
     parsed = Page(text)

@@ -355,6 +355,8 @@ def test_a_group_in_training(tmp_path):
 def test_what_is_not_there(trained, tmp_path):
     with pytest.raises(UsageError, match=r"is not a run: it has no population\.toml"):
         load_run(tmp_path)
+    with pytest.raises(UsageError, match=r"a run is given by the path of its folder; it is 3"):
+        load_run(3)
     with pytest.raises(UsageError, match=r"unknown group 'gru-tanh-5'.*did you mean 'gru-tanh-4'"):
         load_run(trained).networks("gru-tanh-5")
 

@@ -280,6 +280,13 @@ def test_a_data_frame_of_factors():
         ({"n": [float("nan")] * 18}, {}, "factor 'n' has missing labels"),
         ({"cell": CELLS, "again": CELLS}, {}, "term 'cell' adds nothing: the other factors determine it"),
         ({"id": list(range(18))}, {}, "term 'id': 18 networks leave no degrees of freedom"),
+        (None, {}, "factors must be a mapping or a DataFrame"),
+        (
+            {"cell": "gru"},
+            {},
+            "factors must be a mapping or a DataFrame, from the name of each to its networks' labels",
+        ),
+        ({"cell": 3}, {}, "factors must be a mapping or a DataFrame"),
         ({}, {}, "factors must name at least one factor"),
         ({"cell": CELLS}, {"permutations": 0}, "permutations must be a positive whole number"),
         ({"cell": CELLS}, {"resamples": 0}, "resamples must be a positive whole number"),

@@ -241,12 +241,14 @@ def test_mistakes_are_refused(found):
     other = networks.copy()
     other.W_rec[:] *= 0.9
     for call in (transition_graph, heteroclinic_paths, transition_graphs):
-        with pytest.raises(
-            UsageError, match=r"points must be those of these networks: at point \d, network 0 moves by"
-        ):
+        with pytest.raises(UsageError, match=r"points must be those of these networks: network 0 moves by"):
             call(other, points)
     with pytest.raises(UsageError, match="unknown method 'edit'; the methods are ordered, slots, matching"):
         graph_distance(THREE, TWO, "edit")
+    for graphs in (None, THREE, [THREE, "x"]):
+        with pytest.raises(UsageError, match="graphs must be a list of TransitionGraphs; it is"):
+            graph_distances(graphs)
+    assert graph_distances([], "slots").shape == graph_distances([], "ordered").shape == (0, 0)
     with pytest.raises(UsageError, match="the same number of outputs"):
         graph_distance(THREE, random_graph(np.random.default_rng(0), 3), "slots")
     with pytest.raises(UsageError, match="starts must be a positive whole number"):

@@ -28,7 +28,9 @@ def graph_distances(graphs: Sequence[TransitionGraph], method: str = "slots") ->
     """
     if method not in METHODS:
         raise UsageError(f"unknown method {method!r}; the methods are {', '.join(METHODS)}")
-    if method == "slots":
+    if not isinstance(graphs, (list, tuple)) or not all(isinstance(graph, TransitionGraph) for graph in graphs):
+        raise UsageError(f"graphs must be a list of TransitionGraphs; it is {type(graphs).__name__}")
+    if method == "slots" and graphs:
         return _slot_distances(graphs)
     distance = _ordered if method == "ordered" else _matched
     away = np.zeros((len(graphs), len(graphs)))

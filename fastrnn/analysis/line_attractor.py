@@ -80,6 +80,7 @@ def line_attractor(points: FixedPoints, network: int = 0, condition: int = 0, *,
     points : of which those of `network` under input `condition` are taken
     neighbors : each point's edges in the neighbour graph
     """
+    _check_found(points)
     check_sizes(neighbors=neighbors)
     at = _candidates(points, network, condition)
     if len(at) < 2:
@@ -92,10 +93,16 @@ def line_attractor(points: FixedPoints, network: int = 0, condition: int = 0, *,
 
 def line_attractors(points: FixedPoints, *, neighbors: int = 2) -> list[LineAttractor]:
     """`line_attractor` of every network under every input where there are two points or more, network by network."""
+    _check_found(points)
     check_sizes(neighbors=neighbors)
     pairs = np.ndindex(points.search_status.shape)
     found = ((network, condition, _candidates(points, network, condition)) for network, condition in pairs)
     return [_line(points, *place, neighbors) for place in found if len(place[-1]) > 1]
+
+
+def _check_found(points) -> None:
+    if not isinstance(points, FixedPoints):
+        raise UsageError(f"points must be the FixedPoints of a search; it is {type(points).__name__}")
 
 
 def _candidates(points, network, condition) -> np.ndarray:

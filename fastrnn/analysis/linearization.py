@@ -10,7 +10,7 @@ from ..errors import RunError, UsageError
 from ..shapes import check_finite, check_shape, real_array
 from .eigen import count_unstable, magnitude_order
 from .maps import check_source, maps_of
-from .points import FixedPoints, check_speeds
+from .points import FixedPoints, check_fixed
 from .results import Saved
 from .threads import team
 
@@ -204,7 +204,7 @@ def _places(networks, points, inputs, network, at):
     if len(network) and not (0 <= network.min() and network.max() < len(networks)):
         raise UsageError(f"network must be from 0 to {len(networks) - 1}; it is {network.min()} to {network.max()}")
     if isinstance(points, FixedPoints):
-        check_speeds(maps_of(networks), points, at)
+        check_fixed(maps_of(networks), points, at)
     return np.array(network), np.array(states), np.array(inputs)
 
 

@@ -10,7 +10,7 @@ from ..errors import UsageError
 from .completeness import PointStatus, SearchStatus
 from .results import Saved
 
-SAME_SPEED = 1e-6  # relative to 1 + |h|, of points looked at again, maybe on another processor
+FIXED = 1e-6  # relative to 1 + |h|, how far a fixed point may move when looked at again, maybe on another processor
 
 
 @dataclass(eq=False)
@@ -111,16 +111,17 @@ class FixedPoints(Saved):
         return pandas.DataFrame(rows)
 
 
-def check_speeds(make, points: FixedPoints, at) -> None:
-    """`UsageError` unless the networks of `make`, of `maps_of`, move at the points `at` as fast as was found."""
+def check_fixed(make, points: FixedPoints, at) -> None:
+    """`UsageError` unless the exact ones of the points `at` are fixed under the maps of `make`, from `maps_of`."""
+    at = at[points.status[at] == PointStatus.EXACT]
     for i, c in sorted(set(zip(points.network[at].tolist(), points.condition[at].tolist(), strict=True))):
         mine = at[(points.network[at] == i) & (points.condition[at] == c)]
         h = points.xstar[mine]
         speed = np.linalg.norm(make(i, points.inputs[c]).step(h) - h, axis=1)
-        same = np.abs(speed - np.sqrt(2 * points.qstar[mine])) <= SAME_SPEED * (1 + np.linalg.norm(h, axis=1))
-        if not same.all():
-            k = int(np.argmin(same))
+        known = np.sqrt(2 * points.qstar[mine])
+        moves = np.flatnonzero(~(speed <= 2 * known + FIXED * (1 + np.linalg.norm(h, axis=1))))
+        if len(moves):
             raise UsageError(
-                f"points must be those of these networks: at point {mine[k]}, network {i} moves by {speed[k]:.3g}, and "
-                f"it was found to move by {np.sqrt(2 * points.qstar[mine[k]]):.3g}; give the stack that was searched"
+                f"points must be those of these networks: network {i} moves by {speed[moves[0]]:.3g} at point "
+                f"{mine[moves[0]]}, which was found to be fixed; give the stack that was searched"
             )

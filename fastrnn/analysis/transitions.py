@@ -16,7 +16,7 @@ from ..values import check_positive, check_sizes
 from .completeness import PointStatus
 from .eigen import magnitude_order
 from .maps import check_source, maps_of
-from .points import FixedPoints, check_speeds
+from .points import FixedPoints, check_fixed
 from .results import Listed
 from .settling import ELSEWHERE, settle
 from .starts import ESCAPED
@@ -121,7 +121,7 @@ def transition_graph(
     _check(networks, points, starts=starts, steps=steps)
     check_positive(radius=radius, settled=settled)
     make = maps_of(networks)
-    check_speeds(make, points, points.of(network, condition))
+    check_fixed(make, points, points.of(network, condition))
     return _graph(networks, make, points, network, condition, starts, radius, settled, steps, seed)
 
 
@@ -205,7 +205,7 @@ def heteroclinic_paths(
     _check(networks, points, steps=steps)
     check_positive(radius=radius, settled=settled)
     make = maps_of(networks)
-    check_speeds(make, points, points.of(network, condition))
+    check_fixed(make, points, points.of(network, condition))
     held = make(network, points.inputs[condition])
     nodes, spread = node_order(points, network, condition), points.spread[network]
     paths = []

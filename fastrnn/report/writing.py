@@ -14,7 +14,7 @@ from ..figures.figure import render
 from ..figures.paper import Panel, panels
 from ..folder import POPULATION, SUFFIX, TABLE, FolderLock
 from ..progress import Interrupted, Interruption, Progress
-from ..runs import Run, load_run
+from ..runs import Run, load_run, load_runs
 from ..storage import atomic_write, make_folder, read_bytes
 from ..studies.kept import Kept, load_analysis
 from ..studies.ledger import RECORD as DONE
@@ -84,7 +84,7 @@ def write_index(folder, runs) -> Path:
     Path of the page
     """
     path = Path(folder) / INDEX
-    runs = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    runs = load_runs(runs)
     atomic_write(path, index([load_analysis(run) for run in runs if _has_table(run)], folder).encode())
     return path
 

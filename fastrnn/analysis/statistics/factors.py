@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas
 
 from ...errors import UsageError
 from ...values import is_number
+
+
+def check_factors(factors) -> dict:
+    """Labels by name of factor; `UsageError` unless it is a mapping of lists of them or a DataFrame."""
+    factors = dict(factors) if isinstance(factors, (Mapping, pandas.DataFrame)) else None
+    if factors is None or any(isinstance(labels, str) or not np.iterable(labels) for labels in factors.values()):
+        raise UsageError("factors must be a mapping or a DataFrame, from the name of each to its networks' labels")
+    return {str(name): labels for name, labels in factors.items()}
 
 
 def check_labels(name: str, labels, N: int) -> tuple[list, np.ndarray]:

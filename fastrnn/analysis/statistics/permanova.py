@@ -8,7 +8,7 @@ import pandas
 from ...errors import UsageError
 from ...values import check_sizes
 from ..distance_matrix import centred_gram, check_distances
-from .factors import check_labels, indicators, permutation_p
+from .factors import check_factors, check_labels, indicators, permutation_p
 
 COLUMNS = 512  # of permuted designs multiplied at once
 NEGLIGIBLE = 1e-8  # part of a design's column that counts as nothing left
@@ -53,7 +53,7 @@ def permanova(distances, factors, terms=None, *, permutations: int = 999, seed: 
     check_sizes(permutations=permutations)
     distances = check_distances(distances, networks=3)
     N = len(distances)
-    codes = {str(name): check_labels(str(name), labels, N)[1] for name, labels in dict(factors).items()}
+    codes = {name: check_labels(name, labels, N)[1] for name, labels in check_factors(factors).items()}
     if not codes:
         raise UsageError("factors must name at least one factor")
     gram = centred_gram(distances)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas
 
 from .dispersion import dispersion
+from .factors import check_factors
 from .neighbours import neighbour_accuracy
 from .permanova import permanova
 from .within import within_and_between
@@ -89,7 +90,7 @@ def statistics(
     >>> made.table.verdict.to_dict()
     {'cell': 'clustered', 'seed': 'hardly'}
     """
-    factors = {str(name): list(labels) for name, labels in dict(factors).items()}
+    factors = {name: list(labels) for name, labels in check_factors(factors).items()}
     table = permanova(distances, factors, permutations=permutations, seed=seed)
     rows, levels = [], []
     for name, labels in factors.items():
