@@ -197,10 +197,12 @@ class Networks:
 
 def _checked_keys(keys) -> np.ndarray:
     """Keys as uint64; `UsageError` for anything but whole numbers that are some."""
-    if isinstance(keys, np.ndarray) and keys.dtype == np.uint64:
+    if isinstance(keys, np.ndarray) and keys.dtype == np.uint64 and keys.ndim == 1:
         return keys
-    if not isinstance(keys, (list, tuple, range, np.ndarray)) or np.ndim(keys) != 1:
-        raise UsageError(f"keys must be a list of whole numbers, one a network; it is {keys!r}")
+    try:
+        keys = list(keys)
+    except TypeError:
+        raise UsageError(f"keys must be a list of whole numbers, one a network; it is {keys!r}") from None
     keys = [whole_number("keys", key, 0) for key in keys]
     if max(keys, default=0) >= 1 << 64:
         raise UsageError(f"keys must be below 2^64; one is {max(keys)}")

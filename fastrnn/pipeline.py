@@ -99,9 +99,7 @@ def analyze(run, only=None, *, progress: bool = True) -> Analyzed:
         after Ctrl-C, a `KeyboardInterrupt`; everything done is kept
     """
     run = run if isinstance(run, Run) else load_run(run)
-    wanted = _check_only(only, [run])
-    with FolderLock(run.path), Interruption() as interruption, Progress(progress) as shown:
-        return _Analysis(run, wanted, shown, interruption).run()
+    return _analyze(run, _check_only(only, [run]), progress)
 
 
 def analyze_all(runs, only=None, *, progress: bool = True) -> Iterator[Analyzed]:
@@ -122,13 +120,18 @@ def analyze_all(runs, only=None, *, progress: bool = True) -> Iterator[Analyzed]
         before anything is done, where one of them is no run, or `only` names something else
     """
     runs = load_runs(runs)
-    _check_only(only, runs)
-    return (_usable_or_not(run, only, progress) for run in runs)
+    wanted = _check_only(only, runs)
+    return (_usable_or_not(run, wanted, progress) for run in runs)
 
 
-def _usable_or_not(run: Run, only, progress: bool) -> Analyzed:
+def _analyze(run: Run, wanted: set[str], progress: bool) -> Analyzed:
+    with FolderLock(run.path), Interruption() as interruption, Progress(progress) as shown:
+        return _Analysis(run, wanted, shown, interruption).run()
+
+
+def _usable_or_not(run: Run, wanted: set[str], progress: bool) -> Analyzed:
     try:
-        return analyze(run, only, progress=progress)
+        return _analyze(run, wanted, progress)
     except FastrnnError as error:
         with Progress(progress) as shown:
             shown.say(f"{run.path}: {error}")

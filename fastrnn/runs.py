@@ -69,10 +69,8 @@ class Run:
                 raise UsageError(f"{str(self.path)!r}: {error}") from None
             if self.settings["task"] in TASKS:
                 raise RunError(f"{str(self.path / POPULATION)!r} is damaged: {error}; restore it from a copy") from None
-            raise UsageError(
-                f"{str(self.path)!r}: {error}; run from the folder that has the task's file, or give its task: "
-                "load_run(path, task=...)"
-            ) from None
+            there = "run from the folder that has the task's file, or " if ".py:" in self.settings["task"] else ""
+            raise UsageError(f"{str(self.path)!r}: {error}; {there}give its task: load_run(path, task=...)") from None
 
     @cached_property
     def table(self) -> pandas.DataFrame:

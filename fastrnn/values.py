@@ -35,7 +35,7 @@ def real_number(name: str, value, least: float | None = None) -> float:
         number = False
     if not number or (least is not None and value < least):
         raise UsageError(f"{name} must be a number{'' if least is None else ', 0 or more'}; it is {value!r}")
-    if abs(value) > LARGEST:
+    if abs(float(value)) > LARGEST:
         raise UsageError(f"{name} must be finite in float32, at most {LARGEST:.2g}; it is {value!r}")
     return float(value)
 

@@ -356,6 +356,13 @@ def test_a_kind_of_which_a_statement_does_not_hold_is_named():
     assert made["vanilla needs one mode"].said == "holds"
 
 
+def test_what_a_statement_leaves_out_is_no_exception():
+    lstm = table(per_kind=1, cells=("gru", "lstm"))
+    lstm.loc[(lstm.cell == "lstm") & (lstm.activation == "relu"), "validation_loss"] = 0.3
+    (low, *_) = Claims(measured(lstm, task="sine")).statements()
+    assert low.statement == "all networks but LSTMs with relu reach low error" and low.said == "holds"
+
+
 def test_a_network_without_a_line_in_one_context_counts_as_that():
     study = cdi_of()
     study.table.loc[:5, "off_line_1"] = np.nan

@@ -12,6 +12,7 @@ from fastrnn.errors import UsageError
 
 STARTS = np.random.default_rng(0).normal(size=(6, 2))
 SHORT = dict(transient=300, window=1000)
+LOGISTIC = UpdateFunction(lambda h, x: x * h * (1 - h), lambda h, x: (x * (1 - 2 * h))[:, :, None], S=1, D=1)
 
 
 def normal_form(angle, pull=0.2):
@@ -98,6 +99,11 @@ def test_a_long_cycle_is_no_circle():
     assert short.period.tolist() == [0]
 
 
+def test_cycles_are_no_longer_than_half_a_short_window():
+    made = find_cycles(LOGISTIC, [[3.2]], [[0.3]], transient=300, window=200)
+    assert made.period.tolist() == [2]
+
+
 def test_an_orbit_that_a_longer_window_leaves_is_unsettled():
     turn = plain.turn(0.3)  # out along a spiral, by 1.002 a step, faster and faster from a distance of 0.1 on
 
@@ -113,8 +119,7 @@ def test_an_orbit_that_a_longer_window_leaves_is_unsettled():
 
 
 def test_weak_chaos_is_chaos():
-    logistic = UpdateFunction(lambda h, x: x * h * (1 - h), lambda h, x: (x * (1 - 2 * h))[:, :, None], S=1, D=1)
-    cycles = find_cycles(logistic, [3.56996], [[0.3]])
+    cycles = find_cycles(LOGISTIC, [3.56996], [[0.3]])
     assert cycles.kind.tolist() == [CycleKind.CHAOTIC]
     assert cycles.lyapunov[0, 0] == pytest.approx(0.0057, rel=0.2)
 
@@ -143,8 +148,7 @@ def test_an_exact_cycle_of_a_network():
 
 
 def test_logistic_map():
-    logistic = UpdateFunction(lambda h, x: x * h * (1 - h), lambda h, x: (x * (1 - 2 * h))[:, :, None], S=1, D=1)
-    cycles = find_cycles(logistic, [[2.8], [3.2], [3.5], [4.0], [5.0]], [[0.3], [0.41]])
+    cycles = find_cycles(LOGISTIC, [[2.8], [3.2], [3.5], [4.0], [5.0]], [[0.3], [0.41]])
     assert cycles.settled[0].tolist() == [2, 0, 0, 0, 0]
     assert cycles.escaped[0].tolist() == [0, 0, 0, 0, 2]
     by_input = {c: cycles.kind[cycles.condition == c].tolist() for c in range(5)}

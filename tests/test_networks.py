@@ -159,7 +159,8 @@ def test_from_arrays_refuses(change, message):
     [
         ({"keys": 5}, "keys must be a list of whole numbers, one a network; it is 5"),
         ({"keys": None}, "keys must be a list of whole numbers, one a network; it is None"),
-        ({"keys": [[1], [2]]}, "keys must be a list of whole numbers, one a network"),
+        ({"keys": [[1], [2]]}, r"keys must be a whole number, 0 or more; it is \[1\]"),
+        ({"keys": np.uint64(3)}, "keys must be a list of whole numbers, one a network; it is np.uint64"),
         ({"keys": [-1]}, "keys must be a whole number, 0 or more; it is -1"),
         ({"keys": ["a"]}, "keys must be a whole number, 0 or more; it is 'a'"),
         ({"keys": [1.5]}, "keys must be a whole number, 0 or more; it is 1.5"),

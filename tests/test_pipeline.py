@@ -481,16 +481,25 @@ def test_every_run_of_a_folder(done):
     assert "there is no run under" in said
 
 
+def test_an_analysis_that_one_of_several_runs_has_is_none_of_the_others(done, tmp_path):
+    fastrnn.train(small(task="cdi", cells="vanilla", iterations=1), out=done.parent / "lines", progress=False)
+    made = {analyzed.run.path.name: analyzed for analyzed in pipeline.analyze_all(find_runs(done.parent), "untrained")}
+    assert made["done"].failed == {} == made["lines"].failed and made["done"].done == []
+    assert "untrained" in made["lines"].done or made["lines"].left_out
+    with pytest.raises(UsageError, match="there is no untrained for flipflop"):
+        pipeline.analyze_all([done], "untrained")
+
+
 def test_a_run_has_its_report_as_soon_as_it_is_done(done, monkeypatch):
     other = Path(shutil.copytree(done, done.parent / "other"))
-    work = pipeline.analyze
+    work = pipeline._analyze
 
     def stopped(run, *args, **kwargs):
         if run.path == other:
             raise Interrupted("interrupted")
         return work(run, *args, **kwargs)
 
-    monkeypatch.setattr(pipeline, "analyze", stopped)
+    monkeypatch.setattr(pipeline, "_analyze", stopped)
     _, said = call("--all", "--folder", done.parent, code=130)
     assert said.endswith("fastrnn: interrupted\n")
     assert (done / "report.html").exists() and not (other / "report.html").exists()

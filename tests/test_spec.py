@@ -150,6 +150,13 @@ def test_a_task_of_ones_own_is_found_from_everywhere(tmp_path, own_task, monkeyp
     assert PopulationSpec.from_settings(spec.to_settings()).task == f"{tmp_path}/elsewhere/own.py:echo"
     with pytest.raises(UsageError, match="there is no file"):
         PopulationSpec(own_task)
+    (tmp_path / "project" / "tasks").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "own.py").rename(tmp_path / "project" / "tasks" / "own.py")
+    monkeypatch.chdir(tmp_path / "project")
+    spec = PopulationSpec("tasks/own.py:echo", sizes=3)
+    (tmp_path / "project").rename(tmp_path / "renamed")
+    monkeypatch.chdir(tmp_path / "renamed")
+    assert PopulationSpec.from_settings(spec.to_settings()).task == f"{tmp_path}/renamed/tasks/own.py:echo"
 
 
 def test_it_can_not_be_changed():

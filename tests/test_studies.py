@@ -316,6 +316,7 @@ def test_what_lies_on_a_curve_and_what_does_not():
     assert off_curve(filled, filled[:, 0]) > 0.15
     assert 0.8 < off_curve(rng.normal(size=(200, 5)), rng.normal(size=200)) < 1.2
     assert off_curve(np.ones((20, 3)), np.ones(20)) == 0
+    assert off_curve(rng.normal(size=(12, 3)), np.ones(12)) == pytest.approx(1)  # a readout that says nothing
     assert np.isnan(off_curve(arc[:9], angle[:9]))
 
 

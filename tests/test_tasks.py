@@ -270,6 +270,7 @@ def test_cdi_is_made_of_these_words():
             lambda: get_task("flipflop", steps=0),
             "task 'flipflop': steps must be a whole number from 1 to .*; it is 0",
         ),
+        (lambda: get_task("flipflop", steps=True), "steps must be a whole number .* it is True"),
         (lambda: get_task("flipflop", steps=2.5), "steps must be a whole number .* it is 2.5"),
         (
             lambda: get_task("flipflop", pulse_probability=1.5),

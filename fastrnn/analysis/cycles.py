@@ -22,6 +22,7 @@ from .starts import ESCAPED, TRIALS, spread_of
 from .threads import team
 
 SAME = 1e-2  # amplitudes: circles whose centres and amplitudes differ by less are one (of chaos, ten times as much)
+LONGEST = 128  # period of a k-cycle, unless told otherwise
 NEUTRAL = 1e-3  # a largest Lyapunov exponent, a step, above this is chaos, below its negative an attractor of points
 LONGER = 10  # windows, and times NEUTRAL: nearer to 0 than this, exponents are measured again on so many
 POLISH_STEPS = 5
@@ -106,7 +107,7 @@ def find_cycles(
     count: int = 64,
     transient: int = 2000,
     window: int = 2000,
-    longest: int = 128,
+    longest: int | None = None,
     exponents: int = 3,
     tolerance: float = 1e-6,
     spread: float | None = None,
@@ -122,7 +123,7 @@ def find_cycles(
     starts : (M, S) or (N, M, S); default `count` states on trajectories, as for `find_fixed_points`
     task : whose probe trials the trajectories are of
     transient, window : steps before, and steps on which the cycle is measured
-    longest : period of a k-cycle, at most
+    longest : period of a k-cycle, at most; default 128, or half the window if that is less
     exponents : Lyapunov exponents wanted, at most S
     tolerance : a state has returned, or stands, when within so many spreads
     spread : as for `find_fixed_points`
@@ -140,7 +141,9 @@ def find_cycles(
     inputs = check_inputs(networks, inputs)
     starts = check_starts(networks, starts)
     task = check_task(networks, task)
-    check_sizes(count=count, transient=transient, window=window, longest=longest, exponents=exponents)
+    check_sizes(count=count, transient=transient, window=window, exponents=exponents)
+    longest = min(LONGEST, window // 2) if longest is None else longest
+    check_sizes(longest=longest)
     if longest > window // 2:
         raise UsageError(f"longest must be at most half the window, {window // 2}; it is {longest}")
     check_positive(tolerance=tolerance, spread=1.0 if spread is None else spread)

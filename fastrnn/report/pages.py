@@ -130,8 +130,8 @@ def _head(kept: Kept, stale: list[str]) -> str:
 
 
 def _verdicts(kept: Kept) -> dict[tuple, str]:
-    """By claim and statement what the verdict is."""
-    return {(made.claim, made.statement): made.verdict for made in kept.claims.statements()}
+    """By claim and statement what the verdict is, marked up."""
+    return {(made.claim, made.statement): _pill(made.verdict, made.exceptions) for made in kept.claims.statements()}
 
 
 def _score(kept: Kept) -> str:
@@ -150,7 +150,7 @@ def _claims_by_run(runs: list[Kept]) -> str:
     names = sorted(dict.fromkeys(name for found in verdicts for name in found), key=lambda name: name[0])
     columns = {"claim": [claim for claim, _ in names], "statement": [statement for _, statement in names]}
     for i, (kept, found) in enumerate(zip(runs, verdicts, strict=True)):
-        columns[i] = [_pill(found[name]) if name in found else "" for name in names]
+        columns[i] = [found.get(name, "") for name in names]
         heads = {str(i): _name(kept) for i, kept in enumerate(runs)}
     said = "<p>What holds of a run's networks; the numbers behind it are in the run's own page.</p>"
     return f"<h2>Claims of the paper</h2>\n{said}" + table(pandas.DataFrame(columns), heads, raw=[*heads])
@@ -160,20 +160,25 @@ def _claims(kept: Kept) -> str:
     if kept.claims is None:
         return _missing(kept, "claims")
     frame = kept.claims.table
-    whole = pandas.concat([made.rows for made in kept.claims.statements()])
+    statements = kept.claims.statements()
+    whole = pandas.concat([made.rows for made in statements])
+    exceptions = {made.statement: made.exceptions for made in statements}
     parts = frame.drop(whole.index)
     said = (
         "<p>The paper's claims, each as a statistic with a 95% interval over networks and a rule that was fixed "
         "beforehand. Where a statistic says too little for either verdict, it is undecided.</p>"
     )
-    body = said + _claims_table(whole)
+    body = said + _claims_table(whole, exceptions)
     if len(parts):
-        body += f"<details><summary>Kind by kind ({len(parts)} rows)</summary>{_claims_table(parts)}</details>"
+        body += f"<details><summary>Kind by kind ({len(parts)} rows)</summary>{_claims_table(parts, {})}</details>"
     return body
 
 
-def _claims_table(frame: pandas.DataFrame) -> str:
-    """One row a statistic; its rule stands under the statement, its note under what the value is."""
+def _claims_table(frame: pandas.DataFrame, exceptions: dict[str, list[str]]) -> str:
+    """One row a statistic; its rule stands under the statement, its note under what the value is.
+
+    exceptions : by statement, of whom it does not hold
+    """
 
     def under(above: str, below: str) -> str:
         return f'<div>{text(above)}</div><div class="soft">{text(below)}</div>'
@@ -182,15 +187,19 @@ def _claims_table(frame: pandas.DataFrame) -> str:
     for name in ("task", "subject"):
         if frame[name].nunique() > 1:
             columns[name] = frame[name]
-    columns["verdict"] = list(map(_pill, frame.verdict))
+    columns["verdict"] = [
+        _pill(verdict, exceptions.get(statement, []))
+        for verdict, statement in zip(frame.verdict, frame.statement, strict=True)
+    ]
     columns["statement, and when it holds"] = list(map(under, frame.statement, frame.rule))
     columns["statistic"] = list(map(under, frame.statistic, frame.note))
     columns |= {name: frame[name] for name in ("value", "low", "high", "networks")}
     return table(pandas.DataFrame(columns), HEADS, raw=("statement, and when it holds", "verdict", "statistic"))
 
 
-def _pill(verdict: str) -> str:
-    return f'<span class="verdict {VERDICTS.get(verdict, "open")}">{text(verdict)}</span>'
+def _pill(verdict: str, exceptions: list[str]) -> str:
+    but = f'<div class="soft">but not of {text(", ".join(exceptions))}</div>' if exceptions else ""
+    return f'<span class="verdict {VERDICTS.get(verdict, "open")}">{text(verdict)}</span>{but}'
 
 
 def _figures(kept: Kept, failed: dict[str, str]) -> str:

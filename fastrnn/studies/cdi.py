@@ -149,8 +149,8 @@ def off_curve(states, readout) -> float:
     scaled = 2 * (readout - readout.min()) / max(np.ptp(readout), 1e-300) - 1
     powers = np.polynomial.chebyshev.chebvander(scaled, CURVE_DEGREE)
     states = states - states.mean(axis=0)
-    away = states - powers @ np.linalg.lstsq(powers, states, rcond=None)[0]
-    left = np.square(away).sum() / (len(readout) - 1 - CURVE_DEGREE)
+    weights, _, rank, _ = np.linalg.lstsq(powers, states, rcond=None)
+    left = np.square(states - powers @ weights).sum() / (len(readout) - rank)
     whole = np.square(states).sum() / (len(readout) - 1)
     return float(left / whole) if whole > 0 else 0.0
 

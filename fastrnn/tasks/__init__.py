@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from ..values import is_number
 from . import cdi, flipflop, sine
 from .task import Task
 
@@ -38,7 +39,7 @@ class BuiltIn:
         for name, value in settings.items():
             low, high = self.ranges[name]
             whole = isinstance(self.settings[name], int)
-            if not isinstance(value, (int, float)) or not low <= value <= high or (whole and value != int(value)):
+            if not is_number(value) or not low <= value <= high or (whole and value != int(value)):
                 kind = "a whole number" if whole else "a number"
                 raise UsageError(f"task {self.name!r}: {name} must be {kind} from {low} to {high}; it is {value!r}")
         settings = {name: type(self.settings[name])(value) for name, value in settings.items()}
@@ -107,11 +108,16 @@ def with_whole_path(task: str | Task) -> str | Task:
 
 
 def moved(task: str | Task) -> str | Task:
-    """`file.py:name`, where its file is no longer at its path but in the current folder: there; any other as it is."""
+    """`file.py:name`, where its file is no longer at its path but under the current folder: there; any other as it is.
+
+    Where a project was moved, the end of the path is the same as before.
+    """
     if isinstance(task, str) and task not in TASKS and ".py:" in task:
         path, _, name = task.rpartition(":")
-        if not Path(path).is_file() and Path(Path(path).name).is_file():
-            return f"{Path(path).name}:{name}"
+        parts = Path(path).parts
+        for start in range(1 if Path(path).is_absolute() else 0, len(parts)):
+            if not Path(path).is_file() and Path(*parts[start:]).is_file():
+                return f"{Path(*parts[start:])}:{name}"
     return task
 
 

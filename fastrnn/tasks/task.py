@@ -172,8 +172,9 @@ class Task:
             )
         plain = {}
         for name, value in self.settings.items():
-            plain[name] = value.item() if isinstance(value, (np.integer, np.floating)) else value
-            if not isinstance(plain[name], (int, float)) or isinstance(value, bool) or not abs(value) <= LARGEST:
+            plain[name] = value.item() if isinstance(value, np.generic) else value
+            plain[name] = int(plain[name]) if isinstance(plain[name], bool) else plain[name]
+            if not isinstance(plain[name], (int, float)) or not abs(plain[name]) <= LARGEST:
                 raise UsageError(f"task {self.name!r}: setting {name!r} must be a finite number; it is {value!r}")
         return plain
 
