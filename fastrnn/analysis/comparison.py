@@ -195,7 +195,7 @@ def compare_networks(
         table = run.rows(ids)
         names = ("metric", "components", "coefficients", "debiased", "tolerance", "rank_tolerance", "precision")
         settings = {name: getattr(found.settings, name) for name in names} | {
-            "trials": len(probe_inputs(run.task, trials)),
+            "trials": probe_trials(run.task) if trials is None else int(trials),
             "permutations": permutations,
             "resamples": resamples,
             "seed": seed,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas
 
-from ..analysis.comparison import probe_inputs
+from ..analysis.comparison import probe_trials
 from ..analysis.portrait import principal_components
 from ..analysis.similarity import pairwise_distances
 from ..engines import get as get_engine
@@ -72,7 +72,7 @@ def untrained_study(task, groups, left_out) -> UntrainedStudy:
     groups : pairs of Networks and the run's rows, one a group
     left_out : DataFrame (id, reason)
     """
-    inputs, targets, _ = task.probe(len(probe_inputs(task)))
+    inputs, targets, _ = task.probe(probe_trials(task))
     states, outputs, tables = [], [], []
     for networks, rows in groups:
         before = Networks.initialize(
