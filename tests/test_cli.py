@@ -368,15 +368,26 @@ def test_a_reader_that_goes_away(trained):
 # ------------------------------------------------------------------------------------------------------- processes
 
 
+def until_it_trains(process):
+    """Read messages up to the one that training begins with."""
+    for line in process.stderr:
+        if "networks in" in line:
+            break
+
+
+ABOUT_A_SECOND = {"iterations": 1000, "batch": 128}
+
+
+def for_a_second(folder):
+    """Arguments of a training that lasts about as long."""
+    return [*SMALL, "--out", folder, *(word for name, value in ABOUT_A_SECOND.items() for word in (f"--{name}", value))]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT")
 def test_ctrl_c_then_the_same_command(tmp_path):
-    size = {"iterations": 1000, "batch": 128}  # about a second
-    arguments = [*SMALL, "--out", tmp_path / "run"]
-    arguments += [word for name, value in size.items() for word in (f"--{name}", value)]
+    arguments = for_a_second(tmp_path / "run")
     with in_a_process(*arguments) as process:
-        for line in process.stderr:
-            if "networks in" in line:
-                break
+        until_it_trains(process)
         for _ in range(2):  # two in a moment are as good as one
             process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -385,34 +396,28 @@ def test_ctrl_c_then_the_same_command(tmp_path):
     assert "fastrnn: interrupted; everything is saved in" in err
     assert "Traceback" not in err
     call(*arguments)
-    train(small(**size), tmp_path / "undisturbed", "cpu", progress=False)
+    train(small(**ABOUT_A_SECOND), tmp_path / "undisturbed", "cpu", progress=False)
     assert_same_bits(tmp_path / "run", tmp_path / "undisturbed")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT")
 def test_ctrl_c_saves_where_the_reader_of_stderr_is_gone(tmp_path):
-    size = {"iterations": 1000, "batch": 128}
-    arguments = [*SMALL, "--out", tmp_path / "run"]
-    arguments += [word for name, value in size.items() for word in (f"--{name}", value)]
+    arguments = for_a_second(tmp_path / "run")
     with in_a_process(*arguments) as process:
-        for line in process.stderr:
-            if "networks in" in line:
-                break
+        until_it_trains(process)
         process.stderr.close()  # as `tee` does, which dies of the same Ctrl-C
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == ""
         assert process.wait(timeout=60) == 130
     call(*arguments)
-    train(small(**size), tmp_path / "undisturbed", "cpu", progress=False)
+    train(small(**ABOUT_A_SECOND), tmp_path / "undisturbed", "cpu", progress=False)
     assert_same_bits(tmp_path / "run", tmp_path / "undisturbed")
 
 
 def test_two_processes_never_share_a_folder(tmp_path):
     arguments = [*SMALL, "--iterations", 3000, "--out", tmp_path / "run"]
     with in_a_process(*arguments) as first:
-        for line in first.stderr:
-            if "networks in" in line:
-                break
+        until_it_trains(first)
         _, err = call(*arguments, code=1)
         first.kill()
         first.communicate()
