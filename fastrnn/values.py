@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import UsageError
 
-LARGEST = float(np.finfo(np.float32).max)
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def whole_number(name: str, value, least: int) -> int:
@@ -35,8 +35,8 @@ def real_number(name: str, value, least: float | None = None) -> float:
         number = False
     if not number or (least is not None and value < least):
         raise UsageError(f"{name} must be a number{'' if least is None else ', 0 or more'}; it is {value!r}")
-    if abs(float(value)) > LARGEST:
-        raise UsageError(f"{name} must be finite in float32, at most {LARGEST:.2g}; it is {value!r}")
+    if abs(float(value)) > LARGEST_FLOAT32:
+        raise UsageError(f"{name} must be finite in float32, at most {LARGEST_FLOAT32:.2g}; it is {value!r}")
     return float(value)
 
 

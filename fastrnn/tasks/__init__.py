@@ -112,13 +112,13 @@ def moved(task: str | Task) -> str | Task:
 
     Where a project was moved, the end of the path is the same as before.
     """
-    if isinstance(task, str) and task not in TASKS and ".py:" in task:
-        path, _, name = task.rpartition(":")
-        parts = Path(path).parts
-        for start in range(1 if Path(path).is_absolute() else 0, len(parts)):
-            if not Path(path).is_file() and Path(*parts[start:]).is_file():
-                return f"{Path(*parts[start:])}:{name}"
-    return task
+    if not isinstance(task, str) or task in TASKS or ".py:" not in task:
+        return task
+    file, _, name = task.rpartition(":")
+    path = Path(file)
+    ends = [path, *(Path(*path.parts[start:]) for start in range(1, len(path.parts)))]
+    found = next((end for end in ends if end.is_file()), path)
+    return task if found == path else f"{found}:{name}"
 
 
 def _from_file(where: str, settings: dict) -> Task:

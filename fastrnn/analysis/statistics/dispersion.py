@@ -35,7 +35,7 @@ def dispersion(distances, labels, *, permutations: int = 999, seed: int = 0, nam
     Centroids are those of the space of principal coordinates; where distances are not Euclidean, squared distances
     along its imaginary axes count negative, and the root is of the absolute value. p from permutations of residuals.
     Networks are nearer to a centroid that they are a part of the fewer they are: by the root of (n - 1) / n, which is
-    divided out before levels are compared.
+    divided out before levels are compared (Stier et al. 2013; `bias.adjust` of betadisper in R's vegan).
 
     Parameters
     ----------
