@@ -16,7 +16,7 @@ from fastrnn.groups import FinishedGroup
 from fastrnn.networks import Networks
 from fastrnn.runs import load_run
 from fastrnn.studies import selection as selection_module
-from fastrnn.studies.cdi import cdi_study, line_modes, off_curve
+from fastrnn.studies.cdi import along_line, cdi_study, line_modes, off_curve
 from fastrnn.studies.contexts import context_points, join_conditions
 from fastrnn.studies.flipflop import flipflop_study
 from fastrnn.studies.probes import drawn_trials, held_inputs, sine_targets
@@ -29,7 +29,7 @@ from fastrnn.studies.resampling import (
 )
 from fastrnn.studies.selection import constant_loss, select_networks
 from fastrnn.studies.sine import _fit, output_frequency, sine_study
-from fastrnn.studies.topology import along_line, neighbour_graph, path_topology, states_along, transition_topology
+from fastrnn.studies.topology import neighbour_graph, path_topology, states_along, transition_topology
 from fastrnn.studies.untrained import _class_means, untrained_study
 
 NONE_LEFT_OUT = pandas.DataFrame({"id": [], "reason": []})
@@ -292,7 +292,7 @@ def test_graphs_are_compared_and_tested_by_factor():
 def test_places_along_a_line_are_even():
     networks = integrator()
     _, points, (line, _) = lines_of(networks, count=39)
-    readout = points.readout[along_line(points, line, count=20), 0]
+    readout = points.readout[along_line(line, 20), 0]
     np.testing.assert_allclose(readout, np.linspace(1, 20, 20), rtol=1e-3)
 
 
@@ -303,7 +303,7 @@ def test_states_along_a_line_do_not_hang_on_which_points_were_found():
     few, many = states_along(points, line), states_along(more, longer)
     np.testing.assert_allclose(few @ networks.W_out[0, :, 0], np.linspace(1, 20, 20), rtol=1e-3)
     np.testing.assert_allclose(few, many, atol=1e-2)
-    assert len(np.unique(few.round(6), axis=0)) == 20 > len(np.unique(along_line(points, line)))
+    assert len(np.unique(few.round(6), axis=0)) == 20 > len(np.unique(along_line(line, 20)))
 
 
 def test_what_lies_on_a_curve_and_what_does_not():

@@ -14,10 +14,10 @@ from ..networks import Networks
 from .resampling import mean_and_sem
 from .result import Result
 from .selection import ROW
-from .topology import FEWEST_ON_LINE, along_line
 
 NEAR = 0.05  # an eigenvalue is near one where its magnitude differs by at most so much from 1
 LINEARIZED = 24  # points of a line, evenly along it, at which the system is linearised
+FEWEST_ON_LINE = 10  # slow points that make a line
 CONTEXTS = 2
 CURVE_DEGREE = 5  # of the polynomials of the readout that make a curve
 ARRAYS = ("magnitudes", "integral", "kept")
@@ -113,7 +113,7 @@ _LINE = (
 
 def _along(task, networks, points, line, arrays, i: int, c: int) -> dict[str, float]:
     """Numbers of one line, in the order of `_LINE`; its part of `arrays` is filled."""
-    at = np.unique(along_line(points, line, LINEARIZED))
+    at = np.unique(along_line(line, LINEARIZED))
     made = linearize(networks, points, at=at)
     magnitude = np.abs(made.eigenvalues)
     arrays["magnitudes"][i, c] = magnitude.mean(axis=0)
@@ -131,6 +131,12 @@ def _along(task, networks, points, line, arrays, i: int, c: int) -> dict[str, fl
     off_line = off_curve(points.xstar[line.point], readout)
     values = (line.pieces, line.effective_dimension, off_line, readout.min(), readout.max(), near_one)
     return dict(zip(_LINE, map(float, (*values, *arrays["integral"][i, c], modes)), strict=True))
+
+
+def along_line(line: LineAttractor, count: int) -> np.ndarray:
+    """Indices (count,) of points evenly along a line attractor, ends included; short lines repeat points."""
+    wanted = np.linspace(line.position[0], line.position[-1], count)
+    return line.point[np.abs(line.position[None] - wanted[:, None]).argmin(axis=1)]
 
 
 def off_curve(states, readout) -> float:

@@ -14,9 +14,9 @@ from scipy.stats import rankdata
 from ..analysis.statistics import permanova
 from ..analysis.statistics.summary import CLUSTERED_P, CLUSTERED_SHARE, HARDLY_SHARE, dispersion_said
 from ..errors import Status, UsageError
+from .cdi import FEWEST_ON_LINE
 from .resampling import FEWEST, difference_interval, jackknife_interval, mean_interval, pair_interval, share_interval
 from .result import Result
-from .topology import FEWEST_ON_LINE
 from .verdicts import COLUMNS, FAILS, HOLDS, UNDECIDED, above, below, claim_row, mean_row, share_row, too_few, within
 
 SMALLEST_L2 = 1e-5  # up to which L2 low error is asked for

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..analysis.comparison import compare_networks, probe_inputs, similarity_file
+from ..analysis.comparison import compare_networks, probe_trials, similarity_file
 from ..analysis.fixed_points import find_fixed_points
 from ..analysis.line_attractor import LineAttractor, line_attractors
 from ..analysis.points import FixedPoints
@@ -17,7 +17,7 @@ from ..errors import RunError, UsageError
 from ..folder import POPULATION, SUFFIX, TABLE
 from ..runs import Run
 from ..storage import make_folder
-from .cdi import LineModes, cdi_study, line_modes
+from .cdi import FEWEST_ON_LINE, LineModes, cdi_study, line_modes
 from .claims import measure_claims
 from .contexts import NOISE, SPEED, STARTS, context_points
 from .flipflop import flipflop_study
@@ -25,7 +25,7 @@ from .kept import METRICS, group_file, load_analysis, whole_file
 from .probes import drawn_trials, held_inputs
 from .selection import Selection, select_networks
 from .sine import SineStudy, sine_study
-from .topology import FEWEST_ON_LINE, path_topology, states_along, transition_topology, without
+from .topology import path_topology, states_along, transition_topology, without
 from .untrained import untrained_study
 
 NAMES = ("similarity", "fixed-points", "linearization", "topology", "study", "untrained", "portraits", "claims")
@@ -139,7 +139,7 @@ class Steps:
                     raise  # else it is of the statistics only: the distances are there
 
         reads = [f"groups/{group}{SUFFIX}" for group in self.selection.groups]
-        samples = len(ids) * len(probe_inputs(self.task)) * self.task.T
+        samples = len(ids) * probe_trials(self.task) * self.task.T
         seconds = 0.5 + 4e-6 * samples + 5e-5 * len(ids) ** 2
         return self._step("similarity", metric, reads, [file], work, self._ids, seconds, ())
 

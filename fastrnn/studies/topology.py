@@ -21,7 +21,6 @@ from .result import Result
 
 NEIGHBOURS = 2  # of each point in the graph of nearest neighbours
 LINE_NODES = 20  # of a line attractor, evenly along it
-FEWEST_ON_LINE = 10  # slow points that make a line
 
 
 @dataclass(eq=False, repr=False)
@@ -107,12 +106,6 @@ def neighbour_graph(points) -> np.ndarray:
     nearest = np.argsort(away, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(there) - 1)]
     linked[np.repeat(there, nearest.shape[1]), there[nearest.ravel()]] = 1
     return np.maximum(linked, linked.T)
-
-
-def along_line(points: FixedPoints, line: LineAttractor, count: int = LINE_NODES) -> np.ndarray:
-    """Indices (count,) of points evenly along a line attractor, ends included; short lines repeat points."""
-    wanted = np.linspace(line.position[0], line.position[-1], count)
-    return line.point[np.abs(line.position[None] - wanted[:, None]).argmin(axis=1)]
 
 
 def states_along(points: FixedPoints, line: LineAttractor, count: int = LINE_NODES) -> np.ndarray:
