@@ -14,6 +14,7 @@ from fastrnn.analysis.statistics.neighbours import wilson
 from fastrnn.errors import Status
 from fastrnn.studies import claims, verdicts
 from fastrnn.studies.claims import FAILS, HOLDS, UNDECIDED, Claims, measure_claims
+from fastrnn.studies.clustering import explained
 from fastrnn.studies.kept import Kept
 from fastrnn.studies.topology import make_topology
 
@@ -425,7 +426,7 @@ def test_what_chance_explains_is_taken_off(apart):
     for _ in range(60):
         x = rng.normal(size=(len(rows), 6))
         x[:, 0] += apart * levels
-        made.append(claims._explained(squareform(pdist(x)), rows[["cell", "activation"]], "cell"))
+        made.append(explained(squareform(pdist(x)), rows[["cell", "activation"]], "cell"))
     value, low, high = np.array(made).T
     truth = apart * np.var(levels) / (apart * np.var(levels) + 6)  # of the variance of a population of such networks
     chance = 3 / (len(rows) - 1)
@@ -439,7 +440,7 @@ def test_an_interval_holds_its_estimate_also_where_a_share_is_negative():
     noise = np.random.default_rng(0).uniform(0, 0.01, within.shape)
     distances = np.where(within, 2.0, 1.0) + noise + noise.T  # of no points: farther apart within a cell than between
     np.fill_diagonal(distances, 0)
-    value, low, high = claims._explained(distances, rows[["cell", "activation"]], "cell")
+    value, low, high = explained(distances, rows[["cell", "activation"]], "cell")
     assert low <= value <= high
     assert value < -0.5
 

@@ -9,21 +9,20 @@ from typing import NamedTuple
 import numpy as np
 import pandas
 from scipy.spatial.distance import pdist, squareform
-from scipy.stats import rankdata
 
 from ..analysis.statistics import permanova
-from ..analysis.statistics.summary import CLUSTERED_P, CLUSTERED_SHARE, HARDLY_SHARE, dispersion_said
+from ..analysis.statistics.summary import CLUSTERED_P, HARDLY_SHARE
 from ..errors import Status, UsageError
 from .cdi import FEWEST_ON_LINE
-from .resampling import FEWEST, difference_interval, jackknife_interval, mean_interval, pair_interval, share_interval
+from .clustering import explained, similarity_rows, topology_rows
+from .resampling import FEWEST, difference_interval, mean_interval, share_interval
 from .result import Result
-from .verdicts import COLUMNS, FAILS, HOLDS, UNDECIDED, above, below, claim_row, mean_row, share_row, too_few, within
+from .verdicts import COLUMNS, FAILS, HOLDS, UNDECIDED, above, below, claim_row, mean_row, share_row, within
 
 SMALLEST_L2 = 1e-5  # up to which L2 low error is asked for
 MOST = 0.9  # "over 90% of the networks"
 NEAR_ONE = (0.8, 1.2)  # a linear integral near 1
 ABOUT_ONE = (0.5, 1.5)  # a number of modes that is one
-RANKED = 300  # networks, at most, whose distances are ranked
 MANY = 2  # modes: more are many
 MILD = 1.1  # magnitude up to which an unstable pair is mildly so
 SMALL = 0.1  # of the range of commanded frequencies: a small difference
@@ -35,8 +34,6 @@ SADDLES = {
 }
 BUT_LSTM_RELU = "all networks but LSTMs with relu reach low error"
 ASIDE = {BUT_LSTM_RELU: "lstm relu"}  # subjects that a statement leaves out itself
-CLUSTERS, HARDLY, NOT_STRONGLY = "clusters", "hardly", "not strongly"  # what is said of a factor
-NAMES = {"svcca": "SVCCA", "cka": "CKA"}
 
 
 class Statement(NamedTuple):
@@ -98,10 +95,10 @@ def measure_claims(kept) -> Claims:
 
     kept : `Kept`
     """
-    rows = [*_low_error(kept.run), *_similarity(kept.svcca, kept.cka)]
+    rows = [*_low_error(kept.run), *similarity_rows(kept.svcca, kept.cka)]
     for study, measure in ((kept.flipflop, _flipflop), (kept.sine, _sine), (kept.cdi, _cdi)):
         rows += [] if study is None else measure(study)
-    rows += [] if kept.topology is None else _topology(kept.topology, kept.run.task_name)
+    rows += [] if kept.topology is None else topology_rows(kept.topology, kept.run.task_name)
     rows += [] if kept.untrained is None else _untrained(kept.untrained)
     table = pandas.DataFrame(sorted(rows, key=lambda row: row["claim"]), columns=list(COLUMNS))
     table["task"] = kept.run.task_name
@@ -137,118 +134,6 @@ def _worst(table) -> str:
     diverged = table.status == Status.DIVERGED.label
     notes = [f"worst {table.validation_loss[~diverged].max():.3g}"] if not diverged.all() else []
     return ", ".join([*notes, f"{diverged.sum()} diverged"] if diverged.any() else notes)
-
-
-def _similarity(svcca, cka) -> list[dict]:
-    """Claim 2."""
-    rows, verdicts = [], {}
-    for made in (svcca, cka):
-        if made is None or made.statistics is None:
-            continue
-        name = NAMES[made.metric]
-        for factor in ("cell", "activation"):
-            if factor in made.statistics.table.index:
-                statement = f"{name} distances cluster by {factor}"
-                table = made.statistics.table
-                rows += _clusters(2, statement, CLUSTERS, name, table, made.distances, made.table, factor)
-                verdicts[made.metric, factor] = rows[-2]["verdict"]
-    factors = [factor for factor in ("cell", "activation") if {("svcca", factor), ("cka", factor)} <= verdicts.keys()]
-    if factors and svcca.table.id.tolist() == cka.table.id.tolist():
-        pairs = [{verdicts["svcca", factor], verdicts["cka", factor]} for factor in factors]
-        alike = HOLDS if all(len(pair) == 1 for pair in pairs) else FAILS
-        alike = UNDECIDED if any(UNDECIDED in pair for pair in pairs) and {HOLDS, FAILS} not in pairs else alike
-        rule = "the verdicts by CKA on cell and activation are those by SVCCA; undecided where one of them is"
-        what, N = "rank correlation of SVCCA and CKA distances", len(svcca.table)
-        some = np.unique(np.linspace(0, N - 1, RANKED).astype(int))  # all, unless there are very many
-        a, b = (made.distances[np.ix_(some, some)] for made in (svcca, cka))
-        value = pair_interval(lambda drawn: _rank_correlation(a, b, drawn), len(some))
-        rows.append(claim_row(2, "CKA agrees with SVCCA", "all", what, value, len(some), rule, alike))
-    return rows
-
-
-def _topology(made, task: str) -> list[dict]:
-    """Claim 4."""
-    same = len(made.table) > 1 and not made.distances.any()
-    if made.statistics is None and not same:
-        return []
-    rows = []
-    for factor in ("cell", "activation"):
-        if made.table[factor].nunique() < 2 or (factor == "activation" and task != "cdi"):
-            continue
-        if factor == "activation":
-            statement, asked = "fixed-point graphs cluster by activation", CLUSTERS
-        elif task == "cdi":
-            statement, asked = "fixed-point graphs do not cluster strongly by cell", NOT_STRONGLY
-        else:
-            statement, asked = "fixed-point graphs hardly separate cells", HARDLY
-        if same:
-            rows.append(_all_the_same(statement, made.table, factor, FAILS if asked == CLUSTERS else HOLDS))
-        else:
-            table = made.statistics.table
-            found = _clusters(4, statement, asked, "graph", table, made.distances, made.table, factor)
-            rows += [row | {"note": f"{row['note']}; {made.measure}"} for row in found]
-    return rows
-
-
-def _all_the_same(statement: str, table, factor: str, verdict: str) -> dict:
-    """Claim 4 where there is no distance to explain; `verdict` if no level of the factor has few networks only."""
-    fewest = int(table[factor].value_counts().min())
-    what, note = f"share of squared graph distance explained by {factor} beyond chance", "all graphs are the same"
-    rule = "graphs that are all the same separate nothing"
-    if fewest < FEWEST:
-        verdict, note = UNDECIDED, f"{note}; of a {factor}, {too_few(fewest, FEWEST)}"
-    return claim_row(4, statement, "all", what, (0.0, np.nan, np.nan), len(table), rule, verdict, note)
-
-
-def _clusters(claim, statement, asked, name, table, distances, networks, factor) -> list[dict]:
-    """Two rows: the share of squared distance that a factor explains, and how well neighbours name it."""
-    found = table.loc[factor]
-    value = _explained(distances, networks[list(table.index)], factor)
-    clustered, hardly = found.verdict == "clustered", value[0] < HARDLY_SHARE
-    excluded = value[2] < CLUSTERED_SHARE  # no clusters, with the interval
-    clusters = (
-        f"share as it is, with what chance explains, at least {CLUSTERED_SHARE:g}, p < {CLUSTERED_P:g}, "
-        "accuracy above chance with its interval"
-    )
-    little = f"share below {HARDLY_SHARE:g}, and below {CLUSTERED_SHARE:g} with its interval"
-    if asked == CLUSTERS:
-        rule = f"{clusters}; does not hold: {little}"
-        verdict = HOLDS if clustered else FAILS if hardly and excluded else UNDECIDED
-    elif asked == NOT_STRONGLY:
-        rule = f"share below {CLUSTERED_SHARE:g} with its interval; does not hold: {clusters}"
-        verdict = FAILS if clustered else HOLDS if excluded else UNDECIDED
-    else:
-        rule = f"{little}; does not hold: {clusters}"
-        verdict = FAILS if clustered else HOLDS if hardly and excluded else UNDECIDED
-    note = f"with what chance explains {found.share:.3g}, p = {found.p:.3g}, {dispersion_said(found.dispersion_p)}"
-    what = f"share of squared {name} distance explained by {factor} beyond chance"
-    said = f"accuracy of naming the {factor} by the nearest neighbour"
-    accuracy = (found.accuracy, found.accuracy_low, found.accuracy_high)
-    N, chance = len(networks), f"chance {found.chance:.2f}, p = {found.accuracy_p:.3g}"
-    return [
-        claim_row(claim, statement, "all", what, value, N, rule, verdict, note),
-        claim_row(claim, statement, "all", said, accuracy, N, rule, verdict, chance),
-    ]
-
-
-def _explained(distances, factors, factor: str) -> tuple[float, float, float]:
-    """Share of squared distances (N, N) that a factor explains beside the others, and its interval over networks.
-
-    Beyond chance: as many mean squares of what no factor explains are taken off as the factor has degrees of freedom
-    (epsilon squared, Kelley 1935). As it is, a factor of L levels that has nothing to do with the distances explains
-    (L - 1) / (N - 1) of them.
-    """
-
-    def share(kept):
-        try:
-            found = permanova(distances[np.ix_(kept, kept)], factors.iloc[kept], [factor], permutations=1)
-        except UsageError:  # without these networks a level is missing, or nothing is left to explain
-            return np.nan
-        share, F = found.share[factor], found.F[factor]
-        return float(share - share / F) if np.isfinite(F) and F else float(share)
-
-    value, low, high = jackknife_interval(share, len(factors))
-    return value, *map(float, np.clip([low, high], min(value, 0.0), 1))
 
 
 def _flipflop(study) -> list[dict]:
@@ -318,7 +203,7 @@ def _frequencies(study) -> list[dict]:
         except UsageError:  # too few networks for so many levels, or curves that are all the same
             found = None
         if found is not None:
-            share = _explained(away, table[factors], "cell")
+            share = explained(away, table[factors], "cell")
             verdict = HOLDS if found.p < CLUSTERED_P and small == HOLDS else UNDECIDED
             verdict = FAILS if small == FAILS or (found.p >= CLUSTERED_P and share[2] < HARDLY_SHARE) else verdict
             rule = (
@@ -412,14 +297,3 @@ def _kinds(table) -> list:
 
 def _cells(table) -> list:
     return list(table.groupby("cell", sort=False))
-
-
-def _rank_correlation(a, b, drawn) -> float:
-    """Spearman's, over pairs of different networks among those drawn; NaN where all distances are the same."""
-    i, j = np.triu_indices(len(drawn), 1)
-    i, j = drawn[i], drawn[j]
-    different = i != j
-    ranks = [rankdata(part[i, j][different]) for part in (a, b)]
-    if not ranks[0].size or min(np.ptp(ranks[0]), np.ptp(ranks[1])) == 0:
-        return np.nan
-    return float(np.corrcoef(*ranks)[0, 1])
