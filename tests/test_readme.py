@@ -1,4 +1,4 @@
-"""What the README shows: its Python runs, its commands and options exist, its map is that of the sources."""
+"""What the README and the guides show: Python runs, commands and links exist, the map is that of the sources."""
 
 import ast
 import re
@@ -13,17 +13,42 @@ from fastrnn.cells import CELLS
 from fastrnn.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
 def blocks(language):
     """Text of the code blocks of one language."""
-    every = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    every = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
     return [text for name, text in every if name == language]
 
 
 def section(title):
-    return README.split(f"## {title}\n")[1].split("\n## ")[0]
+    return TEXT.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def anchors(page):
+    """What a link may name behind #: headings in small letters, spaces as hyphens."""
+    headings = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE), re.M
+    )
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if not link.startswith("https://"):
+            path, _, anchor = link.partition("#")
+            there = page.parent / path if path else page
+            assert there.exists(), link
+            assert not anchor or anchor in anchors(there), link
+
+
+def test_the_readme_leads_to_every_guide():
+    assert {path for path in re.findall(r"\]\((docs/\w+\.md)\)", PAGES[0].read_text())} == {
+        f"docs/{page.name}" for page in PAGES[1:]
+    }
 
 
 def test_the_python_runs(tmp_path, monkeypatch, capsys):
@@ -65,7 +90,7 @@ def test_the_tables_name_everything(title, names):
 
 def test_the_settings_of_the_tasks_are_named():
     for name, task in TASKS.items():
-        (row,) = re.findall(rf"^\| `{name}` .*$", README, re.MULTILINE)
+        (row,) = re.findall(rf"^\| `{name}` .*$", section("Tasks"), re.MULTILINE)
         assert re.findall(r"`(\w+)`", row)[1:] == list(task.settings)
 
 
