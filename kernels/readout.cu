@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(32 * WARPS)
   const int begin = static_cast<int>(static_cast<long long>(slice) * T / slices) * P;
   const int end = static_cast<int>(static_cast<long long>(slice + 1) * T / slices) * P;
 
-  double total = 0.0, weight = 0.0;
+  double total = 0.0;  // lane 0: of mask * squared error; lane 1: of mask
   for (int k0 = 0; k0 < K; k0 += CHUNK) {
     __syncthreads();
     for (int e = threadIdx.x; e < CHUNK * n; e += 32 * WARPS) {
@@ -69,20 +69,21 @@ __global__ void __launch_bounds__(32 * WARPS)
         for (int distance = 16; distance; distance /= 2) y[k] += __shfl_xor_sync(0xFFFFFFFFu, y[k], distance);
 
       const float counts = graded ? mask[row] : 0.0f;
-      if (k0 == 0) weight += counts;
+      float squares = 0.0f;
 #pragma unroll
       for (int k = 0; k < CHUNK; k++) {
         y[k] += bias[k];
         if (graded) {
           const float off = k0 + k < K && counts != 0.0f ? y[k] - targets[static_cast<size_t>(row) * K + k0 + k] : 0.0f;
           y[k] = counts * off;
-          total += y[k] * off;
+          squares = fmaf(y[k], off, squares);
           db[k] += y[k];
 #pragma unroll
           for (int j = 0; j < held; j++) dW[j][k] = fmaf(h[j], y[k], dW[j][k]);
         }
         if (lane == k && k0 + k < K) errors[static_cast<size_t>(row) * K + k0 + k] = y[k];
       }
+      total += lane == 0 ? squares : k0 == 0 ? counts : 0.0f;  // once a row: float64 is slow on many GPUs
     }
     if (!graded) continue;
 #pragma unroll
@@ -101,7 +102,7 @@ __global__ void __launch_bounds__(32 * WARPS)
     }
   }
   if (!graded) return;
-  if (lane == 0) totals[warp][0] = total, totals[warp][1] = weight;
+  if (lane < 2) totals[warp][lane] = total;
   __syncthreads();
   if (threadIdx.x < 2) {
     double sum = 0.0;

@@ -4,8 +4,9 @@
 //
 // A block owns one slice of the steps of one network and a tile (EDGE, EDGE), a warp (32, EDGE / 2) of it. Tiles of
 // LENGTH rows (step, trial) are split on their way from registers into shared memory, one being filled while the other
-// is used. The rows of x and 1 are float32 throughout: in the blocks of the first tile row each thread adds them up for
-// the four columns of da that it fetches. Overwrites W_rec, W_in and b of a slice of `gradients`. Deterministic.
+// is used. Tensor cores cut their sums, and over thousands of steps errors of one sign would add up: they sum one tile
+// only, and an ordinary addition, which rounds, adds it to the rest. The rows of x and 1 are float32 throughout: in the
+// blocks of the first tile row each thread adds them up for the four columns of da that it fetches. Overwrites W_rec, W_in and b of a slice of `gradients`. Deterministic.
 // Shared: two tiles of either operand in two parts, rows EDGE + 8 long, so that no two rows of a fragment share a bank.
 #include "tensor.cuh"
 #include "weight_gradient.cuh"
@@ -102,7 +103,12 @@ __global__ void __launch_bounds__(THREADS)
       for (int part = 0; part < 2; part++) {
         const u32 b_high[2] = {high[2 * part], high[2 * part + 1]}, b_low[2] = {low[2 * part], low[2 * part + 1]};
 #pragma unroll
-        for (int i = 0; i < 2; i++) multiply_add_split(sums[i][j + part], a_high[i], a_low[i], b_high, b_low);
+        for (int i = 0; i < 2; i++) {
+          float step[4] = {};
+          multiply_add_split(step, a_high[i], a_low[i], b_high, b_low);
+#pragma unroll
+          for (int e = 0; e < 4; e++) sums[i][j + part][e] += step[e];
+        }
       }
     }
     if (more) put(shared + (use ^ 1) * tile_size);

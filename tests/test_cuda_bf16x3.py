@@ -10,6 +10,7 @@ from samples import oracle_parameters, random_networks, random_trials, relative_
 
 from fastrnn import engines
 from fastrnn.engines.cuda.engine import CUDAEngine
+from fastrnn.engines.cuda.group import Group
 from fastrnn.errors import UsageError
 from fastrnn.optimizer import Optimizer
 from fastrnn.tasks import get_task
@@ -83,3 +84,18 @@ def test_what_it_can_not_do_is_refused(engine):
     for n, instead in ((48, "precision 'float32'"), (20, "device 'cpu'")):
         with pytest.raises(UsageError, match=f"multiples of 64 up to 256 in bf16x3; n is {n}: .* or {instead}"):
             engine.loss(random_networks("vanilla", "tanh", n, 3, 3, 1), get_task("flipflop"))
+
+
+def test_cut_sums_cost_long_gradients_nothing(engine):
+    """Tensor cores cut their sums, they don't round them: 3,200 products of one sign in each slice of the steps."""
+    task, rng = get_task("flipflop", steps=1600), np.random.default_rng(0)
+    networks = random_networks("vanilla", "tanh", 64, 3, 3, 1, seed=1)
+    with engine.device.stream(0):
+        group = Group(engine.launcher, networks, 16, task.T, way_back=True, precision="bf16x3")
+        states, das = (rng.uniform(0.5, 1.0, array.shape).astype(np.float32) for array in (group.states, group.das))
+        for place, array in ((group.states, states), (group.das, das)):
+            place[:] = engine.device.xp.array(array)
+        group.sum_gradients()
+        made = group.download(group.gradients[0]).sum(axis=0)
+    expected = np.einsum("tbu,tbv->uv", states[0, :-1], das[0], dtype=np.float64)
+    assert relative_error(made[: 64 * 64].reshape(64, 64), expected) < 3e-6

@@ -1,5 +1,7 @@
 """The CUDA engine's numbers against the oracle and the CPU engine, its kernels run on the processor (`cuda_host`)."""
 
+from itertools import count
+
 import numpy as np
 import oracle
 import pytest
@@ -11,7 +13,8 @@ from samples import KINDS, oracle_parameters, random_networks, random_trials, re
 
 from fastrnn import engines
 from fastrnn.counters import PROBE, TRAINING, VALIDATION
-from fastrnn.engines.cuda.engine import CUDAEngine
+from fastrnn.engines.cuda import engine as cuda_engine
+from fastrnn.engines.cuda.engine import DRAWN_AHEAD, CUDAEngine
 from fastrnn.engines.cuda.group import Group
 from fastrnn.errors import RunError, Status, UsageError
 from fastrnn.networks import Networks
@@ -319,7 +322,34 @@ def test_tasks_of_users_are_drawn_by_the_processor(engine, cpu):
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=1e-6)
 
 
+def test_the_processor_is_only_some_iterations_ahead_with_trials():
+    """Of a user's task: what it has drawn lies in memory until the device has used it."""
+    task = Task("zeros", D=1, K=1, T=2, batch=lambda rng, settings, trials: 2 * (np.zeros((trials, 2, 1)),))
+    counts = []
+    for some, iterations in ((task, 9), (task, 1), (get_task("sine", steps=2), 9)):
+        device, networks = HostDevice(), random_networks("vanilla", "tanh", 16, 1, 1, N=1)
+        waits, wait = [], device.synchronize
+        device.synchronize = lambda waits=waits, wait=wait: waits.append(wait())
+        optimizer = Optimizer.start(networks, learning_rate=0.01, iterations=9)
+        CUDAEngine(device).advance(networks, optimizer, some, iterations, batch=2)
+        counts.append(len(waits))
+    assert counts[0] == counts[1] + 9 // DRAWN_AHEAD
+    assert counts[2] == counts[1]
+
+
 # --- memory ---
+
+
+def test_time_lost_to_a_lack_of_memory_is_no_computing(monkeypatch):
+    networks, clock = random_networks("vanilla", "tanh", 16, 3, 3, N=4), count()
+    device = Scarce(14_000)
+    engine = CUDAEngine(device)
+    optimizer = Optimizer.start(networks, learning_rate=0.01, iterations=9)
+    monkeypatch.setattr(cuda_engine.time, "monotonic", lambda: next(clock))
+    engine.advance(networks, optimizer, get_task("flipflop", steps=4), 1, batch=2)
+    assert device.refused == 1
+    # a second from one look at the clock to the next: two in each half that fitted, and what the failure took
+    assert engine.overhead == 2 * 2 + 2
 
 
 def test_a_group_that_does_not_fit_is_cut(engine):

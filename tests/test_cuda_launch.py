@@ -18,7 +18,7 @@ from fastrnn import engines
 from fastrnn.engines.cpu import bf16x3
 from fastrnn.engines.cuda import launch
 from fastrnn.engines.cuda.engine import CUDAEngine
-from fastrnn.engines.cuda.gpu import find_gpu
+from fastrnn.engines.cuda.gpu import GPU, find_gpu
 from fastrnn.engines.cuda.launch import ARGUMENTS, Launcher, signature, source_text, sources_digest
 from fastrnn.engines.cuda.tiling import Kernel, make_tiling, passes_of
 from fastrnn.errors import RunError, UsageError
@@ -330,6 +330,9 @@ UNUSABLE = {
     "no memory for code": (fake_cupy(arange=raises(CUDADriverError(2))), "H200 has no memory free .*CUDA_ERROR 2"),
     "a broken GPU": (fake_cupy(arange=raises(CUDARuntimeError(214))), "H200 does not work .*cudaError 214"),
     "an old NVRTC": (fake_cupy(arange=raises(CUDADriverError(209))), "H200 does not work .* or update driver and CuPy"),
+    "no room for code": (fake_cupy(arange=raises(OSError("quota"))), "keep compiled code .quota.: set CUPY_CACHE_DIR"),
+    "a GPU of AMD": (fake_cupy(is_hip=True), "this CuPy is for AMD GPUs, the kernels are for NVIDIA's: pip install"),
+    "a lost GPU": (fake_cupy(getDeviceProperties=raises(CUDARuntimeError(46))), "GPU 0 does not work .*cudaError 46"),
     "a GPU that errs": (fake_cupy(arange=lambda *a, **k: np.ones(3, int)), "H200 computes wrongly"),
 }
 
@@ -348,6 +351,21 @@ def test_an_unusable_gpu_is_explained(monkeypatch, capsys, what):
         engines.get("auto", precision="bf16x3")
     assert said.startswith("device auto: cpu (")
     assert "; no GPU: " in said
+
+
+def test_a_cupy_that_can_not_keep_its_files_is_explained(monkeypatch, tmp_path):
+    """It makes a folder when it is imported."""
+    (tmp_path / "cupy.py").write_text("raise FileNotFoundError('/nohome/.cupy')")
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=r"CuPy can't be imported .*/nohome/.cupy.*: set CUPY_CACHE_DIR to a folder"):
+        find_gpu()
+    assert engines.get("auto", threads=1).name == "cpu"
+
+
+def test_an_a100_does_half_of_what_others_do_in_float32():
+    rates = [GPU(fake_cupy(attributes={75: major}), 0).rate for major in (8, 9)]
+    assert rates[0] == rates[1] / 2
 
 
 # --- what goes wrong on the way ---
@@ -382,4 +400,12 @@ def test_kernels_that_do_not_compile_are_told():
     device = Recorder()
     device.module = raises(CompileException("rollout.cu(7): error: no such thing"))
     with pytest.raises(RunError, match=r"NVRTC 13\.0 can't compile the kernels for host:\nrollout\.cu\(7\): error"):
+        CUDAEngine(device).prepare([random_networks("vanilla", "tanh", 16, 3, 3, 1)], get_task("flipflop", steps=4))
+
+
+def test_kernels_that_can_not_be_kept_are_told():
+    """CuPy writes machine code to disk."""
+    device = Recorder()
+    device.module = raises(OSError("no space left on device"))
+    with pytest.raises(RunError, match=r"keep compiled kernels \(no space left on device\): set CUPY_CACHE_DIR"):
         CUDAEngine(device).prepare([random_networks("vanilla", "tanh", 16, 3, 3, 1)], get_task("flipflop", steps=4))

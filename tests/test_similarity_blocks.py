@@ -1,5 +1,7 @@
 """All pairs in blocks: sizes, memory, disk, resumption and libraries change nothing in the distances."""
 
+import threading
+
 import numpy as np
 import pytest
 from responses import population
@@ -253,6 +255,33 @@ def test_arrays_of_the_array_api_standard(metric):
     single = pairwise_distances(given, metric, precision="single")
     np.testing.assert_allclose(single, result, atol=1e-3 if metric == "procrustes" else 1e-5)
     assert np.any(single != result)
+
+
+def test_arrays_of_other_libraries_are_worked_on_in_the_callers_thread(monkeypatch):
+    """For device and stream of a GPU are those of the thread."""
+    strict, threads = pytest.importorskip("array_api_strict"), set()
+
+    def noted(work):
+        def noting(*arguments):
+            threads.add(threading.get_ident())
+            return work(*arguments)
+
+        return noting
+
+    monkeypatch.setattr(distances, "reduce_response", noted(distances.reduce_response))
+    monkeypatch.setattr(pairs, "_compare", noted(pairs._compare))
+    pairwise_distances([strict.asarray(state) for state in population(SIZES)], threads=2)
+    assert threads == {threading.get_ident()}
+    pairwise_distances(population(SIZES), threads=2)
+    assert len(threads) > 1
+
+
+def test_complex_arrays_of_any_library_are_refused():
+    strict = pytest.importorskip("array_api_strict")
+    for library in (np, strict):
+        given = [library.asarray(state + 1j) for state in population()[:2]]
+        with pytest.raises(UsageError, match=r"responses\[0\] must be real numbers; its dtype is .*complex128"):
+            pairwise_distances(given)
 
 
 def test_libraries_are_not_mixed():

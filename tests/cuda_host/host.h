@@ -7,7 +7,7 @@
 //            2 at random, one step of each thread after the other
 //   copies   whether asynchronous copies happen when issued (0) or as late as they may (1)
 // Races between threads do not hang on these where races.h looks for them.
-// Not modelled: rounding inside tensor cores, missing memory fences, limits of a launch, time.
+// Not modelled: missing memory fences, limits of a launch, time.
 #pragma once
 
 #include <algorithm>
@@ -17,6 +17,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <numeric>
 #include <random>
 #include <string>
 #include <utility>
@@ -353,7 +354,22 @@ inline void load_matrices(unsigned (&r)[4], const unsigned short* row, bool tran
   }
 }
 
-// mma.m16n8k16; sums in float, one product after the other.
+// What tensor cores make of a sum of 17 numbers, after Fasi et al. 2021 and Khattak and Mikaitis 2025: shifted to the
+// exponent of the largest, cut to two bits more than a float has, added, and cut to a float: never rounded.
+inline float cut_sum(const double (&terms)[17]) {
+  double largest = 0.0, sum = 0.0;
+  for (double term : terms) {
+    if (!std::isfinite(term)) return std::accumulate(terms, terms + 17, 0.0);
+    largest = std::max(largest, std::fabs(term));
+  }
+  if (largest == 0.0) return 0.0f;
+  const double unit = std::ldexp(1.0, std::ilogb(largest) - 25);
+  for (double term : terms) sum += std::trunc(term / unit) * unit;  // exact
+  const float nearest = static_cast<float>(sum);
+  return std::fabs(nearest) > std::fabs(sum) ? std::nextafter(nearest, 0.0f) : nearest;
+}
+
+// mma.m16n8k16.
 inline void multiply_bf16(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
   struct Operands {
     unsigned a[4], b[2];
@@ -365,11 +381,13 @@ inline void multiply_bf16(float (&c)[4], const unsigned (&a)[4], unsigned b0, un
   const int g = current->lane / 4, q = current->lane % 4;
   for (int e = 0; e < 4; e++) {
     const int row = g + e / 2 * 8, column = 2 * q + e % 2;
+    double terms[17] = {};
     for (int k = 0; k < 16; k++) {
-      const float left = half(all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k);
-      const float right = half(all[column * 4 + k % 8 / 2].b[k / 8], k);
-      c[e] += left * right;
+      const double left = half(all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k);
+      terms[k] = left * half(all[column * 4 + k % 8 / 2].b[k / 8], k);
     }
+    terms[16] = c[e];
+    c[e] = cut_sum(terms);
   }
 }
 

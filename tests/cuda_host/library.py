@@ -145,6 +145,7 @@ class Library:
         attributes = {75: 9, 76: 0, 97: owner.shared_limit, 16: 132, 13: 1_980_000}
         runtime = SimpleNamespace(
             CUDARuntimeError=CUDARuntimeError,
+            is_hip=False,
             driverGetVersion=lambda: 13000,
             runtimeGetVersion=lambda: 13020,
             getDeviceCount=lambda: 1,

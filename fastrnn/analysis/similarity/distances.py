@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import chain
 
@@ -16,7 +16,7 @@ from ...progress import Interrupted, Interruption, Progress
 from ...values import check_sizes, is_number
 from .checkpoint import Checkpoint
 from .gram import gram_is_cheaper, gram_products, normalised, tiles_of
-from .namespace import namespace_of, to_numpy
+from .namespace import namespace_of, to_numpy, workers_for
 from .pairs import all_pairs, work_of
 from .reduction import ResponseMark, centre, check_response, reduce_response
 from .settings import DEFAULT_COMPONENTS, METRICS, Distances, Settings, warn
@@ -196,11 +196,12 @@ class _Work:
         options = (settings.metric, settings.components, settings.tolerance, settings.rank_tolerance)
         if hasattr(states, "__len__"):
             self._start("responses", len(states))
-        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(self.threads) as pool:
+        with threadpool_limits(1, user_api="blas"), ExitStack() as stack:
             for i, response in enumerate(chain(states, [END])):
                 if response is not END:
                     xp = namespace_of(response)
-                    store.xp = xp if i == 0 else store.xp
+                    if i == 0:
+                        store.xp, pool = xp, stack.enter_context(workers_for(xp, self.threads))
                     if xp is not store.xp:
                         raise UsageError(f"responses[{i}] is an array of another library than responses[0]")
                     waiting.append(pool.submit(reduce_response, f"responses[{i}]", response, *options))
@@ -211,8 +212,6 @@ class _Work:
                     self._moved(1)
         if not len(store):
             raise UsageError("states holds no responses; give at least one array (samples, n)")
-        if store.xp is not np:
-            self.threads = 1
 
     def _blocks(self, store, N, sizes, signatures) -> np.ndarray:
         similarity = np.full((N, N), np.nan)

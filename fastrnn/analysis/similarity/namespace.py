@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -17,6 +18,21 @@ def namespace_of(array):
         return array.__array_namespace__()
     library = type(array).__module__.partition(".")[0]
     return sys.modules["cupy"] if library == "cupy" else np
+
+
+class Here(Executor):
+    """Does work when it is given: the caller's thread is where a GPU's device and stream are set."""
+
+    def submit(self, work, /, *arguments):
+        """The result, as a future that is there."""
+        made = Future()
+        made.set_result(work(*arguments))
+        return made
+
+
+def workers_for(xp, threads: int) -> Executor:
+    """Threads for arrays of NumPy, none for those of another library."""
+    return ThreadPoolExecutor(threads) if xp is np else Here()
 
 
 def to_numpy(array) -> np.ndarray:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from .namespace import singular_values, swap_middle, to_numpy, transposed
+from .namespace import singular_values, swap_middle, to_numpy, transposed, workers_for
 from .store import ReducedResponses
 
 LARGEST = 48  # smaller side up to which `nuclear` is faster than a library
@@ -52,7 +51,7 @@ def all_pairs(store: ReducedResponses, metric: str, coefficients: str, similarit
         parts[-1].append(block)
         filled += size
     before = 0
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with threadpool_limits(1, user_api="blas"), workers_for(store.xp, threads) as pool:
         for part in parts:
             held = {}
             for j, other in enumerate(blocks[: before + len(part)]):

@@ -67,7 +67,7 @@ def check_response(name: str, response):
         raise UsageError(f"{name} must have shape (samples, n), both at least 1; it has shape {tuple(response.shape)}")
     if response.shape[0] < 2:
         raise UsageError(f"{name} has one sample; similarity needs two or more, and many more than units to say much")
-    if xp is np and response.dtype.kind not in "fiub":
+    if getattr(response.dtype, "kind", "f") not in "fiub" or "complex" in str(response.dtype):
         raise UsageError(f"{name} must be real numbers; its dtype is {response.dtype}")
     narrow = [n for n in ("float16", "float32") if hasattr(xp, n) and response.dtype == getattr(xp, n)]
     response = xp.asarray(response, dtype=xp.float64)

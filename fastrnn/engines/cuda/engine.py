@@ -18,7 +18,8 @@ from .launch import Launcher
 from .tiling import check_size, does_size, jacobian_points, levenberg_marquardt, sizes_in, step_points
 
 EVALUATED = 64  # trials at once where no gradient is asked for
-MATRICES_BYTES = 4 << 30  # of the starts that are searched at once: each has two matrices (S, S)
+MATRICES_BYTES = 1 << 30  # of the starts that are searched at once, each with two matrices (S, S): launches of seconds
+DRAWN_AHEAD = 4  # iterations whose trials the processor has drawn and the device not used yet
 
 
 class CUDAEngine(Engine):
@@ -70,7 +71,16 @@ class CUDAEngine(Engine):
         self.overhead = 0.0
         if not groups or not iterations:
             return [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
-        return self._cut(groups, lambda groups: self._train(groups, task, iterations, batch))
+
+        def train(groups):
+            start, before = time.monotonic(), self.overhead
+            try:
+                return self._train(groups, task, iterations, batch)
+            except MemoryError:
+                self.overhead = before + time.monotonic() - start
+                raise
+
+        return self._cut(groups, train)
 
     def _cut(self, groups, work, one: str = "network"):
         """`work(groups)`, a list with an array for each; in smaller pieces where they do not fit into memory.
@@ -107,6 +117,7 @@ class CUDAEngine(Engine):
                 trained.append((group, group.begin_drawing(task)))
         self.device.synchronize()
         self.overhead += time.monotonic() - start
+        drawn_there = all(drawing for _, drawing in trained)
         for it in range(iterations):
             for index, (group, drawing) in enumerate(trained):
                 with self.device.stream(index):
@@ -118,6 +129,8 @@ class CUDAEngine(Engine):
                     group.read_out()
                     group.go_back()
                     group.descend(it)
+            if not drawn_there and (it + 1) % DRAWN_AHEAD == 0:
+                self.device.synchronize()
         self.device.synchronize()
         start, results = time.monotonic(), []
         for index, (group, _) in enumerate(trained):

@@ -9,12 +9,13 @@ from ...errors import RunError, UsageError
 
 LEAST = (8, 0)  # compute capability: asynchronous copies
 INSTALL = "pip install 'fastrnn[cuda13]' (or 'fastrnn[cuda12]' for a driver older than 580)"
+CACHE = "set CUPY_CACHE_DIR to a folder that can be written and has room, or CUPY_CACHE_IN_MEMORY=1"
 INSUFFICIENT_DRIVER = 35  # cudaErrorInsufficientDriver
 OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY, cudaErrorMemoryAllocation
 # cudaDevAttr...: ComputeCapabilityMajor, ...Minor, MaxSharedMemoryPerBlockOptin, MultiProcessorCount, ClockRate
 ATTRIBUTES = (75, 76, 97, 16, 13)
 QUEUES = "32"  # of the device, the most there are; with CUDA's 8 the streams of some groups would wait for each other
-FLOPS_A_CYCLE = 256  # float32, of a multiprocessor
+FLOPS_A_CYCLE = 256  # float32, of a multiprocessor; compute capability 8.0 does half of it
 SHARE_OF_PEAK = 0.5  # what estimates of time count on
 
 
@@ -32,7 +33,11 @@ def find_gpu(number: int = 0) -> GPU:
         import cupy
     except ImportError as error:
         raise UsageError(f"CuPy is not installed ({error}): {INSTALL}") from None
+    except OSError as error:
+        raise UsageError(f"CuPy can't be imported ({error}): {CACHE}") from None
     runtime = cupy.cuda.runtime
+    if runtime.is_hip:
+        raise UsageError(f"this CuPy is for AMD GPUs, the kernels are for NVIDIA's: {INSTALL}")
     try:
         driver = runtime.driverGetVersion()
     except runtime.CUDARuntimeError:
@@ -53,7 +58,10 @@ def find_gpu(number: int = 0) -> GPU:
         ) from None
     if number >= count:
         raise UsageError(f"there is no GPU {number}, but {count}: look at nvidia-smi and CUDA_VISIBLE_DEVICES")
-    gpu = GPU(cupy, number)
+    try:
+        gpu = GPU(cupy, number)
+    except runtime.CUDARuntimeError as error:
+        raise UsageError(f"GPU {number} does not work ({error}): look at nvidia-smi") from None
     if gpu.capability < LEAST:
         had, least = (".".join(map(str, pair)) for pair in (gpu.capability, LEAST))
         raise UsageError(f"{gpu.name} is too old: its compute capability is {had}, needed is {least} (Ampere) or newer")
@@ -77,6 +85,8 @@ def _try_out(cupy, gpu: GPU) -> None:
         else:
             message = f"{gpu.name} does not work ({error}): look at nvidia-smi, or update driver and CuPy"
         raise UsageError(message) from None
+    except OSError as error:
+        raise UsageError(f"CuPy can't keep compiled code ({error}): {CACHE}") from None
     except Exception as error:  # CuPy says it in several ways
         raise UsageError(f"the headers of CUDA are missing or do not fit CuPy ({error}): {INSTALL}") from None
     if not ok:
@@ -104,7 +114,8 @@ class GPU:
         )
         self.capability = (major, minor)
         # FLOP/s that estimates count on
-        self.rate = SHARE_OF_PEAK * FLOPS_A_CYCLE * processors * 1e3 * kilohertz
+        flops = FLOPS_A_CYCLE // 2 if self.capability == (8, 0) else FLOPS_A_CYCLE
+        self.rate = SHARE_OF_PEAK * flops * processors * 1e3 * kilohertz
         self._streams = []
 
     def module(self, **source):

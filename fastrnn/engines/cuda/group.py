@@ -233,20 +233,7 @@ class Group:
             D=self.D,
             K=self.K,
         )
-        edges = self.networks.n // self.tiling.edge
-        self._launch(
-            self.tiling.weight_gradient,
-            (edges * (self.columns // self.tiling.edge), self.tiling.slices),
-            states=self.states,
-            inputs=self.inputs,
-            gates=self.gates,
-            das=self.das,
-            gradients=self.gradients,
-            stride=self.stride,
-            T=self.T,
-            P=self.P,
-            slices=self.tiling.slices,
-        )
+        self.sum_gradients()
         self._launch(
             UPDATE["collect"],
             (),
@@ -263,6 +250,23 @@ class Group:
             slices=self.tiling.slices,
             tiles=self.tiling.tiles,
             K=self.K,
+        )
+
+    def sum_gradients(self) -> None:
+        """The gradient of W_rec, W_in and b, by slices of the steps."""
+        edges = self.networks.n // self.tiling.edge
+        self._launch(
+            self.tiling.weight_gradient,
+            (edges * (self.columns // self.tiling.edge), self.tiling.slices),
+            states=self.states,
+            inputs=self.inputs,
+            gates=self.gates,
+            das=self.das,
+            gradients=self.gradients,
+            stride=self.stride,
+            T=self.T,
+            P=self.P,
+            slices=self.tiling.slices,
         )
 
     # ----------------------------------------------------------------------------------------------------- training

@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import RunError, UsageError
 from ...processors import usable_processors
 from ...storage import hash_sources
+from .gpu import CACHE
 from .tiling import Kernel
 
 # Arguments in order: name, and type as NumPy writes it, "*" for an array.
@@ -123,12 +124,16 @@ class Launcher:
     def compile(self, kernels) -> None:
         """Compile those of some kernels that are not yet, all together."""
         if missing := self._missing(kernels):
-            module = self.device.module(
-                code=source_text(dict.fromkeys(kernel.source for kernel in missing)),
-                options=compiler_options(),
-                name_expressions=tuple(kernel.name for kernel in missing),
-            )
-            self._compiled |= {kernel.name: module.get_function(kernel.name) for kernel in missing}
+            try:
+                module = self.device.module(
+                    code=source_text(dict.fromkeys(kernel.source for kernel in missing)),
+                    options=compiler_options(),
+                    name_expressions=tuple(kernel.name for kernel in missing),
+                )
+                made = {kernel.name: module.get_function(kernel.name) for kernel in missing}
+            except OSError as error:  # CuPy writes machine code to disk
+                raise RunError(f"CuPy can't keep compiled kernels ({error}): {CACHE}") from error
+            self._compiled |= made
 
     def _ready(self, kernel: Kernel):
         """The kernel's code, allowed as much shared memory as it needs now: some kernels do networks of any size."""
