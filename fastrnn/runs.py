@@ -107,7 +107,7 @@ class Run:
         if not self.group_path(group).exists():
             done = self.table.iterations[self._group_of == group]
             raise RunError(
-                f"group {group!r} of {str(self.path)!r} is not finished ({int(done.max())} of "
+                f"group {group!r} of {str(self.path)!r} is not finished ({int(done.min())} of "
                 f"{self.settings['iterations']} iterations); run train-population again to go on"
             )
         path = self.group_path(group)
@@ -164,17 +164,19 @@ class Run:
     def summary(self) -> pandas.DataFrame:
         """One row a configuration: numbers of networks, of each status and of those that learnt; iterations; losses.
 
-        Losses are of the networks that did not diverge; `share` is that of the networks that learnt the task.
+        Losses are of the networks that did not diverge; `share` is that of the networks that learnt the task. Iterations
+        are the most that a network had; while some are in training, the fewest of these.
         """
         table = self.table.assign(group=self._group_of)
         rows = []
         for (group, l2), part in table.groupby(["group", "l2"], sort=False):
             count = {status.label: int((part.status == status.label).sum()) for status in Status}
             sound = part[part.status != Status.DIVERGED.label]
+            in_training = part.iterations[part.status == Status.TRAINING.label]
             rows.append(
                 {"group": group, "l2": l2, "networks": len(part)}
                 | count
-                | {"iterations": int(part.iterations.max())}
+                | {"iterations": int(in_training.min() if len(in_training) else part.iterations.max())}
                 | {f"median_{name}": sound[name].median() for name in ("training_loss", "validation_loss")}
                 | {"worst_validation_loss": sound.validation_loss.max(), "learnt": int(self.learnt(part).sum())}
                 | {"share": float(self.learnt(part).mean())}

@@ -343,12 +343,16 @@ def test_failures_have_their_reasons(copy):
 def test_a_group_in_training(tmp_path):
     with RunFolder(tmp_path / "run", small()) as folder:
         folder.begin()
-        folder.save_checkpoint(GROUP, folder.unfinished(GROUP))
+        state = folder.unfinished(GROUP)
+        state.optimizer.iteration[:] = 5, 3
+        folder.save_checkpoint(GROUP, state)
+        folder.write_table()
     run = load_run(tmp_path / "run")
     assert set(run.table.status) == {"training"}
+    assert run.summary().set_index("group").iterations[GROUP] == 3  # of those that are not done the fewest
     assert run.table.validation_loss.isna().all()
     assert run.finished_groups() == []
-    with pytest.raises(RunError, match=r"'gru-tanh-4' of .* is not finished \(0 of 20 iterations\); run train-pop"):
+    with pytest.raises(RunError, match=r"'gru-tanh-4' of .* is not finished \(3 of 20 iterations\); run train-pop"):
         run.networks(GROUP)
 
 
