@@ -164,8 +164,8 @@ class Run:
     def summary(self) -> pandas.DataFrame:
         """One row a configuration: numbers of networks, of each status and of those that learnt; iterations; losses.
 
-        Losses are of the networks that did not diverge; `share` is that of the networks that learnt the task. Iterations
-        are the most that a network had; while some are in training, the fewest of these.
+        Losses are of the networks that did not diverge; `share` is that of the networks that learnt the task.
+        Iterations are the most that a network had; while some are in training, the fewest of these.
         """
         table = self.table.assign(group=self._group_of)
         rows = []

@@ -101,6 +101,18 @@ def test_cka_from_gram_matrices(debiased, readable, memory, monkeypatch):
     assert result.marks[3] == reduction.ResponseMark.CONSTANT
 
 
+@pytest.mark.parametrize(("readable", "share"), [(True, 1), (False, 1 / 2)])
+def test_gram_matrices_leave_room_for_what_is_kept(readable, share, monkeypatch):
+    """Of responses that can be read again nothing is; of others at most half of the memory."""
+    states, memory = population(SIZES), 60_000
+    monkeypatch.setattr(distances, "gram_is_cheaper", lambda sizes, samples: True)
+    monkeypatch.setattr(distances, "gram_products", _noting_calls(distances.gram_products, calls := []))
+    pairwise_distances(states if readable else iter(states), "cka", memory=memory, threads=2)
+    ((N, _, dtype, tiles, threads, *_),) = calls
+    taken = N * tiles[0][0].stop ** 2 * np.dtype(dtype).itemsize * threads
+    assert 0.5 * share * memory < taken < 0.8 * share * memory
+
+
 def _noting_calls(function, calls):
     def noted(*arguments):
         calls.append(arguments)

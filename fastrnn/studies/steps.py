@@ -12,6 +12,7 @@ from ..analysis.fixed_points import find_fixed_points
 from ..analysis.line_attractor import LineAttractor, line_attractors
 from ..analysis.points import FixedPoints
 from ..analysis.portrait import portrait, typical
+from ..analysis.similarity.gram import features_cost, gram_cost
 from ..analysis.transitions import TransitionGraph, heteroclinic_paths, transition_graphs
 from ..errors import RunError, UsageError
 from ..folder import POPULATION, SUFFIX, TABLE
@@ -37,6 +38,7 @@ DRAWN_STEPS = 2000  # of a path between fixed points
 # kinds of files of each group that the task's study, and its topology, are made from
 STUDIED = {"flipflop": ("points", "graphs"), "sine": ("points",), "cdi": ("modes",)}
 TOPOLOGIES = {"flipflop": ("graphs",), "sine": ("points",), "cdi": ("points", "lines")}
+MULTIPLICATIONS = 4e10  # in float64, a second of two threads (AMD Zen 4)
 SECONDS = {  # for one network of n = 64 on two threads (AMD Zen 4), by cell, relative to vanilla
     "vanilla": 1.0,
     "ugrnn": 1.6,
@@ -139,8 +141,10 @@ class Steps:
                     raise  # else it is of the statistics only: the distances are there
 
         reads = [f"groups/{group}{SUFFIX}" for group in self.selection.groups]
-        samples = len(ids) * probe_trials(self.task) * self.task.T
-        seconds = 0.5 + 4e-6 * samples + 5e-5 * len(ids) ** 2
+        samples, n = probe_trials(self.task) * self.task.T, self.selection.table.n
+        seconds = 0.5 + 4e-6 * samples * len(ids) + 5e-5 * len(ids) ** 2
+        if metric == "cka":
+            seconds += min(features_cost(n, samples), gram_cost(n, samples)) / MULTIPLICATIONS
         return self._step("similarity", metric, reads, [file], work, self._ids, seconds, ())
 
     def fixed_points(self, group: str) -> Step:

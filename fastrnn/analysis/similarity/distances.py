@@ -152,7 +152,7 @@ class _Work:
                 def part(i, samples):
                     return np.ascontiguousarray(store.rows(i)[:, samples].T)
 
-                similarity = self._gram(N, store.samples, part, signatures)
+                similarity = self._gram(N, store.samples, part, signatures, self.memory / 2)  # the store has the rest
             else:
                 similarity = self._blocks(store, N, sizes, signatures)
             if self.settings.metric == "cka":
@@ -184,7 +184,7 @@ class _Work:
         def part(i, rows):
             return (np.asarray(states[i][rows], np.float64) - means[i]).astype(self.settings.dtype, copy=False)
 
-        products = self._gram(N, samples, part, np.array(signatures))
+        products = self._gram(N, samples, part, np.array(signatures), self.memory)
         constant = np.array(marks) == ResponseMark.CONSTANT
         products[constant, :] = products[:, constant] = 0
         similarity = normalised(products, np.array(norms) if self.settings.debiased else None)
@@ -232,9 +232,9 @@ class _Work:
         checkpoint.remove()
         return similarity
 
-    def _gram(self, N, samples, part, signatures) -> np.ndarray:
+    def _gram(self, N, samples, part, signatures, memory) -> np.ndarray:
         products, done, dtype = np.zeros((N, N)), np.zeros(1, np.int64), self.settings.dtype
-        tiles = tiles_of(N, samples, self.memory, self.threads, np.dtype(dtype).itemsize)
+        tiles = tiles_of(N, samples, memory, self.threads, np.dtype(dtype).itemsize)
         checkpoint = self._checkpoint({"samples": samples, "tiles": len(tiles)}, signatures)
         checkpoint.restore(products=products, done=done)
         self._start("pairs", len(tiles))
