@@ -142,7 +142,7 @@ class Steps:
 
         reads = [f"groups/{group}{SUFFIX}" for group in self.selection.groups]
         samples, n = probe_trials(self.task) * self.task.T, self.selection.table.n
-        seconds = 0.5 + 4e-6 * samples * len(ids) + 5e-5 * len(ids) ** 2
+        seconds = 0.5 + 4e-6 * samples * len(ids) + 1e-5 * len(ids) ** 2
         if metric == "cka":
             seconds += min(features_cost(n, samples), gram_cost(n, samples)) / MULTIPLICATIONS
         return self._step("similarity", metric, reads, [file], work, self._ids, seconds, ())
