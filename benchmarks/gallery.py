@@ -38,7 +38,7 @@ All of them were drawn by `fastrnn analyze`, which puts them, some more, and all
 run and into its `report.html`. Numbers such as 1b are those of the paper's figures. What the claims' rules are, and
 their numbers kind by kind, stands in the report too.
 
-What became of the paper's statements, each measured with an interval and judged by a rule that was fixed before:
+What became of the paper's statements, each measured with an interval and judged by a rule:
 
 """
 

@@ -184,14 +184,14 @@ class Benchmark:
         networks, both = work.networks(2), (self.engine, engines.get("cpu"))
         trials = work.trials(networks)
         ours, theirs = (engine.loss_and_gradients(networks, *trials) for engine in both)
-        errors = {name: of_two(activation, ours[1][name], theirs[1][name]) for name in ours[1]}
-        errors["loss"] = distance(ours[0], theirs[0])
+        made, expected = ({"loss": losses, **gradients} for losses, gradients in (ours, theirs))
         curves = []
         for engine in both:
             stack = networks.copy()
             optimizer = Optimizer.start(stack, learning_rate=0.01, iterations=3)
             curves.append(engine.advance(stack, optimizer, task, 3, batch=batch))
-        errors["training"] = of_two(activation, *curves)
+        made["training"], expected["training"] = curves
+        errors = judged(activation, made, expected)
         worst = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
         wrong = self.report.judge(name_of(cell, activation, n), errors.values(), TOLERANCE)
         self.report.say(f"{name_of(cell, activation, n)}: largest error {errors[worst]:.1e} ({worst}){wrong}")
@@ -383,13 +383,18 @@ def copy(target, source) -> None:
     target[...] = source
 
 
-def of_two(activation: str, made, expected) -> float:
-    """Distance of what belongs to two networks, one behind the other: the larger; the smaller for relu.
+def judged(activation: str, made: dict, expected: dict) -> dict[str, float]:
+    """Distances by name of what some networks made, each array one network behind the other, of the worst network.
 
-    There an input within rounding of 0 may have the other slope in one network: an error of 1e-3 that is none.
+    With relu of the best: an input within rounding of 0 may have the other slope in one network, an error of 1e-3 that
+    is none.
     """
-    each = [distance(*pair) for pair in zip(made, expected, strict=True)]
-    return float(np.min(each) if activation == "relu" else np.max(each))  # NaN if one is
+    each = [{name: distance(made[name][i], expected[name][i]) for name in made} for i in range(len(made["loss"]))]
+
+    def largest(errors):
+        return np.nan_to_num(list(errors.values()), nan=np.inf).max()
+
+    return (min if activation == "relu" else max)(each, key=largest)
 
 
 def distance(value, reference) -> float:

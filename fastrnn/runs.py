@@ -105,9 +105,9 @@ class Run:
         """All that the run keeps of the group's networks whose training is over; read from disk at each call."""
         check_name("group", group, tuple(self.groups), f" of {str(self.path)!r}")
         if not self.group_path(group).exists():
-            done = self.table.iterations[self._group_of == group]
+            done = _iterations(self.table[self._group_of == group])
             raise RunError(
-                f"group {group!r} of {str(self.path)!r} is not finished ({int(done.min())} of "
+                f"group {group!r} of {str(self.path)!r} is not finished ({done} of "
                 f"{self.settings['iterations']} iterations); run train-population again to go on"
             )
         path = self.group_path(group)
@@ -172,11 +172,10 @@ class Run:
         for (group, l2), part in table.groupby(["group", "l2"], sort=False):
             count = {status.label: int((part.status == status.label).sum()) for status in Status}
             sound = part[part.status != Status.DIVERGED.label]
-            in_training = part.iterations[part.status == Status.TRAINING.label]
             rows.append(
                 {"group": group, "l2": l2, "networks": len(part)}
                 | count
-                | {"iterations": int(in_training.min() if len(in_training) else part.iterations.max())}
+                | {"iterations": _iterations(part)}
                 | {f"median_{name}": sound[name].median() for name in ("training_loss", "validation_loss")}
                 | {"worst_validation_loss": sound.validation_loss.max(), "learnt": int(self.learnt(part).sum())}
                 | {"share": float(self.learnt(part).mean())}
@@ -243,6 +242,12 @@ class Run:
     def group_path(self, group: str) -> Path:
         """Where the group's networks whose training is over are kept."""
         return self.path / "groups" / (group + SUFFIX)
+
+
+def _iterations(rows: pandas.DataFrame) -> int:
+    """The most that a network had; while some are in training, the fewest of these."""
+    in_training = rows.iterations[rows.status == Status.TRAINING.label]
+    return int(in_training.min() if len(in_training) else rows.iterations.max())
 
 
 def load_run(path, task: Task | None = None) -> Run:

@@ -21,8 +21,8 @@ def real_array(name: str, array) -> np.ndarray:
         array = np.asarray(array)
     except ValueError:
         raise UsageError(f"{name} must be an array of real numbers; its rows have different lengths") from None
-    except TypeError as error:  # of CuPy: its arrays lie on a device
-        raise UsageError(f"{name} must be an array in the computer's memory ({error})") from None
+    except TypeError as error:  # of CuPy, whose arrays lie on a device, and of others
+        raise UsageError(f"{name} must be an array that NumPy can read ({error})") from None
     if array.dtype.kind not in "biuf":
         raise UsageError(f"{name} must be an array of real numbers; it holds {array.dtype}")
     return array

@@ -2,8 +2,9 @@
 //
 //   a b = a_hi b_hi + a_hi b_lo + a_lo b_hi      ("bf16x3"; a_lo b_lo is below the rounding of the rest)
 //
-// with float32 sums, which are cut, not rounded, after each product (Fasi et al. 2021). Each operation that needs PTX
-// has its twin for tests/cuda_host; fragments as in the PTX ISA, m16n8k16: with g = lane / 4, q = lane % 4, registers of two bf16 each, the lower half first,
+// with float32 sums, which are cut, not rounded, after each operation (Fasi et al. 2021). Each operation that needs PTX
+// has its twin for tests/cuda_host; fragments as in the PTX ISA, m16n8k16: with g = lane / 4, q = lane % 4, registers of
+// two bf16 each, the lower half first,
 //   A (16, 16): a0 (g, 2q), a1 (g + 8, 2q), a2 (g, 2q + 8), a3 (g + 8, 2q + 8);  B (16, 8): b0 (2q, g), b1 (2q + 8, g)
 //   C (16, 8): c0 (g, 2q), c1 (g, 2q + 1), c2 (g + 8, 2q), c3 (g + 8, 2q + 1)
 #pragma once

@@ -6,7 +6,8 @@
 // LENGTH rows (step, trial) are split on their way from registers into shared memory, one being filled while the other
 // is used. Tensor cores cut their sums, and over thousands of steps errors of one sign would add up: they sum one tile
 // only, and an ordinary addition, which rounds, adds it to the rest. The rows of x and 1 are float32 throughout: in the
-// blocks of the first tile row each thread adds them up for the four columns of da that it fetches. Overwrites W_rec, W_in and b of a slice of `gradients`. Deterministic.
+// blocks of the first tile row each thread adds them up for the four columns of da that it fetches. Overwrites W_rec,
+// W_in and b of a slice of `gradients`. Deterministic.
 // Shared: two tiles of either operand in two parts, rows EDGE + 8 long, so that no two rows of a fragment share a bank.
 #include "tensor.cuh"
 #include "weight_gradient.cuh"

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cuda_host.device import HostDevice
 from cuda_host.module import COMPILER
@@ -75,6 +76,19 @@ def test_tensor_cores_are_timed_beside_float32(on_processor, capsys):
     assert made["seconds"] > 0
     assert made["kernels"][0].startswith("rollout_bf16x3<")
     assert "WRONG" not in capsys.readouterr().out
+
+
+def test_one_network_of_relu_may_be_off_but_not_both():
+    """By an input that is nearly 0; where one quantity of either network is wrong, the kind is."""
+    right = {"loss": np.ones(2), "W_in": np.ones((2, 3)), "W_rec": np.ones((2, 4))}
+    for wrong, relu, tanh in (((1,), 0.0, 0.5), ((0, 1), 0.5, 0.5)):
+        made = {name: array.copy() for name, array in right.items()}
+        for i, name in zip(wrong, ("W_in", "W_rec"), strict=False):
+            made[name][i] = 1.5
+        errors = {kind: max(gpu_sections.judged(kind, made, right).values()) for kind in ("relu", "tanh")}
+        assert errors == {"relu": relu, "tanh": tanh}
+    made["loss"][:] = np.nan
+    assert np.isnan(gpu_sections.judged("relu", made, right)["loss"])
 
 
 def test_a_wrong_kind_and_a_failing_item_are_told(on_processor, monkeypatch):

@@ -98,4 +98,4 @@ def test_cut_sums_cost_long_gradients_nothing(engine):
         group.sum_gradients()
         made = group.download(group.gradients[0]).sum(axis=0)
     expected = np.einsum("tbu,tbv->uv", states[0, :-1], das[0], dtype=np.float64)
-    assert relative_error(made[: 64 * 64].reshape(64, 64), expected) < 3e-6
+    assert relative_error(made[: 64 * 64].reshape(64, 64), expected) < 5e-7

@@ -273,6 +273,12 @@ def test_passes_cut_the_columns_evenly():
     assert [passes_of(4, n, 256) for n in (64, 128, 256)] == [1, 2, 4]
 
 
+def test_arrays_of_a_device_are_refused_as_trials():
+    networks = random_networks("vanilla", "tanh", 16, 1, 1, 1)
+    with pytest.raises(UsageError, match="inputs must be an array that NumPy can read"):
+        CUDAEngine(HostDevice()).run(networks, on_device(np.zeros((1, 2, 3, 1), np.float32)))
+
+
 # --- GPUs that can't be used ---
 
 

@@ -24,7 +24,7 @@ def blocks(language):
 
 
 def section(title):
-    return TEXT.split(f"## {title}\n")[1].split("\n## ")[0]
+    return re.split(r"\n##? ", TEXT.split(f"## {title}\n")[1])[0]
 
 
 def anchors(page):
@@ -57,13 +57,13 @@ def test_the_python_runs(tmp_path, monkeypatch, capsys):
     (echo,) = (block for block in others if block.startswith("# echo.py"))
     names = {}
     for block in (train, gradients):
-        exec(compile(block, "README.md", "exec"), names)
+        exec(compile(block, "a page", "exec"), names)
     assert "gru-tanh-16-1e-05-0" in capsys.readouterr().out
     assert names["states"].shape == (2, 8, 100, 16)
     assert names["again"].table.equals(names["run"].table)
     for block in others:
         if block != echo:
-            exec(compile(block, "README.md", "exec"), {})
+            exec(compile(block, "a page", "exec"), {})
     (tmp_path / "echo.py").write_text(echo)
     spec = fastrnn.PopulationSpec("echo.py:echo", cells=("gru",), sizes=(8,), seeds=1, iterations=5)
     assert set(fastrnn.train(spec, out="runs/echo").table.status) == {"trained"}

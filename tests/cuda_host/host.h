@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <numeric>
 #include <random>
@@ -354,8 +355,9 @@ inline void load_matrices(unsigned (&r)[4], const unsigned short* row, bool tran
   }
 }
 
-// What tensor cores make of a sum of 17 numbers, after Fasi et al. 2021 and Khattak and Mikaitis 2025: shifted to the
-// exponent of the largest, cut to two bits more than a float has, added, and cut to a float: never rounded.
+// A sum of 17 numbers about as Hopper's tensor cores make it, after Fasi et al. 2021 and Khattak and Mikaitis 2025:
+// shifted to the exponent of the largest, cut to two bits more than a float has, added, and cut to a float: never
+// rounded. Older ones add fewer at a time and keep fewer bits.
 inline float cut_sum(const double (&terms)[17]) {
   double largest = 0.0, sum = 0.0;
   for (double term : terms) {
@@ -365,6 +367,7 @@ inline float cut_sum(const double (&terms)[17]) {
   if (largest == 0.0) return 0.0f;
   const double unit = std::ldexp(1.0, std::ilogb(largest) - 25);
   for (double term : terms) sum += std::trunc(term / unit) * unit;  // exact
+  if (std::fabs(sum) > std::numeric_limits<float>::max()) return std::copysign(INFINITY, sum);
   const float nearest = static_cast<float>(sum);
   return std::fabs(nearest) > std::fabs(sum) ? std::nextafter(nearest, 0.0f) : nearest;
 }

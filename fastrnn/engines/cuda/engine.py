@@ -18,7 +18,9 @@ from .launch import Launcher
 from .tiling import check_size, does_size, jacobian_points, levenberg_marquardt, sizes_in, step_points
 
 EVALUATED = 64  # trials at once where no gradient is asked for
-MATRICES_BYTES = 1 << 30  # of the starts that are searched at once, each with two matrices (S, S): launches of seconds
+MATRICES_BYTES = (
+    1 << 30
+)  # of the starts that are searched at once, each with two matrices (S, S); no launch should take minutes
 DRAWN_AHEAD = 4  # iterations whose trials the processor has drawn and the device not used yet
 
 
@@ -71,16 +73,7 @@ class CUDAEngine(Engine):
         self.overhead = 0.0
         if not groups or not iterations:
             return [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
-
-        def train(groups):
-            start, before = time.monotonic(), self.overhead
-            try:
-                return self._train(groups, task, iterations, batch)
-            except MemoryError:
-                self.overhead = before + time.monotonic() - start
-                raise
-
-        return self._cut(groups, train)
+        return self._cut(groups, lambda groups: self._train(groups, task, iterations, batch))
 
     def _cut(self, groups, work, one: str = "network"):
         """`work(groups)`, a list with an array for each; in smaller pieces where they do not fit into memory.
@@ -110,13 +103,15 @@ class CUDAEngine(Engine):
         """Of groups that fit into memory together."""
         self.prepare([networks for networks, _ in groups], task, batch)
         start, trained = time.monotonic(), []
-        for index, (networks, optimizer) in enumerate(groups):
-            with self.device.stream(index):
-                group = Group(self.launcher, networks, batch, task.T, way_back=True, precision=self.precision)
-                group.begin_training(optimizer, iterations)
-                trained.append((group, group.begin_drawing(task)))
-        self.device.synchronize()
-        self.overhead += time.monotonic() - start
+        try:
+            for index, (networks, optimizer) in enumerate(groups):
+                with self.device.stream(index):
+                    group = Group(self.launcher, networks, batch, task.T, way_back=True, precision=self.precision)
+                    group.begin_training(optimizer, iterations)
+                    trained.append((group, group.begin_drawing(task)))
+            self.device.synchronize()
+        finally:  # where memory is short too
+            self.overhead += time.monotonic() - start
         drawn_there = all(drawing for _, drawing in trained)
         for it in range(iterations):
             for index, (group, drawing) in enumerate(trained):

@@ -9,7 +9,8 @@ from ...errors import RunError, UsageError
 
 LEAST = (8, 0)  # compute capability: asynchronous copies
 INSTALL = "pip install 'fastrnn[cuda13]' (or 'fastrnn[cuda12]' for a driver older than 580)"
-CACHE = "set CUPY_CACHE_DIR to a folder that can be written and has room, or CUPY_CACHE_IN_MEMORY=1"
+WRITABLE = "set CUPY_CACHE_DIR to a folder that can be written"
+CACHE = f"{WRITABLE} and has room, or CUPY_CACHE_IN_MEMORY=1"
 INSUFFICIENT_DRIVER = 35  # cudaErrorInsufficientDriver
 OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY, cudaErrorMemoryAllocation
 # cudaDevAttr...: ComputeCapabilityMajor, ...Minor, MaxSharedMemoryPerBlockOptin, MultiProcessorCount, ClockRate
@@ -34,7 +35,7 @@ def find_gpu(number: int = 0) -> GPU:
     except ImportError as error:
         raise UsageError(f"CuPy is not installed ({error}): {INSTALL}") from None
     except OSError as error:
-        raise UsageError(f"CuPy can't be imported ({error}): {CACHE}") from None
+        raise UsageError(f"CuPy can't be imported ({error}): {WRITABLE}") from None
     runtime = cupy.cuda.runtime
     if runtime.is_hip:
         raise UsageError(f"this CuPy is for AMD GPUs, the kernels are for NVIDIA's: {INSTALL}")
