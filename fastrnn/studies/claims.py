@@ -1,4 +1,4 @@
-"""The paper's claims, each as a statistic with an interval and a rule that was fixed beforehand."""
+"""The paper's claims, each as a statistic with an interval and a rule."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ from .launch import Launcher
 from .tiling import check_size, does_size, jacobian_points, levenberg_marquardt, sizes_in, step_points
 
 EVALUATED = 64  # trials at once where no gradient is asked for
-MATRICES_BYTES = (
-    1 << 30
-)  # of the starts that are searched at once, each with two matrices (S, S); no launch should take minutes
+# Of the starts that are searched at once, each with two matrices (S, S); more would make launches of minutes where
+# float64 is slow.
+MATRICES_BYTES = 1 << 30
 DRAWN_AHEAD = 4  # iterations whose trials the processor has drawn and the device not used yet
 
 
