@@ -191,7 +191,7 @@ class Benchmark:
             optimizer = Optimizer.start(stack, learning_rate=0.01, iterations=3)
             curves.append(engine.advance(stack, optimizer, task, 3, batch=batch))
         made["training"], expected["training"] = curves
-        errors = judged(activation, made, expected)
+        errors = errors_that_count(activation, made, expected)
         worst = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
         wrong = self.report.judge(name_of(cell, activation, n), errors.values(), TOLERANCE)
         self.report.say(f"{name_of(cell, activation, n)}: largest error {errors[worst]:.1e} ({worst}){wrong}")
@@ -383,11 +383,13 @@ def copy(target, source) -> None:
     target[...] = source
 
 
-def judged(activation: str, made: dict, expected: dict) -> dict[str, float]:
-    """Distances by name of what some networks made, each array one network behind the other, of the worst network.
+def errors_that_count(activation: str, made: dict, expected: dict) -> dict[str, float]:
+    """By name, distances of one of N networks from what was expected of it: the worst; with relu the best.
 
-    With relu of the best: an input within rounding of 0 may have the other slope in one network, an error of 1e-3 that
-    is none.
+    For an input of relu within rounding of 0 may have the other slope on one device: in that network an error of 1e-3
+    that is none.
+
+    made, expected : by name arrays (N, ...), "loss" among them
     """
     each = [{name: distance(made[name][i], expected[name][i]) for name in made} for i in range(len(made["loss"]))]
 

@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(32 * WARPS)
         }
         if (lane == k && k0 + k < K) errors[static_cast<size_t>(row) * K + k0 + k] = y[k];
       }
-      total += lane == 0 ? squares : k0 == 0 ? counts : 0.0f;  // one addition a row: float64 is slow on many GPUs
+      total += lane == 0 ? squares : k0 == 0 ? counts : 0.0f;  // summed first: float64 is slow on many GPUs
     }
     if (!graded) continue;
 #pragma unroll

@@ -85,10 +85,10 @@ def test_one_network_of_relu_may_be_off_but_not_both():
         made = {name: array.copy() for name, array in right.items()}
         for i, name in zip(wrong, ("W_in", "W_rec"), strict=False):
             made[name][i] = 1.5
-        errors = {kind: max(gpu_sections.judged(kind, made, right).values()) for kind in ("relu", "tanh")}
+        errors = {kind: max(gpu_sections.errors_that_count(kind, made, right).values()) for kind in ("relu", "tanh")}
         assert errors == {"relu": relu, "tanh": tanh}
     made["loss"][:] = np.nan
-    assert np.isnan(gpu_sections.judged("relu", made, right)["loss"])
+    assert np.isnan(gpu_sections.errors_that_count("relu", made, right)["loss"])
 
 
 def test_a_wrong_kind_and_a_failing_item_are_told(on_processor, monkeypatch):

@@ -38,7 +38,7 @@ DRAWN_STEPS = 2000  # of a path between fixed points
 # kinds of files of each group that the task's study, and its topology, are made from
 STUDIED = {"flipflop": ("points", "graphs"), "sine": ("points",), "cdi": ("modes",)}
 TOPOLOGIES = {"flipflop": ("graphs",), "sine": ("points",), "cdi": ("points", "lines")}
-MULTIPLICATIONS = 4e10  # in float64, a second of two threads (AMD Zen 4)
+MULTIPLICATIONS_A_SECOND = 4e10  # in float64, of two threads (AMD Zen 4)
 SECONDS = {  # for one network of n = 64 on two threads (AMD Zen 4), by cell, relative to vanilla
     "vanilla": 1.0,
     "ugrnn": 1.6,
@@ -144,7 +144,7 @@ class Steps:
         samples, n = probe_trials(self.task) * self.task.T, self.selection.table.n
         seconds = 0.5 + 4e-6 * samples * len(ids) + 1e-5 * len(ids) ** 2
         if metric == "cka":
-            seconds += min(features_cost(n, samples), gram_cost(n, samples)) / MULTIPLICATIONS
+            seconds += min(features_cost(n, samples), gram_cost(n, samples)) / MULTIPLICATIONS_A_SECOND
         return self._step("similarity", metric, reads, [file], work, self._ids, seconds, ())
 
     def fixed_points(self, group: str) -> Step:

@@ -20,8 +20,8 @@ def namespace_of(array):
     return sys.modules["cupy"] if library == "cupy" else np
 
 
-class Here(Executor):
-    """Does work when it is given: the caller's thread is where a GPU's device and stream are set."""
+class CallersThread(Executor):
+    """Does work at once, in the thread in which a GPU's device and stream are set."""
 
     def submit(self, work, /, *arguments):
         """The result, as a future that is there."""
@@ -32,7 +32,7 @@ class Here(Executor):
 
 def workers_for(xp, threads: int) -> Executor:
     """Threads for arrays of NumPy, none for those of another library."""
-    return ThreadPoolExecutor(threads) if xp is np else Here()
+    return ThreadPoolExecutor(threads) if xp is np else CallersThread()
 
 
 def to_numpy(array) -> np.ndarray:

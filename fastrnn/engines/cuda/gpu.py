@@ -114,9 +114,8 @@ class GPU:
             cupy.cuda.runtime.deviceGetAttribute(attribute, number) for attribute in ATTRIBUTES
         )
         self.capability = (major, minor)
-        # FLOP/s that estimates count on
         flops = FLOPS_A_CYCLE // 2 if self.capability == (8, 0) else FLOPS_A_CYCLE
-        self.rate = SHARE_OF_PEAK * flops * processors * 1e3 * kilohertz
+        self.rate = SHARE_OF_PEAK * flops * processors * 1e3 * kilohertz  # FLOP/s that estimates count on
         self._streams = []
 
     def module(self, **source):
