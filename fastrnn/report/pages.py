@@ -165,8 +165,8 @@ def _claims(kept: Kept) -> str:
     exceptions = {made.statement: made.exceptions for made in statements}
     parts = frame.drop(whole.index)
     said = (
-        "<p>The paper's claims, each as a statistic with a 95% interval over networks and a rule that was fixed "
-        "beforehand. Where a statistic says too little for either verdict, it is undecided.</p>"
+        "<p>The paper's claims, each as a statistic with a 95% interval over networks and a rule. "
+        "Where a statistic says too little for either verdict, it is undecided.</p>"
     )
     body = said + _claims_table(whole, exceptions)
     if len(parts):
