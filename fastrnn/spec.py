@@ -15,7 +15,7 @@ from .cells import ACTIVATIONS, CELLS
 from .errors import UsageError
 from .hyperparameters import VALUES, HyperparameterTable, check_name, default_rows, is_searched
 from .storage import SCHEMA_VERSION, check_schema
-from .tasks import Task, get_task, moved, with_whole_path
+from .tasks import TASKS, Task, get_task, moved, with_whole_path
 from .values import distinct, one_or_several, real_number, whole_number
 
 KINDS = tuple(f"{cell}-{activation}" for cell in CELLS for activation in ACTIVATIONS)
@@ -227,6 +227,7 @@ class PopulationSpec:
         if not isinstance(settings["task"], str):
             raise UsageError(f"task must be a name or file.py:name; it is {settings['task']!r}")
         given = {"settings": settings["task_settings"], "threshold": record.get("threshold")}
+        given["built_in"] = settings["task"] in TASKS
         return cls.from_settings(settings | {"task": Task(record["task"], 1, 1, 1, batch=_no_trials, **given)})
 
     @classmethod
@@ -347,9 +348,7 @@ def _resolve(task, settings) -> Task:
     if not isinstance(settings, dict):
         raise UsageError(f"task_settings must be a table of names and numbers; it is {settings!r}")
     if isinstance(task, Task) and settings == dict(task.settings):
-        return task
-    if not isinstance(task, (str, Task)):
-        raise UsageError(f"task must be a name, file.py:name or a Task; it is {task!r}")
+        return get_task(task)
     return get_task(task, **settings)
 
 

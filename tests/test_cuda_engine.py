@@ -373,6 +373,26 @@ def test_a_group_that_does_not_fit_is_cut(engine):
     assert not any(device.held)  # nothing of what did not fit is still there when memory is released
 
 
+def test_what_did_not_fit_is_not_tried_again():
+    """In the next round of the same training; where one network alone did not fit it is, there being no other way."""
+    task, networks = get_task("flipflop", steps=4), random_networks("vanilla", "tanh", 16, 3, 3, N=5)
+    device = Scarce(14_000)
+    engine = CUDAEngine(device)
+    optimizer = Optimizer.start(networks, learning_rate=0.1, iterations=9)
+    refused = []
+    for _ in range(2):
+        engine.advance(networks, optimizer, task, 1, batch=8)
+        refused.append(device.refused)
+    assert refused[0] == refused[1] == 2  # five networks, then three of them
+    engine.advance(networks[:4], optimizer[:4], task, 1, batch=8)
+    assert device.refused == 3
+    device.most = 100
+    for refusals in (5, 6):  # of two networks and of one, then of the one again
+        with pytest.raises(RunError, match="one network"):
+            engine.advance(networks[:2], optimizer[:2], task, 1, batch=8)
+        assert device.refused == refusals
+
+
 @pytest.mark.parametrize("short", [2, 4])
 def test_a_shortage_while_results_come_back_changes_nothing(engine, monkeypatch, short):
     """With the first group's weights, or all but the last velocities, already copied from the device."""

@@ -593,8 +593,9 @@ def test_the_folder_says_what_made_it(tmp_path, figures):
     assert len(record["date"]) == 10
     search(tmp_path / "search", spec_of(repeats=0, population=small(cells="gru")), command="another")
     assert load_search(tmp_path / "search").settings["record"] == record
-    assert SearchSpec.from_toml(tmp_path / "search" / "search.toml") == spec_of(
-        repeats=0, population=small(cells="gru")
-    )
+    more = spec_of(repeats=0, population=small(cells="gru", l2=(1e-5, 1e-3)))
+    search(tmp_path / "search", more, command="fastrnn search --l2 1e-5,1e-3")
+    assert load_search(tmp_path / "search").settings["record"]["command"] == "fastrnn search --l2 1e-5,1e-3"
+    assert SearchSpec.from_toml(tmp_path / "search" / "search.toml") == more
     names = {path.name for path in (tmp_path / "search" / "figures").iterdir()}
-    assert names == {"hyperparameters-4-1e-05.svg", "hyperparameters-4-1e-05.png"}
+    assert names == {f"hyperparameters-4-{l2}.{ending}" for l2 in ("1e-05", "0.001") for ending in ("svg", "png")}

@@ -9,6 +9,7 @@ from fastrnn.counters import TRAINING, VALIDATION, normals, uniforms, words
 from fastrnn.errors import Status, UsageError
 from fastrnn.networks import Networks
 from fastrnn.optimizer import Optimizer
+from fastrnn.spec import PopulationSpec
 from fastrnn.tasks import Task, get_task
 
 KEYS = np.array([11, 12], np.uint64)
@@ -219,6 +220,20 @@ def test_mistakes_in_naming_a_file(file, tmp_path):
 def test_mistakes_in_a_task(change, message):
     with pytest.raises(UsageError, match=message):
         compiled_task(**change)
+
+
+def test_the_name_of_a_built_in_task_is_taken(tmp_path):
+    """Runs and analyses know a task by its name."""
+    task = array_task(name="flipflop")
+    message = "a task of your own can't be named 'flipflop', as a built-in one is; give it another name"
+    for use in (get_task, PopulationSpec):
+        with pytest.raises(UsageError, match=message):
+            use(task)
+    (tmp_path / "mine.py").write_text(
+        "import fastrnn\nmine = fastrnn.Task('flipflop', 1, 1, 2, batch=lambda rng, settings, trials: None)\n"
+    )
+    with pytest.raises(UsageError, match=message):
+        get_task(f"{tmp_path / 'mine.py'}:mine")
 
 
 def test_numbers_of_numpy_become_plain_ones():

@@ -117,14 +117,15 @@ def _check_settings(out: Path, spec: SearchSpec) -> None:
 
 
 def _note_settings(out: Path, spec: SearchSpec, command: str) -> None:
-    """Write search.toml; where the search is more than it was, its old result goes."""
+    """Write search.toml; where the search is more than it was, its old result goes, and the command is the new one."""
     settings, path = spec.to_settings(), out / SETTINGS
     record = {"command": command, "date": datetime.date.today().isoformat()}
     if path.exists():
         there = read_settings(path)
-        record = {name: there[RECORD].get(name) or value for name, value in record.items()}
         if any(settings[name] != there.get(name) for name in settings if name != RECORD):
             (out / CHOSEN).unlink(missing_ok=True)  # first: with it the search counts as finished
+        else:
+            record = {name: there[RECORD].get(name) or value for name, value in record.items()}
     atomic_write(path, tomli_w.dumps(settings | {RECORD: settings[RECORD] | record}).encode())
 
 

@@ -89,11 +89,11 @@ def get_task(task: str | Task, **settings) -> Task:
     if isinstance(task, Task):
         if settings:
             raise UsageError(f"task {task.name!r} is given as an object; change its settings there, not by {settings}")
-        return task
+        return _of_own_name(task)
     if task in TASKS:
         return TASKS[task].make(**settings)
     if ".py:" in task:
-        return _from_file(task, settings)
+        return _of_own_name(_from_file(task, settings))
     near = difflib.get_close_matches(task, TASKS, 1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise UsageError(f"unknown task {task!r}{hint}; the tasks are {', '.join(TASKS)}, or your own as file.py:name")
@@ -119,6 +119,13 @@ def moved(task: str | Task) -> str | Task:
     ends = [path, *(Path(*path.parts[start:]) for start in range(1, len(path.parts)))]
     found = next((end for end in ends if end.is_file()), path)
     return task if found == path else f"{found}:{name}"
+
+
+def _of_own_name(task: Task) -> Task:
+    """The task, if it has no built-in one's name: runs and analyses know a task by that."""
+    if task.name in TASKS and not task.built_in:
+        raise UsageError(f"a task of your own can't be named {task.name!r}, as a built-in one is; give it another name")
+    return task
 
 
 def _from_file(where: str, settings: dict) -> Task:

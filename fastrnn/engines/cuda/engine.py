@@ -44,6 +44,7 @@ class CUDAEngine(Engine):
         self.precision = precision
         self.device = find_gpu() if device is None else device
         self.launcher = Launcher(self.device)
+        self._too_large: dict[tuple, str] = {}  # what did not fit into memory once, and why; not tried again
 
     @property
     def processor(self) -> str:
@@ -73,7 +74,20 @@ class CUDAEngine(Engine):
         self.overhead = 0.0
         if not groups or not iterations:
             return [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
-        return self._cut(groups, lambda groups: self._train(groups, task, iterations, batch))
+
+        def train(groups):
+            stacks = (networks for networks, _ in groups)
+            asked = (batch, task.T, *((len(s), s.cell, s.activation, s.n, s.D, s.K) for s in stacks))
+            if asked in self._too_large:
+                raise MemoryError(self._too_large[asked])
+            try:
+                return self._train(groups, task, iterations, batch)
+            except MemoryError as error:
+                if sum(len(networks) for networks, _ in groups) > 1:
+                    self._too_large[asked] = str(error)
+                raise
+
+        return self._cut(groups, train)
 
     def _cut(self, groups, work, one: str = "network"):
         """`work(groups)`, a list with an array for each; in smaller pieces where they do not fit into memory.
