@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from .studies.steps import NAMES, Step, names_for, selection_step, steps_of
 
 AGAIN = "fastrnn analyze, without --only, makes it again"
 LIBRARIES = 400 << 20  # bytes in memory before any network is looked at
+WORTH_SAYING = 10.0  # seconds of a step: a log of hours would say nothing otherwise
 KEPT_COMPONENTS = 24  # of a response when networks are compared, about
 
 
@@ -189,7 +191,12 @@ class _Analysis:
         self._plan(steps, selection)
         for step in steps:
             self._stop_if_asked()
+            self.progress.note(step.key)
+            start = time.monotonic()
             self._do(step)
+            took = time.monotonic() - start
+            if step.key in self.made.done and took >= WORTH_SAYING:
+                self.progress.say(f"{step.key}: done in {duration(took)}")
             self.progress.advance(step.seconds, step.key)
         self.made.stale = list(dict.fromkeys(self.stale.values()))
         if self.made.stale:

@@ -56,6 +56,10 @@ class Progress:
         disable = None if show else True  # None: tqdm shows a bar on a terminal only
         self._bar = tqdm(desc=what, total=total, file=sys.stderr, disable=disable, bar_format=BAR, smoothing=0.1)
 
+    def note(self, text: str) -> None:
+        """Show beside the bar, at once, what is being done."""
+        self._bar.set_postfix_str(text)
+
     def advance(self, work: float, note: str) -> None:
         """Move the bar on by some work."""
         bar = self._bar

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -99,6 +100,22 @@ def test_everything_is_there_and_the_second_time_nothing_is_done(fresh, capsys):
     again = analyze(fresh)
     assert again.done == [] and again.fresh == STEPS and times(fresh) == before
     assert "nothing to do, all 11 steps for 6 networks are up to date" in capsys.readouterr().err
+
+
+def test_a_log_tells_each_long_step(fresh, monkeypatch, capsys):
+    """Without a terminal there is no bar."""
+    noted, started, do = [], [], pipeline._Analysis._do
+    monkeypatch.setattr(pipeline.Progress, "note", lambda progress, text: noted.append((text, len(started))))
+    monkeypatch.setattr(pipeline._Analysis, "_do", lambda work, step: (started.append(step.key), do(work, step)))
+    monkeypatch.setattr(pipeline, "WORTH_SAYING", 0)
+    only = ["fixed-points", "study"]
+    analyze(fresh, only=only)
+    assert noted == [(key, i) for i, key in enumerate(started)] and len(started) == 3  # what is done next, not last
+    said = capsys.readouterr().err
+    assert re.findall(r"^fixed-points (.*): done in \d+ s$", said, re.M) == ["vanilla-tanh-4", "gru-tanh-4"]
+    assert "study: done" not in said  # it failed
+    analyze(fresh, only=only)
+    assert ": done" not in capsys.readouterr().err
 
 
 def test_results_are_those_of_the_tools_called_by_hand(done):
