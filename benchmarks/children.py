@@ -10,6 +10,8 @@ from pathlib import Path
 import fastrnn
 from fastrnn.errors import RunError
 
+SAFELY = ("-P",)  # of Python: no module is taken from the current folder
+
 
 def environment() -> dict[str, str]:
     """The environment of this process, with fastrnn's place first among those where Python looks for modules."""
@@ -21,7 +23,7 @@ def environment() -> dict[str, str]:
 def run_python(*arguments: str, variables: dict[str, str] | None = None) -> str:
     """What a Python process prints; `RunError` with its last words where it fails."""
     done = subprocess.run(
-        [sys.executable, *arguments], env=environment() | (variables or {}), capture_output=True, text=True
+        [sys.executable, *SAFELY, *arguments], env=environment() | (variables or {}), capture_output=True, text=True
     )
     if done.returncode:
         words = done.stderr.strip().splitlines()

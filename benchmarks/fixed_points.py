@@ -10,11 +10,13 @@ import numpy as np
 import fastrnn
 from fastrnn.analysis.fixed_points import sample_states
 from fastrnn.analysis.starts import NOISE, TRIALS, draw_starts, spread_of
+from fastrnn.tasks import get_task
 
 from .rounds import significant
 from .section import Bench, Section, Step
 
 UNITS, ITERATIONS, SEARCHES = 64, 1500, 7
+LEARNT = get_task("flipflop").threshold  # loss of a network whose searches are worth telling
 LARGE = {"cell": "vanilla", "activation": "tanh", "n": 256, "iterations": 800, "starts": 2000}  # all starts are used
 
 
@@ -49,12 +51,11 @@ def searched(
         return kind | {"loss": None, "seconds": None}
     seconds, held = [], np.zeros(networks.D)
     given = None if starts is None else many_starts(networks, held, run.task, starts)
-    # one more than counted: the first compiles
-    for seed in range(-1, SEARCHES) if given is None else (0,):
+    fastrnn.find_fixed_points(networks, held, many_starts(networks, held, run.task, 2), threads=threads)  # compiles
+    for seed in range(SEARCHES if given is None else 1):
         start = time.perf_counter()
-        points = fastrnn.find_fixed_points(networks, held, given, task=run.task, seed=max(seed, 0), threads=threads)
-        if seed >= 0:
-            seconds.append(time.perf_counter() - start)
+        points = fastrnn.find_fixed_points(networks, held, given, task=run.task, seed=seed, threads=threads)
+        seconds.append(time.perf_counter() - start)
     row = points.summary.iloc[0]
     found = {name: str(row[name]) for name in ("search_status", "by_unstable")}
     found |= {name: int(row[name]) for name in ("exact", "starts")}
@@ -86,6 +87,9 @@ def lines(result: dict) -> list[str]:
         name = f"{kind['cell']} {kind['activation']} {kind['n']}"
         if kind["seconds"] is None:
             text.append(f"{name:<20}diverged in training")
+            continue
+        if not kind["loss"] < LEARNT:
+            text.append(f"{name:<20}did not learn the task, loss {kind['loss']:.2g}")
             continue
         told = f"{kind['search_status']:<16}{kind['exact']:>4} points ({kind['by_unstable']}), {kind['starts']} starts"
         slowest = f"({1e3 * kind['slowest_seconds']:.0f})"

@@ -275,15 +275,15 @@ class Benchmark:
             whole = seconds_of(self.device, iteration, s.turn_seconds)
             parts = {name: seconds_of(self.device, stage, s.turn_seconds / 5) for name, stage in stages.items()}
         rate = work.flops * s.networks / whole
-        share = rate / self.report.results.get("peak_rates", {}).get("float32_flops", np.nan)
-        expected = EFFICIENCY.get(work.n, 0.5)
+        peak, expected = self.report.results.get("peak_rates", {}).get("float32_flops"), EFFICIENCY.get(work.n, 0.5)
+        share = rate / peak if peak else None
         self.report.say(
-            f"{work.label} {precision}: {1e3 * whole:8.3f} ms, {rate / 1e12:6.2f} TFLOP/s, {share:.2f} of the peak "
-            f"(model {expected:.2f}); us a step: there {1e6 * parts['roll_out'] / work.task.T:.1f}, "
+            f"{work.label} {precision}: {1e3 * whole:8.3f} ms, {rate / 1e12:6.2f} TFLOP/s, {share or 0:.2f} of the "
+            f"peak (model {expected:.2f}); us a step: there {1e6 * parts['roll_out'] / work.task.T:.1f}, "
             f"back {1e6 * parts['go_back'] / work.task.T:.1f}; ms "
             + ", ".join(f"{name} {1e3 * part:.2f}" for name, part in parts.items())
         )
-        made = {"seconds": whole, "flops": rate, "share_of_peak": share, "share_of_model": share / expected}
+        made = {"seconds": whole, "flops": rate, "share_of_peak": share, "share_of_model": share and share / expected}
         return made | {"stages": parts, "kernels": [group.tiling.rollout.name, group.tiling.backward.name]}
 
     def together(self, n: int) -> dict:
@@ -331,7 +331,7 @@ class Benchmark:
         return made | {
             "error": error,
             "gradients": gradients,
-            "times_float32": self.seconds.get(name, np.nan) / made["seconds"],
+            "times_float32": self.seconds[name] / made["seconds"] if name in self.seconds else None,
         }
 
     def peer(self, name: str, make, cell: str, n: int) -> dict:
@@ -344,7 +344,8 @@ class Benchmark:
             made = {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
         else:
             took *= self.settings.networks / trainer.networks
-            made = {"seconds": took, "ratio": took / self.seconds.get(name_of(cell, "tanh", n), np.nan)}
+            ours = self.seconds.get(name_of(cell, "tanh", n))
+            made = {"seconds": took, "ratio": took / ours if ours else None}
             trainer.close()
         self.report.say(f"{name} {cell}-tanh-{n}: {made}")
         return made

@@ -22,7 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v")  # of the tasks, in order
 PEER_COLOURS = ("#332288", "#88ccee", "#44aa99", "#ddcc77", "#882255")  # of Tol's muted ones; none is a cell's
 GAP = 0.7  # between cells, in widths of a group
 LEGEND_COLUMNS = 5  # of the peers, at most
-TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+TICKS = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 def check_path(path) -> Path:

@@ -35,6 +35,11 @@ class Step:
     measure: Callable[[], dict]
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 @dataclass(frozen=True)
 class Section:
     """Three functions and a name.

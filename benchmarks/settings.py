@@ -95,8 +95,16 @@ class Settings:
 
 
 def choose(quickly: bool, **given) -> Settings:
-    """A full or a quick run with those settings changed that are given (not None); lists will do for tuples."""
+    """A full or a quick run with those settings changed that are given (not None); lists will do for tuples.
+
+    Peers are timed on the cells and sizes that are given, and on the first of the tasks.
+    """
     changes = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
+    compared = {}  # of the kinds that someone chose; of all of them where no one did, those of the preset
+    if "tasks" in changes:
+        compared["peer_tasks"] = changes["tasks"][:1]
+    compared |= {f"peer_{name}": None for name in ("cells", "sizes") if name in changes}
+    changes = compared | changes
     return quick(**changes) if quickly else Settings(**changes)
 
 

@@ -23,7 +23,7 @@ from .allocator import keep_freed_memory
 from .machine import describe, words
 from .peak import MatrixProduct
 from .peers import installed_peers
-from .section import Bench, Section
+from .section import Bench, Section, Step, reason
 from .settings import Settings
 
 SECTIONS: tuple[Section, ...] = (
@@ -35,6 +35,7 @@ SECTIONS: tuple[Section, ...] = (
     startup.SECTION,
 )
 SCHEMA = 1
+FAILED = "failed"  # key of a section's result that says why there is none
 
 
 def run(settings: Settings, progress: Progress | None = None, sections=SECTIONS) -> dict:
@@ -69,20 +70,29 @@ def run(settings: Settings, progress: Progress | None = None, sections=SECTIONS)
 
 
 def measure(bench: Bench, sections, progress: Progress) -> dict:
-    """The result of every section, by its name."""
+    """The result of every section, by its name; of one that fails, but for the first, what went wrong."""
     planned = [(section, section.steps(bench)) for section in sections]
     total = sum(step.seconds for _, steps in planned for step in steps)
     progress.say(f"about {duration(total)}; the machine should have nothing else to do meanwhile")
     progress.start("bench", total)
     measured = {}
     for section, steps in planned:
-        entries = []
-        for step in steps:
-            progress.advance(0, step.label)
-            entries.append(step.measure())
-            progress.advance(step.seconds, step.label)
-        measured[section.name] = section.gather(bench, entries)
+        try:
+            measured[section.name] = section.gather(bench, [_taken(step, progress) for step in steps])
+        except Exception as error:  # what took half an hour is not lost for it
+            if not measured:
+                raise
+            measured[section.name] = {FAILED: reason(error)}
+            progress.say(f"{section.name} failed: {reason(error)}")
     return measured
+
+
+def _taken(step: Step, progress: Progress) -> dict:
+    """What a step measures."""
+    progress.advance(0, step.label)
+    made = step.measure()
+    progress.advance(step.seconds, step.label)
+    return made
 
 
 def make_bench(settings: Settings, progress: Progress) -> Bench:
@@ -101,8 +111,14 @@ def report(results: dict, sections=SECTIONS) -> str:
     """The results for a terminal, 80 columns wide."""
     load = f"fastrnn {results['fastrnn']}, {results['date']}, {duration(results['seconds'])}"
     parts = [textwrap.fill(words(results["machine"]), 80) + "\n" + load]
-    parts += ["\n".join(section.lines(results[section.name])) for section in sections if section.name in results]
-    return "\n\n".join(parts)
+    return "\n\n".join(
+        parts + [_told(section, results[section.name]) for section in sections if section.name in results]
+    )
+
+
+def _told(section: Section, result: dict) -> str:
+    """A section's result in words."""
+    return f"{section.name} failed: {result[FAILED]}" if FAILED in result else "\n".join(section.lines(result))
 
 
 def check_path(path) -> Path:
@@ -136,6 +152,7 @@ def load(path) -> dict:
         raise UsageError(f"{str(path)!r} holds no results of schema {SCHEMA}; was it written by fastrnn bench?")
     try:
         report(results)
+        results["training"]["kinds"], results["machine"]["versions"]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"{str(path)!r} lacks parts of what fastrnn bench writes ({type(error).__name__}: {error}); measure again"

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from fastrnn.errors import FastrnnError, UsageError
 from fastrnn.plan import duration
 from fastrnn.storage import atomic_write
@@ -63,7 +65,7 @@ def _kinds(kinds: list[dict]) -> list[str]:
     if peers:
         parts.append("x: how many times as fast. Every library's loss and gradients are first checked against ours.")
     if any(not entry["same_cell"] for kind in compared for entry in kind["peers"]):
-        parts[-1] += r" \*: PyTorch's GRU is another cell, its reset gate acts after the product."
+        parts[-1] += r" \*: PyTorch's GRU is another cell, its reset gate acts after the product; not checked."
     return parts
 
 
@@ -93,8 +95,7 @@ def _tasks(training: dict) -> list[str]:
         shares = sorted(kind["share"] for kind in training["kinds"] if kind["task"] == task)
         time = training["population"].get(task)
         estimate = f"{time['networks']:,} networks in {duration(time['seconds'])}" if time else "-"
-        middle = shares[len(shares) // 2]
-        row = [task, str(len(shares)), f"{shares[0]:.2f}, {middle:.2f}, {shares[-1]:.2f}", estimate]
+        row = [task, str(len(shares)), f"{shares[0]:.2f}, {np.median(shares):.2f}, {shares[-1]:.2f}", estimate]
         rows.append(row + [duration(time["seconds_bf16x3"]) if time and "seconds_bf16x3" in time else "-"] * rounded)
     return list(map(_row, rows))
 
@@ -115,8 +116,10 @@ def main(arguments: list[str], root=ROOT) -> None:
     """Write the pictures and the README."""
     made, readme = [], Path(root) / "README.md"
     for path in map(Path, arguments or newest()):
-        results, image = suite.load(path), path.resolve().with_suffix(".png")
-        made.append(table(results, image.relative_to(Path(root).resolve()).as_posix()))
+        results, image, place = suite.load(path), path.resolve().with_suffix(".png"), Path(root).resolve()
+        if not image.is_relative_to(place):
+            raise UsageError(f"results must lie under {str(place)!r}, where the README is; they are {str(path)!r}")
+        made.append(table(results, image.relative_to(place).as_posix()))
         picture.save(results, image)
     atomic_write(readme, insert(readme.read_text(encoding="utf-8"), "\n".join(made)).encode())
 

@@ -12,14 +12,15 @@ from fastrnn.spec import PopulationSpec
 from fastrnn.tasks import get_task
 
 from . import ours
+from .machine import memory_gb
 from .peers import Peer, Trainer
 from .peers.peer import TOLERANCE, largest_errors
-from .rounds import SPINNING, interleave, iterations_for, ratios, seconds_of, significant, spread, turn
-from .section import Bench, Section, Step
+from .rounds import SPINNING, Contender, interleave, iterations_for, ratios, seconds_of, significant, spread, turn
+from .section import Bench, Section, Step, reason
 from .work import Work
 
 OURS, BF16X3, PEAK = "ours", "bf16x3", "peak"
-PEER_BYTES = 2e9  # of the values that a batched peer keeps for its backward pass
+PEER_BYTES, PEER_SHARE = 6e9, 0.25  # of the values that a batched peer keeps for its way back; share of the memory
 PEER_FLOPS = 5e10  # a second, to guess how long peers will take
 LONGEST_TURN = 3.0  # seconds; no larger stack of networks is tried beyond
 TRIES, TRY_SECONDS = 3, 0.1  # of each number of networks, of which the best counts; length of one, about
@@ -67,23 +68,23 @@ def measure_kind(bench: Bench, work: Work, peers: list[Peer]) -> dict:
     contenders = {OURS: mine, PEAK: bench.product.contender(s.rounds, s.products)}
     if bench.bf16x3:
         contenders[BF16X3], _, _ = ours.contender(bench.bf16x3, work, s.turn_seconds)
-    entries, trainers = [], {}
+    entries, trainers = [], []
     try:
         for peer in peers:
             entry, trainer = _prepare(bench, work, peer)
             entries.append(entry)
             if trainer is not None:
-                trainers[peer.name] = trainer
-                count = iterations_for(trainer, s.turn_seconds)
-                contenders[peer.name] = turn(trainer, count, trainer.networks * work.flops)
+                trainers.append(trainer)
+                count = entry["iterations"]
+                contenders[peer.name] = _guarded(turn(trainer, count, trainer.networks * work.flops), entry)
         rates = interleave(contenders, s.rounds)
     finally:
-        for trainer in trainers.values():
+        for trainer in trainers:
             trainer.close()
         gc.collect()
     speed, peak = gflops(rates[OURS]), gflops(rates[PEAK])
     for entry in entries:
-        if entry["peer"] in trainers:
+        if "failed" not in entry:
             entry["gflops"] = gflops(rates[entry["peer"]])
             entry["ratio"] = ratios(rates[OURS], rates[entry["peer"]])
     beside = {}
@@ -122,31 +123,56 @@ def _prepare(bench: Bench, work: Work, peer: Peer) -> tuple[dict, Trainer | None
             entry["error"] = {name: significant(e, 2) if isfinite(e) else None for name, e in errors.items()}
             if not all(error < TOLERANCE for error in errors.values()):
                 return entry | {"failed": "its loss or gradients differ from ours"}, None
-        trainer = _best_trainer(bench, work, peer)
-        trainer(1)
+        trainer, entry["tried"] = _best_trainer(bench, work, peer)
+        try:
+            entry["iterations"] = iterations_for(trainer, bench.settings.turn_seconds)
+        except Exception:
+            trainer.close()
+            raise
     except Exception as error:  # another library's: the benchmark goes on without it, and says so
-        return entry | {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}, None
+        return entry | {"failed": reason(error)}, None
     return entry | {"networks": trainer.networks}, trainer
 
 
-def _best_trainer(bench: Bench, work: Work, peer: Peer) -> Trainer:
-    """The trainer with the number of networks at which the peer is fastest."""
-    threads, candidates = bench.engine.threads, sorted(bench.settings.peer_networks)
+def _guarded(contender: Contender, entry: dict) -> Contender:
+    """A peer's turns; from one that fails on there are none, and the entry says why."""
+
+    def take(r: int) -> list[float]:
+        if "failed" not in entry:
+            try:
+                return contender(r)
+            except Exception as error:  # another library's
+                entry["failed"] = reason(error)
+        return []
+
+    return take
+
+
+def _best_trainer(bench: Bench, work: Work, peer: Peer) -> tuple[Trainer, list[int]]:
+    """The trainer with the number of networks at which the peer is fastest, and the numbers tried."""
+    candidates, tried = sorted(bench.settings.peer_networks), []
     if not peer.batched or len(candidates) == 1:
-        return peer.trainer(work, candidates[0], threads)
-    best, fastest = None, float("inf")
+        trainer = peer.trainer(work, candidates[0])
+        return trainer, [trainer.networks]
+    best, fastest, most = None, float("inf"), min(PEER_BYTES, PEER_SHARE * 1e9 * (memory_gb() or 8))
     for N in candidates:
-        if best is not None and not _fits(work, N, fastest):
+        if best is not None and not (_bytes(work, N) < most and N * fastest < LONGEST_TURN):
             break
-        trainer = peer.trainer(work, N, threads)
-        seconds = _seconds(trainer) / N
+        try:
+            trainer = peer.trainer(work, N)
+            seconds = _seconds(trainer) / N
+        except Exception:  # too many for it
+            if best is None:
+                raise
+            break
+        tried.append(N)
         if seconds < fastest:
             best, loser, fastest = trainer, best, seconds
         else:
             loser = trainer
         if loser is not None:
             loser.close()
-    return best
+    return best, tried
 
 
 def _seconds(trainer: Trainer) -> float:
@@ -156,10 +182,10 @@ def _seconds(trainer: Trainer) -> float:
     return min(seconds_of(trainer, count) for _ in range(TRIES)) / count
 
 
-def _fits(work: Work, N: int, seconds: float) -> bool:
-    """Whether N networks of a batched peer are within memory and patience."""
+def _bytes(work: Work, N: int) -> float:
+    """What N networks of a batched peer keep for the way back, about."""
     gates = work.flops / (6 * work.task.T * work.batch * work.n**2)
-    return 16 * N * work.task.T * work.batch * work.n * gates < PEER_BYTES and N * seconds < LONGEST_TURN
+    return 16 * N * work.task.T * work.batch * work.n * gates
 
 
 # ----------------------------------------------------------------------------------------------------------- results

@@ -18,6 +18,7 @@ from benchmarks.children import environment
 from benchmarks.peers import installed_peers
 from benchmarks.peers import peer as peer_module
 from benchmarks.peers.workers import Workers
+from benchmarks.section import Section, Step
 from benchmarks.settings import Settings, choose, quick
 from benchmarks.work import Work, matrix_flops
 from fastrnn import engines
@@ -25,6 +26,7 @@ from fastrnn.cells import CELLS
 from fastrnn.cli import app
 from fastrnn.engines.cpu.bf16x3 import why_not
 from fastrnn.errors import RunError, UsageError
+from fastrnn.progress import Progress
 from fastrnn.tasks import get_task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,10 +129,10 @@ def test_iterations_fill_the_turn(clock, monkeypatch):
 
     def run(iterations):
         calls.append(iterations)
-        clock.seconds += 0.01 * iterations + (5.0 if len(calls) == 1 else 0.0)  # the first call compiles
+        clock.seconds += 0.01 * iterations + {1: 5.0, 2: 0.05}.get(len(calls), 0.0)  # compiles, then is slow once
 
     assert rounds.iterations_for(run, 0.3) == 30
-    assert calls == [1, 1, 6]
+    assert calls == [1, 1, 1, 1, 6]
     assert rounds.iterations_for(run, 0.001) == 1
 
 
@@ -213,12 +215,52 @@ def test_files_that_hold_no_results_are_refused(tmp_path):
             suite.load(tmp_path / "r.json")
 
 
-@pytest.mark.parametrize("change", [{"fastrnn": None}, {"machine": {}}, {"seconds": "x"}, {"training": {}}])
+@pytest.mark.parametrize(
+    "change", [{"fastrnn": None}, {"machine": {}}, {"seconds": "x"}, {"training": {}}, {"training": None}]
+)
 def test_results_that_lack_a_part_are_refused(results, change, tmp_path):
     broken = {name: part for name, part in (results | change).items() if part is not None}
     suite.save(broken, tmp_path / "r.json")
     with pytest.raises(UsageError, match=r"r\.json' lacks parts of what fastrnn bench writes .*; measure again"):
         suite.load(tmp_path / "r.json")
+
+
+def test_a_section_that_fails_does_not_take_the_others_along(results, tmp_path):
+    def fail():
+        raise OSError("no such place\nat all")
+
+    def section(name, measure):
+        return Section(
+            name, lambda bench: [Step(name, 1.0, measure)], lambda bench, made: made[0], lambda made: ["fine"]
+        )
+
+    sections = (section("one", lambda: {"a": 1}), section("two", fail), section("three", lambda: {"b": 2}))
+    failed = {"failed": "OSError: no such place"}
+    measured = suite.measure(small_bench(), sections, Progress(show=False))
+    assert measured == {"one": {"a": 1}, "two": failed, "three": {"b": 2}}
+    suite.save(results | {"memory": failed}, tmp_path / "r.json")
+    assert "\n\nmemory failed: OSError: no such place" in suite.report(suite.load(tmp_path / "r.json"))
+    with pytest.raises(OSError, match="no such place"):
+        suite.measure(small_bench(), sections[1:], Progress(show=False))
+
+
+def test_a_worker_may_print():
+    workers = Workers("benchmarks.peers.workers", "a library", 0)
+    command = [sys.executable, "-c", "print('a word'); print('ready')"]
+    workers._processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+    try:
+        workers.all_do(1)
+        with pytest.raises(RunError, match="a process with a library ended"):
+            workers.all_do(1)
+    finally:
+        workers.close()
+
+
+def test_other_processes_take_no_modules_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").write_text("raise ImportError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    assert children.run_python("-c", "import benchmarks; print('ours')") == "ours\n"
 
 
 def whole_population(task="flipflop", rate=100.0):
@@ -279,7 +321,7 @@ def test_batched_peers_make_our_update(name, cell):
     optimizer = work.optimizer(networks)
     engines.get("cpu", 1).advance(networks, optimizer, work.task, 1, work.batch)
     PEERS[name].use(1)
-    trainer = PEERS[name].trainer(work, 3, 1)
+    trainer = PEERS[name].trainer(work, 3)
     trainer(1)
     velocity = trainer._velocity.values() if name == "jax" else trainer._velocity
     by_name = dict(zip(trainer._parameters, velocity, strict=True))
@@ -293,7 +335,7 @@ def test_modules_are_trained_and_their_gru_is_another_cell():
     peer = PEERS["torch-modules"]
     assert not peer.supports("ugrnn", "tanh") and not peer.supports("lstm", "relu")
     assert peer.supports("gru", "tanh") and not peer.same_cell("gru")
-    trainer = peer.trainer(small_work("lstm"), 4, 1)
+    trainer = peer.trainer(small_work("lstm"), 4)
     before = trainer._network.loss(*trainer._trials).item()
     trainer(50)
     assert trainer.networks == 1 and trainer._network.loss(*trainer._trials).item() < before
@@ -304,13 +346,13 @@ def test_processes_train_and_their_end_is_told(name):
     peer = PEERS[name]
     peer.use(1)
     try:
-        trainer = peer.trainer(small_work("vanilla"), 4, 1)
+        trainer = peer.trainer(small_work("vanilla"), 4)
         trainer(2)
         assert trainer.networks == 1
         with pytest.raises(RunError, match=f"a process with {peer.library_title} ended: .*unknown cell 'none'"):
-            peer.trainer(small_work("none"), 4, 1)
+            peer.trainer(small_work("none"), 4)
         peer.use(1)  # new ones after a failure
-        peer.trainer(small_work("vanilla"), 4, 1)(1)
+        peer.trainer(small_work("vanilla"), 4)(1)
     finally:
         peer.close()
 
@@ -367,15 +409,15 @@ class FakePeer(peer_module.Peer):
 
     name, label, title, library, batched = "fake", "Fake", "A fake", "numpy", True
 
-    def __init__(self, factor=1.0, fails=False):
-        self.factor, self.fails, self.log = factor, fails, []
+    def __init__(self, factor=1.0, fails=False, fails_above=np.inf):
+        self.factor, self.fails, self.fails_above, self.log = factor, fails, fails_above, []
 
     def loss_and_gradients(self, networks, inputs, targets):
         losses, gradients = engines.get("cpu", 1).loss_and_gradients(networks, inputs, targets)
         return losses, {name: self.factor * array for name, array in gradients.items()}
 
-    def trainer(self, work, N, threads):
-        if self.fails:
+    def trainer(self, work, N):
+        if self.fails or N > self.fails_above:
             raise MemoryError("no room\nat all")
         return FakeTrainer(N, self.log)
 
@@ -385,6 +427,7 @@ def test_a_peer_takes_part():
     kind = training.measure_kind(small_bench(), small_work(), [peer])
     (entry,) = kind["peers"]
     assert entry["error"] == {"loss": 0.0, "gradients": 0.0} and "failed" not in entry
+    assert entry["tried"] == [8] and entry["networks"] == 8 and peer.log[-2] == (8, entry["iterations"])
     assert len(entry["ratio"]["rounds"]) == SMALL.rounds
     for mine, theirs, ratio in zip(
         *(x["rounds"] for x in (kind["gflops"], entry["gflops"], entry["ratio"])), strict=True
@@ -409,6 +452,25 @@ def test_a_peer_that_fails_is_told_and_not_timed(peer, why):
     assert f"! flipflop gru-tanh 5, Fake: {why}" in text
 
 
+@pytest.mark.parametrize("calls", [0, 2, 4, 5])
+def test_a_peer_that_fails_late_takes_nothing_else_along(monkeypatch, calls):
+    """While its turns are measured, or in one of them."""
+
+    def train(self, iterations):
+        self._log.append((self.networks, iterations))
+        if len(self._log) > calls:
+            raise RuntimeError("gave up")
+
+    monkeypatch.setattr(FakeTrainer, "__call__", train)
+    monkeypatch.setattr(rounds, "LONGEST", 3)
+    peer = FakePeer()
+    kind = training.measure_kind(small_bench(), small_work(), [peer])
+    (entry,) = kind["peers"]
+    assert entry["failed"] == "RuntimeError: gave up" and "ratio" not in entry
+    assert len(kind["gflops"]["rounds"]) == SMALL.rounds
+    assert len(peer.log) == calls + 2 and peer.log[-1] == (8, "closed")
+
+
 def test_turns_wait_for_threads_that_spin(monkeypatch):
     work = iter([0.0, 0.01, 0.01, 0.02, 0.02, 0.0205])  # processor time: two rests are none, then one is
     monkeypatch.setattr(rounds.time, "process_time", lambda: next(work))
@@ -431,10 +493,16 @@ def test_the_fastest_number_of_networks_is_taken(clock, monkeypatch):
         "__call__",
         lambda self, k: setattr(clock, "seconds", clock.seconds + 0.01 * k * cost[self.networks] * next(slow)),
     )
-    assert training._best_trainer(bench, small_work(), peer).networks == 4
+    best, tried = training._best_trainer(bench, small_work(), peer)
+    assert best.networks == 4 and tried == [2, 4, 8]
     assert peer.log == [(2, "closed"), (8, "closed")]
+    best, tried = training._best_trainer(bench, small_work(), FakePeer(fails_above=2))
+    assert best.networks == 2 and tried == [2]
+    with pytest.raises(MemoryError, match="no room"):
+        training._best_trainer(bench, small_work(), FakePeer(fails_above=1))
     monkeypatch.setattr(training, "PEER_BYTES", 1.0)  # no more than the smallest fits
-    assert training._best_trainer(bench, small_work(), peer).networks == 2
+    best, tried = training._best_trainer(bench, small_work(), peer)
+    assert best.networks == 2 and tried == [2]
 
 
 @pytest.mark.parametrize(
@@ -447,6 +515,9 @@ def test_the_fastest_number_of_networks_is_taken(clock, monkeypatch):
         (quick(), ("flipflop", "lstm", "tanh", 64), True),
         (quick(), ("flipflop", "lstm", "tanh", 128), False),
         (quick(), ("flipflop", "gru", "tanh", 64), False),
+        (choose(True, cells=["gru"], sizes=[128]), ("flipflop", "gru", "tanh", 128), True),
+        (choose(False, tasks=["cdi", "sine"]), ("cdi", "gru", "tanh", 64), True),
+        (choose(False, tasks=["cdi", "sine"]), ("sine", "gru", "tanh", 64), False),
     ],
 )
 def test_peers_are_timed_where_the_settings_say(settings, kind, timed):
@@ -506,7 +577,7 @@ def test_a_process_that_fails_is_told():
         children.run_python("-c", "import sys; print('why it ended', file=sys.stderr); sys.exit(3)")
 
 
-@pytest.mark.skipif(not memory.STATUS.exists(), reason="this system does not tell a process's peak")
+@pytest.mark.skipif(not memory.tells_peak(), reason="this system does not tell a process's peak")
 def test_memory_in_flight_is_what_the_engine_states():
     bench = small_bench(replace(SMALL, cells=("lstm",), sizes=(256,), batch=64))
     (step,) = memory.steps(bench)
@@ -652,6 +723,9 @@ def test_the_newest_results_are_taken_and_written_into_the_readme(compared, tmp_
     table.main([str(folder / "c.json"), str(folder / "a.json")], tmp_path)
     said = (tmp_path / "README.md").read_text()
     assert said.index("2026-01-04") < said.index("2026-01-03") and "P (z, 256-bit vectors" in said
+    suite.save(compared, tmp_path / "elsewhere.json")
+    with pytest.raises(UsageError, match=r"results must lie under '.*', where the README is; they are '.*elsewhere"):
+        table.main([str(tmp_path / "elsewhere.json")], folder)
 
 
 def test_the_readme_tells_the_newest_results():
@@ -669,7 +743,7 @@ def test_the_readme_tells_the_newest_results():
 
 
 def test_settings_are_chosen_and_checked():
-    assert choose(True, cells=["gru"], sizes=None) == quick(cells=("gru",))
+    assert choose(True, cells=["gru"], sizes=None) == quick(cells=("gru",), peer_cells=None)
     assert choose(False, threads=3) == Settings(threads=3)
     for given, match in (
         ({"tasks": ("flipflip",)}, "did you mean 'flipflop'"),
@@ -718,7 +792,8 @@ def test_the_command_measures_says_saves_and_draws(results, monkeypatch, tmp_pat
     out, plot = tmp_path / "r.json", tmp_path / "p.svg"
     options = ["--quick", "--cells", "gru,lstm", "--sizes", "8", "--threads", "1", "--no-peers", "--tasks", "cdi"]
     said, _ = call(*options, "--out", out, "--plot", plot)
-    assert asked == [quick(cells=("gru", "lstm"), sizes=(8,), threads=1, peers=False, tasks=("cdi",))]
+    chosen = {"cells": ("gru", "lstm"), "sizes": (8,), "threads": 1, "peers": False, "tasks": ("cdi",)}
+    assert asked == [quick(**chosen, peer_cells=None, peer_sizes=None, peer_tasks=("cdi",))]
     assert said == suite.report(suite.load(out)) + "\n"
     assert plot.read_text().startswith("<?xml")
     said, _ = call("--results", out, "--json")
@@ -739,6 +814,8 @@ def test_the_command_measures_says_saves_and_draws(results, monkeypatch, tmp_pat
         (["--out", "nowhere/a.json"], "there is no folder"),
         (["--out", "a.txt"], ".json"),
         (["--results", "none.json"], "could not read"),
+        (["--results", "none.json", "--sizes", "8"], "leave out the options that say what to measure"),
+        (["--results", "none.json", "--quick"], "leave out the options that say what to measure"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_measured(options, match):

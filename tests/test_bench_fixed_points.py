@@ -12,7 +12,9 @@ BENCH = SimpleNamespace(
 
 def test_a_network_is_trained_searched_and_told_of():
     entry = fixed_points.searched(BENCH, "vanilla", "tanh", n=8, iterations=20)
-    assert entry["seconds"] > 0
+    assert entry["seconds"] > 0 and entry["loss"] > fixed_points.LEARNT
+    assert fixed_points.lines({"kinds": [entry]})[-1].endswith(f"did not learn the task, loss {entry['loss']:.2g}")
+    entry["loss"] = 0.001
     assert entry["exact"] >= 1
     assert entry["seconds"] <= entry["slowest_seconds"]
     title, _, line = fixed_points.lines(fixed_points.gather(BENCH, [entry]))

@@ -111,7 +111,7 @@ class JaxVmap(Peer):
     batched = True
 
     def use(self, threads: int) -> None:
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")  # threads: those of the processors this process may use
+        os.environ["JAX_PLATFORMS"] = "cpu"  # threads: those of the processors this process may use
         import jax
 
         jax.devices("cpu")
@@ -124,6 +124,6 @@ class JaxVmap(Peer):
         losses, gradients = function(dict(networks.arrays), time_first(inputs), time_first(targets))
         return np.asarray(losses), {name: np.asarray(array) for name, array in gradients.items()}
 
-    def trainer(self, work, N: int, threads: int) -> Trainer:
+    def trainer(self, work, N: int) -> Trainer:
         networks = work.networks(N)
         return JaxTrainer(networks, *work.trials(networks))

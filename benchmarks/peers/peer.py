@@ -54,7 +54,7 @@ class Peer:
         """As `engine.loss_and_gradients`."""
         raise NotImplementedError
 
-    def trainer(self, work, N: int, threads: int) -> Trainer:
+    def trainer(self, work, N: int) -> Trainer:
         """N networks ready to be trained."""
         raise NotImplementedError
 

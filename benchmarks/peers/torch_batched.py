@@ -111,6 +111,6 @@ class TorchBatched(Peer):
         gradients = torch.autograd.grad(values.sum(), list(p.values()))
         return values.detach().numpy(), {name: g.numpy() for name, g in zip(p, gradients, strict=True)}
 
-    def trainer(self, work, N: int, threads: int) -> Trainer:
+    def trainer(self, work, N: int) -> Trainer:
         networks = work.networks(N)
         return BatchedTrainer(networks, *work.trials(networks))

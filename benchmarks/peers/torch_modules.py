@@ -9,7 +9,7 @@ from .peer import Peer, Trainer
 
 # blocks in PyTorch's order, as positions of ours; a GRU's are r, z, n there and g, r, c here
 ORDER = {"vanilla": (0,), "gru": (1, 0, 2), "lstm": (0, 1, 2, 3)}
-BIASED = {"vanilla": None, "gru": 1, "lstm": 1}  # PyTorch's block whose bias takes up `gate_bias`
+BIASED_BLOCK = {"vanilla": None, "gru": 1, "lstm": 1}  # PyTorch's block whose bias takes up `gate_bias`
 
 
 class OneNetwork:
@@ -25,8 +25,8 @@ class OneNetwork:
         self.readout = torch.nn.Linear(network.n, network.K)
         arrays = {name: array[0] for name, array in network.arrays.items()}
         bias = self._reorder(arrays["b"]).copy()
-        if BIASED[network.cell] is not None:
-            start = BIASED[network.cell] * network.n
+        if BIASED_BLOCK[network.cell] is not None:
+            start = BIASED_BLOCK[network.cell] * network.n
             bias[start : start + network.n] += network.gate_bias
         weights = {
             self.recurrent.weight_hh_l0: self._reorder(arrays["W_rec"]).T,
@@ -135,6 +135,6 @@ class TorchModules(Peer):
             gradients.append(network.gradients())
         return np.array(values), {name: np.stack([g[name] for g in gradients]) for name in gradients[0]}
 
-    def trainer(self, work, N: int, threads: int) -> Trainer:
+    def trainer(self, work, N: int) -> Trainer:
         networks = work.networks(1)
         return ModuleTrainer(networks, *work.trials(networks))

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 
 from fastrnn.errors import RunError
 from fastrnn.tasks import get_task
 
 from ..allocator import keep_freed_memory
-from ..children import environment
+from ..children import SAFELY, environment
 from ..work import Work
 from .peer import Trainer
 
@@ -32,10 +33,10 @@ class Workers:
 
     def __init__(self, module: str, title: str, count: int):
         self._title = title
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        self._processes = []
+        self._processes, self._said = [], tempfile.TemporaryFile()  # a pipe that no one reads could fill
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._said, "text": True}
         for i in range(count):
-            command = [sys.executable, "-m", module, str(i)]
+            command = [sys.executable, *SAFELY, "-m", module, str(i)]
             self._processes.append(subprocess.Popen(command, env=environment() | ONE_THREAD, **pipes))
 
     def __len__(self) -> int:
@@ -50,20 +51,23 @@ class Workers:
             except OSError:  # it has ended, and below it is asked why
                 continue
         for process in self._processes:
-            if process.stdout.readline() != READY:
-                said = process.stderr.read().strip().splitlines()
-                raise RunError(f"a process with {self._title} ended: {said[-1] if said else 'no message'}")
+            while (line := process.stdout.readline()) != READY:  # a library may print
+                if not line:
+                    self._said.seek(0)
+                    said = self._said.read().decode(errors="replace").strip().splitlines()
+                    raise RunError(f"a process with {self._title} ended: {said[-1] if said else 'no message'}")
 
     def close(self) -> None:
         for process in self._processes:
             process.kill()
             process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
+            for pipe in (process.stdin, process.stdout):
                 try:
                     pipe.close()
                 except OSError:  # a line that no one reads any more
                     continue
         self._processes = []
+        self._said.close()
 
 
 class ProcessTrainer(Trainer):
@@ -96,7 +100,7 @@ class Processes:
         super().use(threads)
         self._workers = self._workers or Workers(self.program, self.library_title, threads)
 
-    def trainer(self, work, N: int, threads: int) -> Trainer:
+    def trainer(self, work, N: int) -> Trainer:
         try:
             return ProcessTrainer(self._workers, work)
         except RunError:

@@ -16,15 +16,20 @@ def bench(
         bool, typer.Option("--quick/--full", help="A minute or two and less exact, or everything: half an hour.")
     ] = False,
     tasks: Annotated[
-        str | None, typer.Option(help="Any of flipflop,cdi,sine.  [default: all; quick: flipflop]")
+        str | None, typer.Option(help="To train, any of flipflop,cdi,sine.  [default: all; quick: flipflop]")
     ] = None,
-    cells: Annotated[str | None, typer.Option(help="Any of vanilla,ugrnn,gru,lstm.  [default: all]")] = None,
-    sizes: Annotated[str | None, typer.Option(help="Numbers of units.  [default: 64,128,256]")] = None,
+    cells: Annotated[
+        str | None, typer.Option(help="To train and to search, any of vanilla,ugrnn,gru,lstm.  [default: all]")
+    ] = None,
+    sizes: Annotated[str | None, typer.Option(help="To train, numbers of units.  [default: 64,128,256]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads, the peers' too.  [default: all there are]")] = None,
     peers: Annotated[
-        bool, typer.Option("--peers/--no-peers", help="Time JAX and PyTorch on the same work, where installed.")
+        bool,
+        typer.Option(
+            "--peers/--no-peers", help="Time JAX and PyTorch on tanh networks of the first task, where installed."
+        ),
     ] = True,
-    results: Annotated[str | None, typer.Option(help="Show saved results instead of measuring.")] = None,
+    results: Annotated[str | None, typer.Option(help="Show saved results; measure nothing.")] = None,
     out: Annotated[str | None, typer.Option(help="JSON file to save the results in.")] = None,
     plot: Annotated[str | None, typer.Option(help="File for a picture of the results, .png or .svg.")] = None,
     as_json: Json = False,
@@ -42,11 +47,15 @@ def bench(
       fastrnn bench --out results.json --plot speed.png
       fastrnn bench --tasks cdi --cells gru,lstm --sizes 64 --no-peers
     """
+    from ..errors import UsageError
+
     picture, settings, suite = map(_benchmarks, ("picture", "settings", "suite"))
     for path, check in ((out, suite.check_path), (plot, picture.check_path)):
         if path is not None:
             check(path)
     if results is not None:
+        if (quick, tasks, cells, sizes, threads, peers) != (False, None, None, None, None, True):
+            raise UsageError("--results shows what was measured: leave out the options that say what to measure")
         measured = suite.load(results)
     else:
         from ..progress import Progress
