@@ -27,6 +27,7 @@ from .spec import RECORD, PopulationSpec, read_toml
 from .storage import atomic_write, check_schema, make_folder, remove_temporaries, write_error
 
 POPULATION = "population.toml"
+SEARCH = "search.toml"  # what marks the folder of a search
 TABLE = "networks.csv"
 COLUMNS = ("id", *KEYS, *VALUES, *RESULTS)
 SUFFIX = ".safetensors"
@@ -153,20 +154,15 @@ class RunFolder:
     def _check_population(self) -> None:
         """The folder's population must be contained in the one asked for, once any of its networks was kept."""
         path = self.path / POPULATION
-        if not path.exists() or not self._holds_networks():
+        if not path.exists() or not holds_networks(self.path):
             return
         obstacles = self.spec.obstacles(read_population(path))
         if obstacles:
             raise UsageError(
                 f"{str(self.path)!r} holds another population ({'; '.join(obstacles)}); a run can be extended (more "
                 f"seeds, sizes, l2, cells, activations), not changed: choose another folder, or use {str(path)!r} as "
-                "the specification to go on with the one it holds"
+                "the specification, the code of its task being what it was, to go on with the one it holds"
             )
-
-    def _holds_networks(self) -> bool:
-        """Whether there is anything that another population could spoil."""
-        folders = [self.path / name for name in ("groups", "checkpoints")]
-        return any(folder.is_dir() and any(folder.glob("*" + SUFFIX)) for folder in folders)
 
     def _read_results(self) -> None:
         """What every file says of its networks; a damaged one is found here, before the work."""
@@ -199,11 +195,17 @@ class RunFolder:
         (self.path / "checkpoints" / (group + SUFFIX)).unlink(missing_ok=True)
 
 
+def holds_networks(path: Path) -> bool:
+    """Whether there is anything in a run's folder that another population could spoil."""
+    folders = [path / name for name in ("groups", "checkpoints")]
+    return any(folder.is_dir() and any(folder.glob("*" + SUFFIX)) for folder in folders)
+
+
 def check_place(path: Path, marker: str) -> None:
     """`UsageError` unless a folder to be written to is new, empty, or ours: then it holds a file named `marker`."""
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not path.is_dir():
         raise UsageError(f"{str(path)!r} is a file; choose a folder to write the run to")
-    if path.is_dir() and not (path / marker).exists():
+    if os.path.isdir(path) and not (path / marker).exists():
         others = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
         if others:
             raise UsageError(

@@ -112,6 +112,10 @@ def read_rows(path) -> list[dict]:
             check_name("column", column, KEYS + VALUES + ("found",), f" of {str(path)!r}")
     if not set(columns) & set(VALUES):
         raise UsageError(f"{str(path)!r} has no column of {', '.join(VALUES)}; its first line must name the columns")
+    if twice := next((column for i, column in enumerate(columns) if column in columns[:i]), None):
+        raise UsageError(f"{str(path)!r} has two columns {twice!r}; remove one")
+    if not lines:
+        raise UsageError(f"{str(path)!r} has no rows; below the line with the columns' names there must be one")
     rows = []
     for number, line in lines:
         where = f"{str(path)!r}, line {number}"
@@ -163,6 +167,8 @@ def _clean(row: dict, where: str) -> dict:
             clean[name] = field
         elif name in ("n", "seed"):
             clean[name] = _number(int, name, field, where, "a whole number")
+            if clean[name] < (least := int(name == "n")):
+                raise UsageError(f"{where}: {name} must be {least} or more; it is {field!r}")
         else:
             clean[name] = _number(float, name, field, where, "a number")
             if name in VALUES:
@@ -177,7 +183,8 @@ def _number(kind, name: str, field, where: str, words: str):
         number = kind(field)
     except (TypeError, ValueError, OverflowError):
         number = None
-    if number is None or isinstance(field, bool) or (not isinstance(field, str) and number != field):
+    same = number is not None and number == (number if isinstance(field, str) else field)  # NaN is no number
+    if not same or isinstance(field, bool):
         raise UsageError(f"{where}: {name} must be {words}; it is {field!r}")
     return number
 

@@ -99,5 +99,5 @@ def _values(tensor) -> np.ndarray:
         tensor = tensor.detach().cpu().double().numpy()
     try:
         return np.asarray(tensor, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"weights and h0 must be tensors or arrays of numbers: {error}") from error

@@ -16,6 +16,7 @@ from .runs import Run, load_run
 from .spec import PopulationSpec, configuration_id
 from .tasks import Task
 from .training import default_folder, draw_learning_curves
+from .values import a_path
 
 SHOWN = 5  # parts named in a message
 
@@ -60,7 +61,7 @@ def merge_runs(runs, out=None, task: Task | None = None, *, progress: bool = Tru
     if not sources:
         raise UsageError(f"nothing is in {', '.join(repr(str(run)) for run in waiting)} yet; give runs that have begun")
     known = list(sources)
-    out = default_folder(replace(sources[0].spec, part=None)) if out is None else Path(out)
+    out = default_folder(replace(sources[0].spec, part=None)) if out is None else a_path("out", out)
     if (out / POPULATION).is_file():
         known.append(load_run(out, sources[0].given_task))
         sources = [source for source in sources if source.path.resolve() != out.resolve()]

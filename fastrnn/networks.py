@@ -97,6 +97,8 @@ class Networks:
     @classmethod
     def concatenate(cls, stacks) -> Networks:
         """One stack of several of the same kind, in order."""
+        if not stacks:
+            raise UsageError("stacks must hold at least one stack of networks; it holds none")
         first = stacks[0]
         for other in stacks[1:]:
             if other.kind != first.kind:
@@ -134,6 +136,8 @@ class Networks:
         W_in = check_shape("W_in", arrays["W_in"], ("N", "D", "G n"))
         W_out = check_shape("W_out", arrays["W_out"], ("N", "n", "K"))
         N, n, D, K = W_rec.shape[0], W_rec.shape[1], W_in.shape[1], W_out.shape[2]
+        if not N:
+            raise UsageError("arrays must be of at least one network; W_rec has the shape " + str(W_rec.shape))
         flat = []
         for name, shape in parameter_shapes(cell, n, D, K).items():
             array = real_array(name, arrays[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Run:
 
     def __init__(self, path, task: Task | None = None):
         self.path = Path(path)
-        if not (self.path / POPULATION).is_file():
+        if not os.path.isfile(self.path / POPULATION):
             raise UsageError(
                 f"{str(path)!r} is not a run: it has no {POPULATION}; give the folder that train-population wrote to"
             )
@@ -63,7 +64,7 @@ class Run:
         """What was asked; a `Task` that was given as an object must be given to `load_run` too."""
         settings = self.settings if self.given_task is None else self.settings | {"task": self.given_task}
         try:
-            return PopulationSpec.from_settings(settings)
+            spec = PopulationSpec.from_settings(settings)
         except UsageError as error:
             if self.given_task is not None:
                 raise UsageError(f"{str(self.path)!r}: {error}") from None
@@ -71,6 +72,13 @@ class Run:
                 raise RunError(f"{str(self.path / POPULATION)!r} is damaged: {error}; restore it from a copy") from None
             there = "run from the folder that has the task's file, or " if ".py:" in self.settings["task"] else ""
             raise UsageError(f"{str(self.path)!r}: {error}; {there}give its task: load_run(path, task=...)") from None
+        if spec.resolved_task.fingerprint != self.settings[RECORD]["fingerprint"]:
+            where = spec.task if isinstance(spec.task, str) else "task="
+            raise UsageError(
+                f"{str(self.path)!r}: the code of its task {self.task_name!r} is not what the networks were trained on "
+                f"({where}); put it back as it was, or give that task: load_run(path, task=...)"
+            )
+        return spec
 
     @cached_property
     def table(self) -> pandas.DataFrame:
@@ -97,6 +105,7 @@ class Run:
 
     def ids(self, group: str) -> list[str]:
         """Ids of all networks of a group, finished or not."""
+        check_name("group", group, tuple(self.groups), f" of {str(self.path)!r}")
         return self.table.id[self._group_of == group].tolist()
 
     # ------------------------------------------------------------------------------------------------ a group
@@ -123,6 +132,8 @@ class Run:
 
     def rows(self, ids: list[str]) -> pandas.DataFrame:
         """The rows of `table` of those networks, in that order."""
+        if unknown := sorted(set(ids) - set(self.table.id)):
+            raise UsageError(f"{str(self.path)!r} has no network {unknown[0]!r}; run.table.id has their names")
         return self.table.set_index("id", drop=False).loc[ids].reset_index(drop=True)
 
     def losses(self, group: str) -> tuple[np.ndarray, np.ndarray]:
@@ -273,6 +284,8 @@ def load_run(path, task: Task | None = None) -> Run:
 def load_runs(runs) -> list[Run]:
     """Several `Run`s, from those or paths of their folders, or from one alone."""
     runs = [runs] if isinstance(runs, (str, Path, Run)) else runs
+    if not isinstance(runs, (list, tuple)):
+        raise UsageError(f"runs must be the folders of one or several runs; it is {runs!r}")
     return [run if isinstance(run, Run) else load_run(run) for run in runs]
 
 

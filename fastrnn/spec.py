@@ -7,16 +7,15 @@ import tomllib
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import product
-from pathlib import Path
 
 import tomli_w
 
 from .cells import ACTIVATIONS, CELLS
 from .errors import UsageError
-from .hyperparameters import VALUES, HyperparameterTable, check_name, default_rows, is_searched
+from .hyperparameters import KEYS, VALUES, HyperparameterTable, check_name, default_rows, describe, is_searched
 from .storage import SCHEMA_VERSION, check_schema
 from .tasks import TASKS, Task, get_task, moved, with_whole_path
-from .values import distinct, one_or_several, real_number, whole_number
+from .values import a_path, distinct, one_or_several, real_number, whole_number
 
 KINDS = tuple(f"{cell}-{activation}" for cell in CELLS for activation in ACTIVATIONS)
 RECORD = "record"  # what a run folder's population.toml holds beside the settings
@@ -176,6 +175,19 @@ class PopulationSpec:
                 names.append(configuration_id(**row))
         return tuple(dict.fromkeys(names))
 
+    @cached_property
+    def unused(self) -> tuple[str, ...]:
+        """Rows of `hyperparameters` that are of no network here: their numbers, from 1, and what they are for."""
+        there: dict[tuple, set] = {}
+        names = []
+        for i, row in enumerate(self.hyperparameters, 1):
+            keys = tuple(key for key in KEYS if key in row)
+            if keys not in there:
+                there[keys] = {tuple(network[key] for key in keys) for network in self.rows}
+            if tuple(row[key] for key in keys) not in there[keys]:
+                names.append(f"row {i} ({describe(row)})")
+        return tuple(names)
+
     @property
     def ids(self) -> list[str]:
         return [row["id"] for row in self.rows]
@@ -323,6 +335,12 @@ def configuration_id(cell: str, activation: str, n: int, l2: float, **_) -> str:
     return f"{cell}-{activation}-{n}-{l2!r}"
 
 
+def set_by(preset: str) -> set[str]:
+    """Names of the settings that a preset decides."""
+    check_name("preset", preset, tuple(PRESETS))
+    return {*PRESETS[preset], "iterations"}
+
+
 def planned_iterations(preset: str, task: str) -> int:
     """Default number of iterations."""
     return ITERATIONS[preset].get(task, ITERATIONS[preset][""])
@@ -331,7 +349,7 @@ def planned_iterations(preset: str, task: str) -> int:
 def read_toml(path) -> dict:
     """Content of a TOML file; `UsageError` where there is none."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(a_path("a file of settings", path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"could not read {str(path)!r}: {error.strerror or error}") from error
     except ValueError as error:

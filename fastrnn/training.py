@@ -13,13 +13,13 @@ from . import engines
 from .counters import PROBE
 from .engines.engine import VALIDATION_TRIALS
 from .errors import Status, UsageError
-from .folder import RunFolder
+from .folder import SEARCH, RunFolder
 from .groups import FinishedGroup, TrainingGroup
 from .plan import Plan, duration, make_plan, work_of
 from .progress import Interrupted, Interruption, Progress
 from .runs import Run, load_run
 from .spec import PopulationSpec
-from .values import check_not_negative
+from .values import a_path, check_not_negative
 
 ROUND_SECONDS = 1.5  # between two looks at the clock and at Ctrl-C; more where copies to a device take long
 MOST_OVERHEAD = 0.1  # of a round's time, for those copies
@@ -72,7 +72,8 @@ def train(
     if not isinstance(spec, PopulationSpec):
         raise UsageError(f"spec must be a PopulationSpec; it is {spec!r}")
     check_not_negative(checkpoint_seconds=checkpoint_seconds)
-    out = default_folder(spec) if out is None else Path(out)
+    out = default_folder(spec) if out is None else a_path("out", out)
+    check_no_search(out)
     engine = engines.get(device, threads, precision)
     with RunFolder(out, spec) as folder, Interruption() as interruption, Progress(progress) as shown:
         training = Training(folder, engine, shown, interruption, checkpoint_seconds)
@@ -81,6 +82,15 @@ def train(
         if worked or not (out / "figures" / "learning_curves.svg").exists():
             draw_learning_curves(run, folder)
     return run
+
+
+def check_no_search(out: Path) -> None:
+    """`UsageError` where a folder is one of a search's, which trains its networks round by round."""
+    if out.name in ("draws", "finalists") and (out.parent / SEARCH).exists():
+        raise UsageError(
+            f"{str(out)!r} is part of a search: fastrnn search --spec {str(out.parent / SEARCH)!r} --out "
+            f"{str(out.parent)!r} goes on with it; choose another folder for a run"
+        )
 
 
 def default_folder(spec: PopulationSpec) -> Path:
@@ -138,24 +148,29 @@ class Training:
         plan = self.plan()
         say = self.progress.say
         if not plan.work:
-            self.folder.begin()
+            self.begin()
             say(f"{self.folder.path}: nothing left to do, all {len(self.spec):,} networks are there")
             return False
         say(f"{self.task.name} into {self.folder.path}: {plan}")
         self.warn_of_unsearched()
+        self.warn_of_unused()
         plan.check_disk(self.folder.path)
         if warning := plan.check_memory():
             say(f"warning: {warning}")
         self.cost = {work.name: work.seconds for work in plan.work}
         self.warm_up(plan)
         self.task.draw([0], PROBE, 0, 1)  # a mistake in a user's task shows before the folder is changed
-        self.folder.begin()
+        self.begin()
         start = self.saved = time.monotonic()
         self.progress.start(self.what, max(sum(work.iterations * work.seconds for work in plan.work), 1e-9))
         for wave in plan.waves:
             self.train_wave([work.name for work in wave])
         say(f"done in {duration(time.monotonic() - start)}")
         return True
+
+    def begin(self) -> None:
+        """Nothing speaks against the work: make the population the folder's own."""
+        self.folder.begin()
 
     def plan(self) -> Plan:
         """What is left to do and what it will take."""
@@ -186,6 +201,13 @@ class Training:
                 f"warning: no search found hyperparameters for {shown}: these train with values found for others, and "
                 "may train badly; `fastrnn search` finds better ones"
             )
+
+    def warn_of_unused(self) -> None:
+        """Say which rows of the hyperparameters that were given are of no network here."""
+        rows = self.spec.unused
+        if rows:
+            shown = "; ".join(rows[:SHOWN]) + (f" and {len(rows) - SHOWN:,} more" if len(rows) > SHOWN else "")
+            self.progress.say(f"warning: of the hyperparameters given, these rows are of no network here: {shown}")
 
     # ----------------------------------------------------------------------------------------------- one wave
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from math import inf, isfinite
+from pathlib import Path
 
 import numpy as np
 
@@ -37,7 +38,15 @@ def real_number(name: str, value, least: float | None = None) -> float:
         raise UsageError(f"{name} must be a number{'' if least is None else ', 0 or more'}; it is {value!r}")
     if abs(float(value)) > LARGEST_FLOAT32:
         raise UsageError(f"{name} must be finite in float32, at most {LARGEST_FLOAT32:.2g}; it is {value!r}")
-    return float(value)
+    narrow = isinstance(value, np.floating) and value.dtype.itemsize < 8  # 0.001 of float32 is not that of float64
+    return float(str(value) if narrow else value) + 0.0  # nor is -0.0 a number of its own
+
+
+def a_path(name: str, value) -> Path:
+    """`value` as a path; `UsageError` for what names no file or folder."""
+    if not isinstance(value, (str, Path)):
+        raise UsageError(f"{name} must be a path; it is {value!r}")
+    return Path(value)
 
 
 def is_number(value) -> bool:

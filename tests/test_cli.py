@@ -424,6 +424,32 @@ def test_two_processes_never_share_a_folder(tmp_path):
     assert re.search(rf"run' is in use by process {first.pid} on .*; wait until it is done, stop it, or choose", err)
 
 
+def test_a_preset_goes_before_a_file(tmp_path):
+    (tmp_path / "mine.toml").write_text(small().to_toml(), encoding="utf-8-sig")
+    arguments = [
+        "train-population",
+        "--spec",
+        tmp_path / "mine.toml",
+        "--iterations",
+        1,
+        "--cells",
+        "gru",
+        "--batch",
+        4,
+    ]
+    call(*arguments, "--preset", "tiny", "--out", tmp_path / "tiny")
+    (row,) = {tuple(row) for row in load_run(tmp_path / "tiny").table[["n", "l2"]].to_numpy().tolist()}
+    assert row == (16, 1e-5)
+    _, said = call(*arguments, "--task", "cdi", code=2)
+    assert "has the settings of another task, 'flipflop'; leave out --task" in said
+
+
+def test_rows_of_hyperparameters_for_nobody_are_told(tmp_path):
+    (tmp_path / "table.csv").write_text("n,learning_rate\n64,0.1\n")
+    _, said = call(*SMALL, "--out", tmp_path / "run", "--hyperparameters", tmp_path / "table.csv")
+    assert "warning: of the hyperparameters given, these rows are of no network here: row 1 (n 64)" in said
+
+
 def test_settings_of_a_file_that_are_no_table_are_refused(tmp_path):
     file = tmp_path / "my.toml"
     file.write_text("task_settings = 5\n")

@@ -2,7 +2,7 @@
 
 import io
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,14 @@ from PIL import Image
 from populations import small
 
 from fastrnn.errors import Status
-from fastrnn.figures.figure import ACTIVATION_COLOURS, new_figure, render
+from fastrnn.figures.figure import ACTIVATION_COLOURS, POINT_COLOURS, new_figure, render
 from fastrnn.figures.hyperparameters import hyperparameters
 from fastrnn.figures.learning_curves import learning_curves
 from fastrnn.folder import RunFolder
 from fastrnn.groups import FinishedGroup
 from fastrnn.runs import load_run
 from fastrnn.search import SearchResult
+from fastrnn.tasks import Task
 
 
 def synthetic(path, **changes):
@@ -84,6 +85,32 @@ def test_a_task_without_threshold(tmp_path):
     figure = learning_curves(run)
     assert figure.get_suptitle() == "flipflop: 8 networks"
     assert [text.get_text() for text in figure.axes[1].get_legend().texts] == ["tanh: 2", "relu: 2, 1 diverged"]
+
+
+def test_a_name_with_dollars_is_no_formula(tmp_path):
+    task = Task("a$_$b", 3, 3, 6, batch=lambda rng, settings, trials: None, threshold=0.01)
+    run = synthetic(tmp_path / "run", task=task, task_settings={})
+    assert b"a$_$b: 8 networks" in render(learning_curves(run))["svg"]
+
+
+def test_points_are_told_apart_without_green_or_red():
+    """By colours as a reader without one kind of cones sees them (Machado et al. 2009), CIE L*a*b*."""
+    blind = {
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    }
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+    def lab(colour, seen):
+        light = np.array([c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)])
+        x = to_xyz @ np.clip(np.array(seen) @ light, 0, 1) / [0.9505, 1, 1.089]
+        f = np.where(x > 0.008856, np.cbrt(x), 7.787 * x + 16 / 116)
+        return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+    for seen in blind.values():
+        colours = [lab(colour, seen) for colour in POINT_COLOURS]
+        apart = [np.linalg.norm(a - b) for a, b in combinations(colours, 2)]
+        assert min(apart) > 20
 
 
 def test_sizes_are_rows_and_a_larger_l2_is_lighter(tmp_path):

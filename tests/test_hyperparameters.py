@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from populations import small
 
 from fastrnn.errors import UsageError
 from fastrnn.hyperparameters import DEFAULTS, VALUES, HyperparameterTable, default_rows, is_searched, read_rows
@@ -19,6 +20,24 @@ def lookup(*rows, **changes):
 def write(tmp_path, text):
     (tmp_path / "table.csv").write_text(text)
     return tmp_path / "table.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cell,clip\n", "has no rows; below the line"),
+        ("clip,cell,clip\n1,gru,2\n", "has two columns 'clip'; remove one"),
+    ],
+)
+def test_tables_that_say_nothing_or_two_things(tmp_path, text, message):
+    with pytest.raises(UsageError, match=message):
+        read_rows(write(tmp_path, text))
+
+
+def test_rows_of_no_network_are_told():
+    rows = [{"clip": 1.0}, {"cell": "gru", "n": 4, "clip": 2.0}, {"n": 64, "clip": 3.0}, {"cell": "lstm", "decay": 0.5}]
+    assert small(hyperparameters=rows).unused == ("row 3 (n 64)", "row 4 (cell lstm)")
+    assert small(hyperparameters=rows[:2]).unused == ()
 
 
 def test_a_row_without_keys_is_for_all():
@@ -73,12 +92,15 @@ def test_two_rows_for_the_same_networks_are_an_error():
         ({"activation": "sigmoid", "clip": 1}, "unknown activation 'sigmoid'.*tanh, relu"),
         ({"n": "many", "clip": 1}, "n must be a whole number; it is 'many'"),
         ({"n": 64.5, "clip": 1}, r"n must be a whole number; it is 64\.5"),
+        ({"n": 0, "clip": 1}, "n must be 1 or more; it is 0"),
+        ({"seed": "-1", "clip": 1}, "seed must be 0 or more; it is '-1'"),
+        ({"l2": "nan", "clip": 1}, "row 1: l2 must be a number; it is 'nan'"),
         ({"seed": True, "clip": 1}, "seed must be a whole number; it is True"),
         ({"l2": None, "clip": 1}, "l2 must be a number; it is None"),
         ({"learning_rate": 0}, r"row 1: learning_rate must be greater than 0; got 0\.0"),
         ({"decay": 1.5}, "decay must be greater than 0 and at most 1"),
         ({"momentum": -0.1}, "momentum must be from 0 to 1"),
-        ({"clip": "nan"}, "clip must be greater than 0"),
+        ({"clip": "nan"}, "clip must be a number; it is 'nan'"),
         ({"found": "luck", "clip": 1}, "unknown found 'luck' in .*; allowed are search, rule, hand"),
         ({"cell": "gru"}, "row 1: the row gives none of learning_rate, decay, momentum, clip"),
     ],

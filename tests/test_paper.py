@@ -105,7 +105,7 @@ def test_what_is_far_from_the_trajectories_is_counted_only(kept):
     ax = portraits.fixed_points([one], "flipflop").axes[0]
     assert len(places(ax, POINT_COLOURS[3])) == 0 and len(places(ax, POINT_COLOURS[2])) == 6
     words = [text.get_text() for text in ax.texts]
-    assert "1 out of view" in words and "8 + 12 + 6 + 1 points" in words
+    assert "8 + 12 + 6 + 1 points, 1 out of view" in words
     assert np.ptp(ax.dataLim.intervalx) == pytest.approx(np.ptp(near.dataLim.intervalx))
     labels = [text.get_text() for text in ax.figure.legends[0].texts]
     assert "3 unstable" not in labels and "2 unstable" in labels
@@ -263,6 +263,24 @@ def test_eigenvalues_of_sine_networks_lie_where_they_are(kept):
     assert low > -1 and ax.get_xlim()[0] < -3 < 1 < ax.get_xlim()[1] and down < -0.6 and ax.get_ylim()[1] > 2 > up
 
 
+def test_no_half_of_a_complex_pair_is_drawn(kept, monkeypatch):
+    one = copy.deepcopy(next(iter(kept["sine"].portraits.values())))
+    one.eigenvalues[:] = [0.9, 0.8 + 0.1j, 0.8 - 0.1j, 0.1]
+    for most, shown in ((4, 4), (3, 3), (2, 1), (1, 1)):
+        monkeypatch.setattr(sine, "MODES", most)
+        (dots,) = sine.eigenvalues([one]).axes[0].collections
+        assert np.isfinite(np.ma.filled(dots.get_offsets(), np.nan)).all(axis=1).sum() == shown * one.exact.sum()
+
+
+def test_names_of_a_matrix_stay_in_the_picture(kept):
+    made = kept["flipflop"].svcca
+    figure = distances.distance_matrix(made.table, made.distances, "SVCCA distance")
+    render(figure)
+    figure.draw_without_rendering()
+    places = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert len(places) == 8 and min(place.x0 for place in places) > 0
+
+
 def test_spectra_and_modes_are_means_with_bands(kept):
     study = kept["cdi"].cdi
     tanh, _ = cdi.spectra(study).axes
@@ -331,6 +349,8 @@ def test_points_are_counted_kind_by_kind(kept):
 def test_losses_are_counted(kept):
     figure = losses.final_losses(kept["cdi"].run)
     assert [t.get_text() for t in figure.axes[0].get_legend().texts] == ["tanh: 2", "relu: 2"]
+    hatched = [patch for patch in figure.axes[0].patches if patch.get_hatch()]
+    assert hatched and not any(patch.get_facecolor()[3] for patch in hatched)  # else an SVG shows no hatching
     assert len(figure.axes) == 4 and figure.axes[0].get_xscale() == "log"
 
 

@@ -3,11 +3,14 @@
 import json
 import re
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import numpy as np
+import pandas
 import pytest
 from browser import Browser, find
 from made_results import CUBE, finished_run, results, save
+from populations import small
 from typer.testing import CliRunner
 
 import fastrnn
@@ -18,9 +21,12 @@ from fastrnn.figures.figure import PAIR
 from fastrnn.folder import FolderLock, RunFolder
 from fastrnn.progress import Interrupted, Interruption
 from fastrnn.report import index, markup, page, write_index, write_report, writing
+from fastrnn.report.pages import _pill
 from fastrnn.report.scene import REACH, scene
 from fastrnn.runs import load_run
 from fastrnn.studies import load_analysis
+from fastrnn.tasks import Task
+from fastrnn.training import train
 
 VOID = {"meta", "link", "img", "input", "circle", "polygon", "rect"}
 NAME = "a <b>&\"run'"
@@ -110,6 +116,7 @@ def test_the_page_says_what_the_run_says(written):
     assert '<span class="verdict fails">does not hold</span>' in text
     assert "fastrnn train-population --spec population.toml" in text and fastrnn.__version__ in text
     assert text.count("--out &#x27;runs/a &lt;b&gt;&amp;&quot;run") == 1  # quoted for a shell
+    assert '<br><span class="soft">' not in text  # of a statement that holds of all kinds
     table = load_analysis(written).run.table
     assert all(f"<td>{name}</td>" in text for name in table.id)
     assert f'data-v="{float(table.validation_loss[3])!r}"' in text
@@ -174,7 +181,7 @@ def test_what_is_missing_or_damaged_is_said(tmp_path, quick):
     run = finished_run(tmp_path / "bare", cells=("gru",), task="cdi", task_settings={"steps": 8})
     made = write_report(run, progress=False)
     text = made.path.read_text()
-    assert "<code>fastrnn analyze runs/bare --only claims</code>" in text and "viewer" not in Page(text).ids
+    assert f"<code>fastrnn analyze {run.path} --only claims</code>" in text and "viewer" not in Page(text).ids
     assert made.failed == {} and len(quick) == 2
     (run.path / "analysis").mkdir()
     (run.path / "analysis/claims.safetensors").write_bytes(b"nothing")
@@ -228,7 +235,7 @@ def test_the_index_leads_to_the_runs(written, tmp_path):
     text = path.read_text()
     parsed = Page(text)
     assert path.name == "index.html" and "data:," in parsed.links
-    assert [link for link in parsed.links if link != "data:,"] == [f"{NAME}/report.html"]
+    assert [unquote(link) for link in parsed.links if link != "data:,"] == [f"{NAME}/report.html"]
     assert "<td>bare</td>" in text and "1 of 2" in text and "all networks reach low error" in text
     assert "There are none" in index([], tmp_path)
     (bare.path / "networks.csv").write_text("torn")
@@ -264,10 +271,41 @@ def test_points_far_from_the_trajectories_are_out_of_the_scene(tmp_path):
     assert made["shade"] == {"what": "the first channel holds", "ends": ["\N{MINUS SIGN}1", "+1"], "colours": [*PAIR]}
 
 
+def test_what_a_page_says_of_networks_that_diverged_or_have_no_threshold(tmp_path):
+    kept = results(tmp_path / "100% r#0", cells=("gru",))
+    kept.run.table.loc[0, ["status", "validation_loss"]] = ["diverged", 1e31]
+    text = page(kept)
+    others = markup.number(float(kept.run.table.validation_loss[1:].median()))
+    assert f"<b>{others}</b><span>median validation loss" in text and "<th>share" not in text
+    del kept.run.settings["record"]["threshold"]
+    assert ">learnt</button>" not in page(kept)
+    (kept.run.path / "report.html").touch()
+    made = index([kept], tmp_path)
+    assert '<a href="100%25%20r%230/report.html">100% r#0</a>' in made
+    assert re.search(r'data-v="nan">-</td><td class="number" data-v="1.0"', made)
+
+
+def test_an_exception_stands_below_the_verdict():
+    assert _pill("holds", ["gru relu"]) == (
+        '<span class="verdict holds">holds</span><br><span class="soft">but not of gru relu</span>'
+    )
+
+
+def test_commands_for_a_task_given_as_an_object(tmp_path):
+    """It has no claims, and its Task must be given again."""
+    task = Task("own <task>", 1, 1, 3, batch=lambda rng, settings, trials: (np.ones((trials, 3, 1)),) * 2)
+    spec = small(task=task, task_settings={}, cells="gru", iterations=1)
+    text = page(load_analysis(train(spec, tmp_path / "run", "cpu", progress=False)))
+    assert "PopulationSpec.from_toml(&quot;population.toml&quot;, task=the_task)" in text
+    assert "--only claims" not in text and "2 seeds of each configuration" in text
+
+
 def test_numbers_are_short_and_words_are_safe():
     assert [markup.number(v) for v in (3.0, 12345, 0.000123456, float("nan"), -1.5)] == [
         *("3", "12,345", "0.0001235", "-", "-1.5"),
     ]
+    frame = pandas.DataFrame({"x": [np.inf, -np.inf, np.nan]})
+    assert re.findall(r'data-v="([^"]*)"', markup.table(frame)) == ["Infinity", "-Infinity", "nan"]
     assert markup.data("x", '{"a": "</script>"}').count("</script>") == 1
 
 
@@ -346,6 +384,9 @@ def test_the_view_obeys_keys_choices_and_touch(browser, written):
     x, y = center(browser)
     browser.js(f"{VIEW}.focus()")
     before, drawn = state(browser), ink(browser)
+    event = "new KeyboardEvent('keydown', {key: '+', ctrlKey: true, cancelable: true})"
+    assert browser.js(f"{VIEW}.dispatchEvent({event})")  # Ctrl and + is the browser's
+    assert state(browser) == before
     for key in ("ArrowRight", "ArrowDown", "+"):
         browser.key(key)
     after = state(browser)

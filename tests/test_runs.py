@@ -404,6 +404,53 @@ def test_a_damaged_table(copy, change, message):
     assert table.read_text() == text
 
 
+TASK = """
+from fastrnn import Task
+
+def batch(rng, settings, trials):
+    inputs = rng.uniform(size=(trials, 3, 1))
+    return inputs, {sign}inputs
+
+mine = Task("mine", D=1, K=1, T=3, batch=batch)
+"""
+
+
+def test_a_task_whose_code_has_changed_is_not_that_of_the_run(tmp_path, monkeypatch):
+    file = tmp_path / "mine.py"
+    file.write_text(TASK.format(sign=""))
+    train(small(task=f"{file}:mine", task_settings={}, iterations=2), tmp_path / "run", "cpu", progress=False)
+    assert load_run(tmp_path / "run").task.T == 3
+    file.write_text(TASK.format(sign="-"))
+    message = r"run': the code of its task 'mine' is not what the networks were trained on \(.*mine\.py:mine\); put it"
+    for use in (lambda run: run.task, lambda run: fastrnn.analyze(run, progress=False)):
+        with pytest.raises(UsageError, match=message):
+            use(load_run(tmp_path / "run"))
+    assert len(load_run(tmp_path / "run").table) == 4  # for which no task is needed
+    (tmp_path / "elsewhere").mkdir()
+    file.rename(tmp_path / "elsewhere" / "mine.py")  # another of the same name, where a moved one would be looked for
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=message):
+        load_run(tmp_path / "run").task  # noqa: B018
+    with pytest.raises(UsageError, match=r"not what the networks were trained on \(task=\)"):
+        load_run(tmp_path / "run", Task("mine", D=1, K=1, T=3, batch=lambda *_: None)).task  # noqa: B018
+
+
+def test_names_that_a_run_does_not_have(trained):
+    run = load_run(trained)
+    with pytest.raises(UsageError, match=r"unknown group 'gru-tanh-5' of .*did you mean 'gru-tanh-4'"):
+        run.ids("gru-tanh-5")
+    with pytest.raises(UsageError, match="has no network 'nobody'"):
+        run.rows([run.table.id[0], "nobody"])
+
+
+@pytest.mark.parametrize("out", [5, b"run"])
+def test_a_folder_that_is_no_path(out):
+    with pytest.raises(UsageError, match=f"out must be a path; it is {out!r}"):
+        train(small(), out, "cpu", progress=False)
+    with pytest.raises(UsageError, match="runs must be the folders"):
+        fastrnn.runs.load_runs(5)
+
+
 def test_a_task_given_as_an_object_is_asked_for(tmp_path):
     task = Task("noise", D=1, K=1, T=3, batch=lambda rng, settings, trials: (np.ones((trials, 3, 1)),) * 2)
     spec = small(task=task, task_settings={}, iterations=1)

@@ -457,7 +457,7 @@ def test_a_finished_search_that_grows_is_not_finished(reference, tmp_path, monke
 def test_the_draws_count_what_is_left(tmp_path):
     spec = spec_of()
     with RunFolder(tmp_path / "run", spec.drawn) as folder:
-        left = DrawTraining(spec, folder, CPUEngine(), None, None, 60).left("gru-tanh-4")
+        left = DrawTraining(spec, None, folder, CPUEngine(), None, None, 60).left("gru-tanh-4")
         assert left == (spec.drawn.groups["gru-tanh-4"], spec.cost // 2)
         assert Training(folder, CPUEngine(), None, None, 60).left("gru-tanh-4")[1] == spec.plain_cost // 2
 
@@ -516,6 +516,55 @@ def test_a_folder_of_something_else_is_refused(reference, tmp_path):
         with pytest.raises(UsageError, match=rf"holds another search \({words}\).*search\.toml' as the specification"):
             search(reference, spec_of(population=small(l2=(1e-5, 1e-3), **changes)))
     assert (reference / "search.toml").read_bytes() == before
+
+
+def test_an_extension_that_is_refused_leaves_the_search_as_it_was(tmp_path):
+    """Of lack of disk, for one: what was found is still there, and the first command still goes on with it."""
+    first = spec_of(population=small(cells="gru"))
+    search(tmp_path / "search", first)
+    before = {path: path.read_bytes() for path in (tmp_path / "search").rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=r"needs about .* of disk"):
+        search(tmp_path / "search", spec_of(population=small(cells="gru", sizes=(4, 400_000))))
+    assert {path: path.read_bytes() for path in before} == before
+    search(tmp_path / "search", first)
+
+
+def test_other_values_in_use_are_another_search(tmp_path):
+    """Finalists were compared with the ones before."""
+    first = spec_of(population=small(cells="gru"))
+    search(tmp_path / "search", first)
+    before = (tmp_path / "search" / "search.toml").read_bytes()
+    other = spec_of(population=small(cells="gru", hyperparameters=[{"learning_rate": 0.02}]))
+    words = r"values in use: learning_rate of gru-tanh-4-1e-05 is .* there, 0\.02 here"
+    with pytest.raises(UsageError, match=rf"holds another search \({words}\)"):
+        search(tmp_path / "search", other)
+    assert (tmp_path / "search" / "search.toml").read_bytes() == before
+    load_search(tmp_path / "search")
+    again = SearchSpec.from_toml(tmp_path / "search" / "search.toml")
+    assert len(search(tmp_path / "search", again).chosen) == 1
+    without = {"population": small(cells="gru"), "incumbent": False}
+    search(tmp_path / "without", spec_of(**without))
+    search(tmp_path / "without", spec_of(**without | {"population": other.population}))  # which it does not compare
+
+
+def test_a_search_that_kept_nothing_yet_takes_any_settings(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DrawTraining, "train_wave", stop)
+        with pytest.raises(KeyboardInterrupt):
+            search(tmp_path / "search", spec_of(draws=4))
+    search(tmp_path / "search", spec_of(draws=6, population=small(cells="gru")))
+    assert load_search(tmp_path / "search").settings["search"]["draws"] == 6
+
+
+@pytest.mark.parametrize("part", ["draws", "finalists"])
+def test_the_parts_of_a_search_are_no_runs_to_train(reference, part):
+    before = (reference / part / "networks.csv").read_bytes()
+    with pytest.raises(UsageError, match=rf"{part}' is part of a search: fastrnn search --spec '.*search\.toml' --out"):
+        train(load_run(reference / part).spec, reference / part, "cpu", progress=False)
+    assert (reference / part / "networks.csv").read_bytes() == before
 
 
 @pytest.mark.parametrize("text", ["", "[record]\n", "search = 4\n[record]\n", "[search]\ndraws = 6\n"])

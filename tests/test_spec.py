@@ -318,3 +318,13 @@ def test_configurations_that_no_search_found_values_for():
     assert unsearched(rows=({"clip": 0.1},)) == both
     assert unsearched(rows=({"clip": 0.1},), defaults=(found,)) == both[:1]
     assert len(unsearched(defaults=(found,), sizes=(4, 5), l2=(1e-5, 0.0))) == 7
+
+
+@pytest.mark.parametrize("l2", [np.float32(1e-3), np.float16(1e-3)])
+def test_a_narrow_number_is_the_one_that_was_meant(l2):
+    """And has the values that were searched for it."""
+    assert PopulationSpec("flipflop", l2=l2).rows == PopulationSpec("flipflop", l2=1e-3).rows
+
+
+def test_a_zero_has_no_sign():
+    assert PopulationSpec("flipflop", l2=-0.0).ids == PopulationSpec("flipflop", l2=0.0).ids

@@ -9,7 +9,8 @@ from test_fixed_points import linear, planted_flipflop, vanilla
 
 from fastrnn.analysis.fixed_points import find_fixed_points
 from fastrnn.analysis.graph_distance import METHODS, graph_distance, graph_distances, slots, triangle_violations
-from fastrnn.analysis.maps import UpdateFunction
+from fastrnn.analysis.maps import UpdateFunction, maps_of
+from fastrnn.analysis.settling import ELSEWHERE, LOOK_EVERY, settle
 from fastrnn.analysis.transitions import (
     TransitionGraph,
     heteroclinic_paths,
@@ -102,6 +103,27 @@ def test_what_never_settles_leads_elsewhere():
     graph = transition_graph(ring(), points, steps=200)
     assert graph.elsewhere.tolist() == [1.0]
     assert graph.graph.has_edge(0, "elsewhere")
+
+
+def test_what_comes_to_rest_elsewhere_is_not_waited_for():
+    """Where a gate closes states creep for ever; what leaves a saddle slowly is not taken for that."""
+    taken = []
+
+    def creep(h, x):
+        taken.append(len(h))
+        return h + 1e-9 * np.sign(h)
+
+    still = UpdateFunction(creep, lambda h, x: np.tile(np.eye(1), (len(h), 1, 1)), S=1)
+    target, _ = settle(maps_of(still)(0, np.zeros(0)), np.array([[5.0], [-5.0]]), np.zeros((1, 1)), 1e-3, 1000)
+    assert target.tolist() == [ELSEWHERE] * 2 and sum(n > 0 for n in taken) <= 0.2 * 1000 + LOOK_EVERY
+
+    def leave(h, x):
+        return np.where(np.abs(h) < 1, 1.005 * h, np.sign(h))
+
+    saddle = UpdateFunction(leave, lambda h, x: np.tile(np.eye(1), (len(h), 1, 1)), S=1)
+    starts = np.array([[1e-4], [-1e-3], [1e-8]])
+    target, steps = settle(maps_of(saddle)(0, np.zeros(0)), starts, np.array([[1.0], [-1.0]]), 1e-3, 10_000)
+    assert target.tolist() == [0, 1, 0] and steps[2] > 3_000
 
 
 def test_divergence_leads_elsewhere():

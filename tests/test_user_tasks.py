@@ -1,5 +1,13 @@
 """Users' own tasks: a numba function or a Python function giving arrays, from a file or an object."""
 
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
 import numba
 import numpy as np
 import pytest
@@ -12,6 +20,7 @@ from fastrnn.optimizer import Optimizer
 from fastrnn.spec import PopulationSpec
 from fastrnn.tasks import Task, get_task
 
+ROOT = Path(__file__).resolve().parents[1]
 KEYS = np.array([11, 12], np.uint64)
 
 
@@ -144,6 +153,15 @@ number = 3
 """
 
 
+HELPER = """
+import numba
+
+@numba.njit
+def scale():
+    return SCALE
+"""
+
+
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "mine.py"
@@ -166,6 +184,94 @@ def test_a_changed_file_is_another_task(file):
     before = get_task(f"{file}:compiled").fingerprint
     file.write_text(FILE.replace("np.sqrt(inputs[:, 0])", "np.cbrt(inputs[:, 0])"))
     assert get_task(f"{file}:compiled").fingerprint != before
+
+
+def test_a_changed_constant_or_helper_is_another_task(file):
+    """A run whose networks were trained on either is of two tasks."""
+    seen = set()
+    for text in (FILE, FILE.replace("SCALE = 2.0", "SCALE = 3.0"), FILE.replace("SCALE *", "scale() *") + HELPER):
+        file.write_text(text)
+        seen |= {get_task(f"{file}:compiled").fingerprint, get_task(f"{file}:arrays").fingerprint}
+    file.write_text(FILE.replace("SCALE *", "scale() *") + HELPER.replace("return", "return 2 *"))
+    seen |= {get_task(f"{file}:compiled").fingerprint, get_task(f"{file}:arrays").fingerprint}
+    assert len(seen) == 8
+    file.write_text(FILE.replace("number = 3", "number = 4\nCACHE = {}\n"))  # which they don't refer to
+    assert get_task(f"{file}:arrays").fingerprint in seen
+
+
+def scaled(rng, settings, trials, gain=1.0):
+    inputs = rng.uniform(size=(trials, 9, 1))
+    return inputs, gain * CACHE.setdefault("gain", settings["lag"]) * inputs
+
+
+CACHE = {"gain": np.ones(1)}
+
+
+class Scaled:
+    """A task's function with a state."""
+
+    def __init__(self, gain):
+        self.gain = gain
+
+    def __call__(self, rng, settings, trials):
+        return scaled(rng, settings, trials, self.gain)
+
+    def method(self, rng, settings, trials):
+        return scaled(rng, settings, trials, self.gain)
+
+
+def enclosing(gain):
+    return lambda rng, settings, trials: scaled(rng, settings, trials, gain)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda gain: partial(scaled, gain=gain),
+        Scaled,
+        lambda gain: Scaled(gain).method,
+        enclosing,
+        lambda gain: lambda rng, settings, trials, gain=gain: scaled(rng, settings, trials, gain),
+        lambda gain: partial(scaled, gain=np.full(3, gain)),
+    ],
+)
+def test_values_that_a_function_holds_make_it_another_task(make):
+    one, same, other = (array_task(batch=make(gain)).fingerprint for gain in (1.0, 1.0, 2.0))
+    assert one == same != other
+
+
+def test_what_a_task_keeps_for_itself_does_not_make_it_another(monkeypatch):
+    before = array_task(batch=scaled)
+    monkeypatch.setitem(CACHE, "drawn", np.zeros(3))
+    assert array_task(batch=scaled).fingerprint == before.fingerprint
+
+
+def test_a_function_without_a_file_is_the_same_task_in_every_process(tmp_path):
+    code = (
+        "from fastrnn import Task\n"
+        "def batch(rng, settings, trials):\n"
+        "    pick = [x for x in rng.uniform(size=trials) if x in {0.5, 'a', 'b', 'c'} or (lambda y: y + GAIN)(x)]\n"
+        "    return pick, pick\n"
+        "GAIN = {gain}\n"
+        "print(Task('piped', 1, 1, 2, batch=batch).fingerprint)"
+    )
+    said = []
+    for gain, seed in ((1, "1"), (1, "2"), (2, "3")):
+        command = [sys.executable, "-c", code.replace("{gain}", str(gain))]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed}
+        said.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert said[0] == said[1] != said[2]
+
+
+@BOTH
+def test_a_task_goes_to_other_processes(make):
+    task = make()
+    task.draw(KEYS, TRAINING, 0, 1)  # compiled here
+    for other in (pickle.loads(pickle.dumps(task)), copy.deepcopy(task)):
+        assert other.fingerprint == task.fingerprint and other.settings == task.settings
+        np.testing.assert_array_equal(other.draw(KEYS, TRAINING, 0, 2)[1], task.draw(KEYS, TRAINING, 0, 2)[1])
+    spec = PopulationSpec(task, iterations=3)
+    assert pickle.loads(pickle.dumps(spec)).to_toml() == spec.to_toml()
 
 
 def test_mistakes_in_naming_a_file(file, tmp_path):

@@ -49,12 +49,19 @@ def population_settings(spec: str | None, given: dict, lists: dict, setting, hyp
     """Settings of a population from a file and the options that go before it."""
     from ..errors import UsageError
     from ..hyperparameters import read_rows
-    from ..spec import read_toml
+    from ..spec import read_toml, set_by
 
     kinds = {"sizes": int, "l2": float}
     given = given | {name: values(text, kinds.get(name, str), name) for name, text in lists.items()}
     given["excluded"] = given.pop("exclude")
     settings = read_toml(spec) if spec is not None else {}
+    if given.get("task") not in (None, settings.get("task")) and "task_settings" in settings:
+        raise UsageError(
+            f"--task {given['task']}: {spec!r} has the settings of another task, {settings.get('task')!r}; leave out "
+            "--task, or take task_settings and hyperparameters out of a copy of the file"
+        )
+    if given.get("preset") is not None:  # it goes before the file in all that it sets
+        settings = {name: value for name, value in settings.items() if name not in set_by(given["preset"])}
     settings |= {name: value for name, value in given.items() if value is not None}
     if setting:
         in_file = settings.get("task_settings", {})

@@ -26,6 +26,7 @@ def slow_points(portraits: list[Portrait]) -> Figure:
     """
     figure, axes = grid(portraits)
     most = max([float(np.abs(one.targets).max()) for one in portraits], default=1.0)
+    beyond = max([float(np.abs(one.readout[:, 0]).max()) for one in portraits if len(one.readout)], default=0.0)
     shade = matplotlib.cm.ScalarMappable(Normalize(-most, most), SEQUENTIAL)
     for ax, one in zip(axes, portraits, strict=False):
         trials = chosen(len(one.trajectories))
@@ -44,7 +45,8 @@ def slow_points(portraits: list[Portrait]) -> Figure:
         for c, (colour, marker) in enumerate(zip(PAIR, CONTEXT_MARKERS, strict=True), 1)
     ]
     label = "output at the slow point"
-    figure.colorbar(shade, ax=figure.axes, location="bottom", aspect=60, fraction=0.03, pad=0.02, label=label)
+    place = {"location": "bottom", "aspect": 60, "fraction": 0.03, "pad": 0.02}
+    figure.colorbar(shade, ax=figure.axes, extend="both" if beyond > most else "neither", label=label, **place)
     figure.legend(handles=handles, loc="outside lower left", ncols=2)
     return figure
 

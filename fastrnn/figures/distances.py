@@ -21,7 +21,6 @@ from .figure import (
 )
 
 LARGEST, SMALLEST, FEW, MANY = 4.5, 2.0, 40, 300  # points of a marker, and of how many networks
-LABELLED = 12  # kinds whose names fit beside a matrix
 LEAST = 1e-9  # extent of a panel, where all networks are in one place
 TOGETHER = 1e-6  # of the extent: networks so near to each other are in one place
 
@@ -32,7 +31,7 @@ def distance_matrix(table: pandas.DataFrame, distances: np.ndarray, distance: st
 
     table : DataFrame with cell, activation, n of the N networks; distance : what it is, for the colour bar
     """
-    figure, axes = new_figure(4.6, 3.4)
+    figure, axes = new_figure(4.6, 3.4, layout="compressed")  # one square panel: else its names leave the figure
     draw_matrix(figure, axes[0, 0], table, distances, distance)
     return figure
 
@@ -80,11 +79,9 @@ def draw_matrix(figure, ax, table, distances, distance: str, cells_only: bool = 
     if cells_only:
         places = {cell: np.flatnonzero(rows.cell == cell).mean() for cell in dict.fromkeys(rows.cell)}
         ax.set_yticks(list(places.values()), map(cell_name, places), rotation=90, va="center")
-    elif len(starts) <= LABELLED:
+    else:
         middles = [(a + b - 1) / 2 for a, b in zip(starts, ends, strict=True)]
         ax.set_yticks(middles, [kind_name(*kinds[start]) for start in starts])
-    else:
-        ax.set_yticks([])
     ax.set_xticks([])
     ax.tick_params(length=0)
     ax.set_xlabel(f"{counted(len(table), 'network')}, in the same order")

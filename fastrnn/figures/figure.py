@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
 STYLE = {
     "font.size": 8,
@@ -35,8 +36,9 @@ CELL_MARKERS = {"vanilla": "o", "ugrnn": "s", "gru": "^", "lstm": "D"}
 PAIR = ("#5e3c99", "#a39b1e")  # of two of anything else: memories of -1 and +1, contexts 1 and 2
 DETAIL = {"fontsize": 6, "color": "#666666", "in_layout": False}  # of a second line, and of what is out of view
 OTHER = "#555555"  # colour of anything that has none of its own
-# Colours of fixed points are the paper's: stable, 1, 2, 3 unstable dimensions; markers tell them apart without.
-POINT_COLOURS = ("#000000", "#d62728", "#2ca02c", "#1f4fd8", "#8a8a8a")
+# Colours of fixed points are the paper's, black, red, green, blue for 0 to 3 unstable dimensions: such a dark red and
+# light green that colour-blind readers tell them apart. Points have markers too.
+POINT_COLOURS = ("#000000", "#c1121f", "#4dbd74", "#1f4fd8", "#8a8a8a")
 POINT_MARKERS = ("o", "^", "s", "D", "X")
 POINT_NAMES = ("stable", "1 unstable dimension", "2 unstable", "3 unstable", "4 and more")
 SEQUENTIAL = "viridis"  # from dark to light for all readers; in the middle it is no grey, which lines would be lost in
@@ -44,6 +46,8 @@ CELL_NAMES = {"vanilla": "Vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LST
 DPI = {"svg": 400, "png": 200}  # an SVG holds pictures where there are very many lines
 LAYOUTS = 2  # panels of a given shape come to rest
 KEY_LINE = 10  # points that a line of a legend takes
+FEW_DIGITS = (1,), (1, 3), (1, 2, 5)  # first digits of the labels of a logarithmic axis, the first that gives enough
+ENOUGH_LABELS = 3
 
 
 def in_house_style(draw):
@@ -57,9 +61,9 @@ def in_house_style(draw):
     return styled
 
 
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwargs):
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, layout: str = "constrained", **kwargs):
     """An empty figure of width x height inches and its axes (rows, columns)."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
 
@@ -89,6 +93,21 @@ def keys_above(axes, keys=None, columns: int = 1) -> None:
         ax.set_title(ax.get_title(loc="left"), pad=6 + KEY_LINE * lines)
         if key:
             ax.legend(handles=key, ncols=columns, **place, **style)
+
+
+def label_few(ax) -> None:
+    """Labels of a logarithmic axis that keep apart in a narrow panel: where powers of ten are too few, some between."""
+    low, high = ax.get_xlim()
+    tens = 10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high))
+    for digits in FEW_DIGITS:
+        ticks = np.outer(tens, digits).ravel()
+        ticks = ticks[(low <= ticks) & (ticks <= high)]
+        if len(ticks) >= ENOUGH_LABELS:
+            break
+    if digits != FEW_DIGITS[0]:
+        ax.xaxis.set_major_locator(FixedLocator(ticks))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 @in_house_style

@@ -80,7 +80,9 @@ def graph(study) -> Figure:
     shown = np.flatnonzero([*(mean[:, :-1] > 0).any(axis=0), True])
     image = ax.imshow(mean[:, shown], cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     ax.set_yticks(range(len(names)), rows, fontsize=6)
-    ax.set_xticks(range(len(shown)), [[*names, "elsewhere"][i] for i in shown], fontsize=6, rotation=90)
+    below = ["\n".join(name) for name in names]  # one above the other; turned, a minus would be another sign
+    ax.set_xticks(range(len(shown)), [[*below, "elsewhere"][i] for i in shown], fontsize=6)
+    ax.get_xticklabels()[-1].set_rotation(90)
     ax.tick_params(length=0)
     ax.set_ylabel("starts near the point with these outputs")
     ax.set_xlabel("settles at")

@@ -6,17 +6,14 @@ import numpy as np
 import pandas
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
 from ..errors import Status
-from .figure import ACTIVATION_COLOURS, cell_name, in_house_style, new_figure
+from .figure import ACTIVATION_COLOURS, cell_name, in_house_style, label_few, new_figure
 
 PANELS = {"learning_rate": "learning rate", "momentum": "momentum", "decay": "decay", "clip": "clip"}
 LOGARITHMIC = ("learning_rate", "clip")
 CHOSEN_SIZE, DRAW_SIZE = 70, 16  # points squared
 HEADROOM, FOOTROOM = 4.0, 0.6  # factors beyond the upper quartile of the losses, and below the smallest one
-FEW_DIGITS = (1,), (1, 3), (1, 2, 5)  # first digits of the labels of a logarithmic axis, the first that gives enough
-ENOUGH_LABELS = 3
 
 
 @in_house_style
@@ -48,10 +45,10 @@ def hyperparameters(result, n: int, l2: float) -> Figure:
         row[0].set_title(cell_name(cell))
     for ax, name in zip(axes[-1], PANELS, strict=True):
         if name in LOGARITHMIC:
-            _label_few(ax)
+            label_few(ax)
     report = result.report()
     title = f"{report['task']}: {report['draws']} draws of each kind, n = {n}, L2 {l2:g}"
-    figure.suptitle(title + f", {report['iterations']:,} iterations", x=0.01, ha="left")
+    figure.suptitle(title + f", {report['iterations']:,} iterations", x=0.01, ha="left", parse_math=False)
     figure.legend(handles=_legend(draws, chosen), loc="outside lower left", ncols=6, handletextpad=0.3, columnspacing=1)
     return figure
 
@@ -81,21 +78,6 @@ def _draw_panel(ax, draws: pandas.DataFrame, chosen: pandas.DataFrame, name: str
         best = chosen[chosen.activation == activation]
         style = {"marker": "*", "color": colour, "edgecolors": "black", "linewidths": 0.6, "zorder": 4}
         ax.scatter(best[name], best.validation_loss.clip(upper=limits[1]), s=CHOSEN_SIZE, clip_on=False, **style)
-
-
-def _label_few(ax) -> None:
-    """Labels of a logarithmic axis that keep apart in a narrow panel: where powers of ten are too few, some between."""
-    low, high = ax.get_xlim()
-    tens = 10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high))
-    for digits in FEW_DIGITS:
-        ticks = np.outer(tens, digits).ravel()
-        ticks = ticks[(low <= ticks) & (ticks <= high)]
-        if len(ticks) >= ENOUGH_LABELS:
-            break
-    if digits != FEW_DIGITS[0]:
-        ax.xaxis.set_major_locator(FixedLocator(ticks))
-        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _limits(draws: pandas.DataFrame, chosen: pandas.DataFrame, threshold: float | None) -> tuple[float, float]:

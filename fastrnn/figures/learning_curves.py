@@ -67,7 +67,7 @@ def learning_curves(run: Run) -> Figure:
         ax.set_xlabel("iteration")
     for ax in axes[:, 0]:
         ax.set_ylabel("training loss")
-    figure.suptitle(_title(run, groups), x=0.01, ha="left")
+    figure.suptitle(_title(run, groups), x=0.01, ha="left", parse_math=False)
     if len(shades) > 1:
         _l2_legend(figure, shades)
     return figure

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from ..errors import Status
 from ..runs import Run
-from .figure import ACTIVATION_COLOURS, OTHER, cell_name, in_house_style, keys_above, new_figure
+from .figure import ACTIVATION_COLOURS, OTHER, cell_name, in_house_style, keys_above, label_few, new_figure
 
 BINS = 24
-HATCHES = ("", "//////")
+LOOKS = (("", 0.45), ("//////", 0.0))  # hatching, and how opaque what it lies on is: an SVG shows it on nothing only
 
 
 @in_house_style
@@ -28,11 +28,13 @@ def final_losses(run: Run) -> Figure:
             losses = table.validation_loss[(table.cell == cell) & (table.activation == activation)]
             colour, asked = ACTIVATION_COLOURS.get(activation, OTHER), int((of_cell.activation == activation).sum())
             label = f"{activation}: {len(losses)}" + ("" if len(losses) == asked else f" of {asked}")
-            style = {"histtype": "stepfilled", "hatch": HATCHES[place % 2], "edgecolor": colour}
-            ax.hist(losses, edges, facecolor=to_rgba(colour, 0.45), linewidth=0.8, label=label, **style)
+            hatch, face = LOOKS[place % len(LOOKS)]
+            style = {"histtype": "stepfilled", "hatch": hatch, "edgecolor": colour, "linewidth": 0.8}
+            ax.hist(losses, edges, facecolor=to_rgba(colour, face), label=label, **style)
         if run.threshold is not None:
             ax.axvline(run.threshold, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)))
         ax.set_xscale("log")
+        label_few(ax)
         ax.set_title(cell_name(cell))
         ax.set_xlabel("validation loss")
         ax.yaxis.get_major_locator().set_params(integer=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..errors import Status
 from ..progress import counted
 from ..studies.kept import Kept
 from . import cdi, distances, flipflop, losses, portraits, sine, tasks, untrained
@@ -18,7 +19,7 @@ ARRANGED = (
     "(metric MDS); axes have no units"
 )
 TYPICAL = "one of each kind, that of the median validation loss among those that learnt the task, if any did"
-KINDS_OF_POINTS = "stable black; with 1, 2, 3 unstable dimensions red, green, blue"
+KINDS_OF_POINTS = "stable black; with 1, 2, 3 unstable dimensions red, green, blue; with more grey"
 FAR = "Points far from all trajectories are counted, not drawn."
 COLOURED_BY = {"flipflop": "what the first channel holds", "sine": "their input", "cdi": "the sum to be held"}
 
@@ -89,6 +90,27 @@ def _asked(kept: Kept) -> str:
     return counted(len(kept.run.table), "network")
 
 
+def _among(kept: Kept, number: int) -> str:
+    """So many networks of all that were asked for."""
+    asked = _asked(kept)
+    return asked if number == len(kept.run.table) else f"{number:,} of {asked}"
+
+
+def _finished(kept: Kept) -> int:
+    """How many networks have a learning curve: those whose training is over."""
+    return sum(len(kept.run.finished(group).ids) for group in kept.run.finished_groups())
+
+
+def _trained(kept: Kept) -> int:
+    """How many networks were trained to the end."""
+    return int((kept.run.table.status == Status.TRAINED.label).sum())
+
+
+def _dashed(kept: Kept) -> str:
+    """What a dashed line of the threshold means, where there is one."""
+    return "" if kept.run.threshold is None else " Dashed: below it a network counts as having learnt the task."
+
+
 def _embedding(made, distance: str) -> Figure:
     return distances.embedding(made.table, made.embedding.points, made.embedding.stress, distance)
 
@@ -112,8 +134,8 @@ PANELS = (
         "Learning curves",
         lambda kept: learning_curves(kept.run),
         lambda kept: (
-            f"Training loss (mean squared error) of {_asked(kept)}, a line each, in the colour of the activation. "
-            "A cross: a network diverged. Dashed: below it a network counts as having learnt the task."
+            f"Training loss (mean squared error) of {_among(kept, _finished(kept))}, a line each, in the colour of the "
+            f"activation. A cross: a network diverged.{_dashed(kept)}"
         ),
         everywhere=True,
         wide=True,
@@ -123,8 +145,8 @@ PANELS = (
         "Losses at the end",
         lambda kept: losses.final_losses(kept.run),
         lambda kept: (
-            f"Histograms of the validation losses (mean squared error) of {_asked(kept)} at the end of training, from "
-            "which those that diverged are missing. Dashed: below it a network counts as having learnt the task."
+            f"Histograms of the validation losses (mean squared error) of {_among(kept, _trained(kept))}, trained to "
+            f"the end.{_dashed(kept)}"
         ),
         everywhere=True,
         wide=True,
@@ -185,8 +207,8 @@ PANELS = (
         lambda kept: sine.eigenvalues(_each(kept)),
         lambda kept: (
             f"{counted(len(kept.portraits), 'network')} ({TYPICAL}): the {sine.MODES} largest eigenvalues of the "
-            "Jacobian at the fixed point of each input. A mode grows beyond the dashed unit circle; its angle is "
-            "its frequency."
+            "Jacobian, but for half a complex pair, at the fixed points of each input. A mode grows beyond the dashed "
+            "unit circle; its angle is its frequency."
         ),
         ("portraits",),
         {"sine": "2d-eigenvalues"},

@@ -95,13 +95,12 @@ def chosen(trials: int) -> np.ndarray:
 def title(ax, one: Portrait, second: str | None = None, unseen: int = 0) -> None:
     """The kind, and in smaller letters a second line: by default how much of the variance is seen.
 
-    unseen : how many points are out of view, which is said below
+    unseen : how many points are out of view
     """
     second = second or f"{100 * one.share.sum():.0f}% of the variance"
+    second += f", {unseen} out of view" if unseen else ""
     ax.set_title(f"{kind_name(one.cell, one.activation, one.n)}\n", pad=2, linespacing=1.2)
     ax.text(0, 1, second, transform=ax.transAxes, va="bottom", **DETAIL)
-    if unseen:
-        ax.text(0, 0, f"{unseen} out of view", transform=ax.transAxes, va="top", **DETAIL)
 
 
 def in_view(points, trajectories) -> np.ndarray:

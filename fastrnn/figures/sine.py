@@ -8,6 +8,7 @@ import pandas
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from ..analysis.eigen import paired
 from ..analysis.portrait import Portrait
 from ..progress import counted
 from .figure import (
@@ -44,6 +45,7 @@ def eigenvalues(portraits: list[Portrait]) -> Figure:
     for ax, one in zip(axes.flat, portraits, strict=False):
         ax.plot(circle.real, circle.imag, color="#888888", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
         values = one.eigenvalues[one.exact, :MODES]
+        values[paired(values) & (np.arange(values.shape[1]) == MODES - 1)] = np.nan  # without its other half
         inputs = np.repeat(one.held[one.condition[one.exact], 0], values.shape[1])
         shown = values.ravel()
         dots = {"c": inputs, "cmap": SEQUENTIAL, "vmin": 0, "vmax": 1, "s": 5, "linewidths": 0, "rasterized": True}

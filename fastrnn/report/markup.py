@@ -88,10 +88,15 @@ def number(value: float) -> str:
 
 def _cell(value, raw: bool) -> str:
     if raw:
-        return f'<td class="rich">{value}</td>' if "<div" in value or len(value) > 4 * WORDS else f"<td>{value}</td>"
+        return f'<td class="rich">{value}</td>' if "<div" in value else f"<td>{value}</td>"
     if not _is_number(value):
         return f'<td class="words">{text(value)}</td>' if len(str(value)) > WORDS else f"<td>{text(value)}</td>"
-    return f'<td class="number" data-v="{float(value)!r}">{number(float(value))}</td>'
+    return f'<td class="number" data-v="{_for_scripts(float(value))}">{number(float(value))}</td>'
+
+
+def _for_scripts(value: float) -> str:
+    """A number as JavaScript reads it."""
+    return repr(value).replace("inf", "Infinity")
 
 
 def _is_number(value) -> bool:

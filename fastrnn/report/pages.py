@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
 import shlex
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas
 
-from ..errors import FastrnnError
+from ..errors import FastrnnError, Status
 from ..figures.paper import panels
 from ..folder import POPULATION
 from ..progress import counted
 from ..spec import RECORD
 from ..studies.kept import Kept
+from ..studies.steps import names_for
 from ..studies.verdicts import FAILS, HOLDS, UNDECIDED
+from ..tasks import TASKS
 from .markup import asset, data, document, number, picture, script, table, text
 from .scene import scene
 from .view import viewer
@@ -78,10 +82,11 @@ def index(runs: list[Kept], folder) -> str:
     rows = []
     for kept in runs:
         report = kept.run.report()
-        link = Path(os.path.relpath(kept.run.path / REPORT, folder)).as_posix()
+        link = quote(Path(os.path.relpath(kept.run.path / REPORT, folder)).as_posix())
         there = (kept.run.path / REPORT).exists()
         name = f'<a href="{text(link)}">{text(_name(kept))}</a>' if there else text(_name(kept))
         counts = {key: report[key] for key in ("networks", "learnt", "diverged")}
+        counts |= {} if report["threshold"] is not None else {"learnt": math.nan}
         rows.append({"run": name, "task": report["task"]} | counts | {"statements that hold": _score(kept)})
     body = "<header><h1>Runs</h1></header>\n<main>\n"
     body += table(pandas.DataFrame(rows), raw=("run",)) if rows else "<p>There are none.</p>"
@@ -99,7 +104,8 @@ def _portraits(kept: Kept) -> list:
 
 def _head(kept: Kept, stale: list[str]) -> str:
     report = kept.run.report()
-    losses = kept.run.table.validation_loss
+    networks = kept.run.table
+    losses = networks.validation_loss[networks.status != Status.DIVERGED.label]
     losses = losses[np.isfinite(losses)]
     cards = [(number(report["networks"]), counted(report["networks"], "network").split()[-1])]
     if report["threshold"] is not None:
@@ -149,16 +155,16 @@ def _claims_by_run(runs: list[Kept]) -> str:
     verdicts = [_verdicts(kept) for kept in runs]
     names = sorted(dict.fromkeys(name for found in verdicts for name in found), key=lambda name: name[0])
     columns = {"claim": [claim for claim, _ in names], "statement": [statement for _, statement in names]}
-    for i, (kept, found) in enumerate(zip(runs, verdicts, strict=True)):
+    for i, found in enumerate(verdicts):
         columns[i] = [found.get(name, "") for name in names]
-        heads = {str(i): _name(kept) for i, kept in enumerate(runs)}
+    heads = {str(i): _name(kept) for i, kept in enumerate(runs)}
     said = "<p>What holds of a run's networks; the numbers behind it are in the run's own page.</p>"
     return f"<h2>Claims of the paper</h2>\n{said}" + table(pandas.DataFrame(columns), heads, raw=[*heads])
 
 
 def _claims(kept: Kept) -> str:
     if kept.claims is None:
-        return _missing(kept, "claims")
+        return _missing(kept, "claims") if "claims" in names_for(kept.run) else ""
     frame = kept.claims.table
     statements = kept.claims.statements()
     whole = pandas.concat([made.rows for made in statements])
@@ -198,7 +204,7 @@ def _claims_table(frame: pandas.DataFrame, exceptions: dict[str, list[str]]) -> 
 
 
 def _pill(verdict: str, exceptions: list[str]) -> str:
-    but = f'<div class="soft">but not of {text(", ".join(exceptions))}</div>' if exceptions else ""
+    but = f'<br><span class="soft">but not of {text(", ".join(exceptions))}</span>' if exceptions else ""
     return f'<span class="verdict {VERDICTS.get(verdict, "open")}">{text(verdict)}</span>{but}'
 
 
@@ -233,6 +239,7 @@ def _image(folder: Path, name: str, heading: str) -> str:
 def _groups(kept: Kept) -> str:
     summary = kept.run.summary()
     empty = [name for name in ("untrained", "training", "dropped", "diverged") if not summary[name].any()]
+    empty += [name for name in ("learnt", "share") if kept.run.threshold is None and name in summary]
     return table(summary.drop(columns=empty), HEADS)
 
 
@@ -246,7 +253,7 @@ def _statistics(kept: Kept) -> str:
         if made is None or made.statistics is None:
             continue
         found = True
-        columns = ["share", "p", "dispersion_p", "accuracy", "accuracy_low", "accuracy_high", "chance", "verdict"]
+        columns = ["share", "p", "dispersion_p", "accuracy", "accuracy_low", "accuracy_high", "chance"]
         body += f"<h3>{name}</h3>" + table(made.statistics.table[columns].reset_index(), HEADS)
     return body if found else ""
 
@@ -270,7 +277,9 @@ def _settings(kept: Kept) -> str:
     rows = [("fastrnn, training", trained), ("fastrnn, this page", _version("fastrnn"))]
     rows += [(name, _version(name)) for name in LIBRARIES]
     rows += [("Python", platform.python_version()), ("engines", ", ".join(_engines(kept)) or "unknown")]
-    seeds = f"{settings['seeds']} seeds of each configuration, seed {settings['seed']} of the whole population"
+    seeds = f"{counted(settings['seeds'], 'seed')} of each configuration, seed {settings['seed']} of the population"
+    if settings["task"] not in TASKS and ".py:" not in settings["task"]:  # given as an object
+        commands = f'spec = fastrnn.PopulationSpec.from_toml("{POPULATION}", task=the_task)\nfastrnn.train(spec)'
     return (
         f"<p>Save the settings below as <code>{POPULATION}</code>, then the same networks come of</p>\n"
         f'<pre class="block">{text(commands)}</pre>\n<p>{text(seeds)}. Random numbers are counter based: no networks, '
@@ -299,7 +308,7 @@ def _version(name: str) -> str:
 
 
 def _missing(kept: Kept, name: str) -> str:
-    folder = shlex.quote(f"runs/{_name(kept)}")
+    folder = shlex.quote(str(kept.run.path))
     return f'<p class="problem">Not there: <code>fastrnn analyze {text(folder)} --only {name}</code> makes them.</p>'
 
 

@@ -15,7 +15,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       };
       const compare = (a, b) => {
         const [x, y] = [value(a), value(b)];
-        if (typeof x === "string" || typeof y === "string") return String(x).localeCompare(String(y));
+        if (typeof x === "string" || typeof y === "string") return String(x).localeCompare(String(y), undefined, { numeric: true });
         return (Number.isNaN(x) - Number.isNaN(y)) * (down ? -1 : 1) || x - y || 0; // what has no number comes last
       };
       const rows = [...body.rows].sort((a, b) => (down ? -1 : 1) * compare(a, b));

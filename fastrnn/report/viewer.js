@@ -10,7 +10,8 @@
   const plane = document.getElementById("plane");
   const START = { yaw: -0.6, pitch: 0.4, zoom: 1 };
   const REACH = 14; // pixels around a point that count as over it
-  const LISTED = 6; // eigenvalues told in words; all there are are drawn
+  const LISTED = 6; // eigenvalues told in words; all that the page has are drawn
+  const STILL = 4; // pixels that a finger moves by without meaning to
   const view = { ...START, scene: 0, hover: -1 };
   const pointers = new Map();
   let drawn = []; // points as last drawn: x, y on the canvas, index
@@ -261,6 +262,8 @@
       const other = [...pointers].find(([id]) => id !== event.pointerId)[1];
       const span = (at) => Math.hypot(at[0] - other[0], at[1] - other[1]);
       if (span(before) > 0) zoomBy(span(now) / span(before));
+    } else if (Math.hypot(now[0] - before[0], now[1] - before[1]) < STILL && view.hover >= 0) {
+      return; // it told of a point: a tap
     } else {
       turn((now[0] - before[0]) * 0.008, (now[1] - before[1]) * 0.008);
     }
@@ -280,7 +283,7 @@
       ArrowUp: () => turn(0, -0.1), ArrowDown: () => turn(0, 0.1),
       "+": () => zoomBy(1.15), "=": () => zoomBy(1.15), "-": () => zoomBy(1 / 1.15), 0: reset,
     };
-    if (!keys[event.key]) return;
+    if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return; // the browser's
     event.preventDefault();
     keys[event.key]();
   });

@@ -10,12 +10,14 @@ import numpy as np
 import pandas
 
 from ..errors import RunError, Status, UsageError
+from ..folder import SEARCH
 from ..hyperparameters import SEARCHED, VALUES, read_rows
 from ..runs import Run
 from ..spec import RECORD
+from ..values import a_path
 from .spec import CONFIGURATION, TABLE, SearchSpec, configuration_of, read_settings
 
-SETTINGS, DRAWS, FINALISTS, CHOSEN = "search.toml", "draws.csv", "finalists.csv", "chosen.csv"
+DRAWS, FINALISTS, CHOSEN = "draws.csv", "finalists.csv", "chosen.csv"
 KEY_POINTS = (0.125, 0.25, 0.5, 1.0)  # of the planned iterations, at which the table of draws gives the training loss
 IN_USE, DRAWN = "in use", "drawn"  # where a finalist's values come from
 
@@ -164,12 +166,12 @@ def load_search(path) -> SearchResult:
     RunError
         where it is not finished, or a table can't be read
     """
-    path = Path(path)
-    if not (path / SETTINGS).is_file():
-        raise UsageError(f"{str(path)!r} is not a search: it has no {SETTINGS}; give the folder that search wrote to")
+    path = a_path("a search", path)
+    if not (path / SEARCH).is_file():
+        raise UsageError(f"{str(path)!r} is not a search: it has no {SEARCH}; give the folder that search wrote to")
     if not (path / CHOSEN).is_file():
         raise RunError(f"the search in {str(path)!r} is not finished; run the same search again to go on with it")
-    settings = read_settings(path / SETTINGS)
+    settings = read_settings(path / SEARCH)
     draws, finalists, chosen = (_read_table(path / name, settings) for name in (DRAWS, FINALISTS, CHOSEN))
     return SearchResult(path, settings, draws, finalists, chosen)
 

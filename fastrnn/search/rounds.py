@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..errors import Status
@@ -20,9 +22,14 @@ class DrawTraining(Training):
 
     what = "searching"
 
-    def __init__(self, search: SearchSpec, *arguments):
+    def __init__(self, search: SearchSpec, note: Callable[[], None], *arguments):
         super().__init__(*arguments)
-        self.search = search
+        self.search, self.note = search, note
+
+    def begin(self) -> None:
+        """Note what is searched, and begin."""
+        self.note()
+        super().begin()
 
     def left(self, group: str) -> tuple[list[dict], int]:
         """As for every training, but for the iterations of the draws that will leave."""

@@ -10,18 +10,17 @@ import tomli_w
 
 from .. import engines
 from ..errors import UsageError
-from ..folder import RunFolder, check_place
+from ..folder import SEARCH, RunFolder, check_place, holds_networks
 from ..progress import Interruption, Progress
 from ..runs import load_run
 from ..spec import RECORD
 from ..storage import atomic_write, make_folder
 from ..training import Training, default_folder
-from ..values import check_not_negative
+from ..values import a_path, check_not_negative
 from .results import (
     CHOSEN,
     DRAWS,
     FINALISTS,
-    SETTINGS,
     SearchResult,
     candidates_of,
     chosen_table,
@@ -84,15 +83,14 @@ def search_hyperparameters(
     if not isinstance(spec, SearchSpec):
         raise UsageError(f"spec must be a SearchSpec; it is {spec!r}")
     check_not_negative(checkpoint_seconds=checkpoint_seconds)
-    out = Path("searches") / default_folder(spec.population).name if out is None else Path(out)
-    check_place(out, SETTINGS)
+    out = Path("searches") / default_folder(spec.population).name if out is None else a_path("out", out)
+    check_place(out, SEARCH)
     engine = engines.get(device, threads, precision)
     _check_settings(out, spec)
     with Interruption() as interruption, Progress(progress) as shown:
         tools = (engine, shown, interruption, checkpoint_seconds)
         with RunFolder(out / "draws", spec.drawn) as folder:
-            _note_settings(out, spec, command)
-            DrawTraining(spec, folder, *tools).run()
+            DrawTraining(spec, lambda: _note_settings(out, spec, command), folder, *tools).run()
             draws = draws_table(spec, load_run(out / "draws", spec.population.resolved_task))
             _write(out / DRAWS, draws)
             finalists = _finals(out / "finalists", spec, draws, tools)
@@ -105,11 +103,13 @@ def search_hyperparameters(
 
 def _check_settings(out: Path, spec: SearchSpec) -> None:
     """Make a new search's folder, with its search.toml; `UsageError` where there is another search."""
-    path = out / SETTINGS
+    path = out / SEARCH
     if not path.exists():
         make_folder(out)
         _note_settings(out, spec, "")
-    elif obstacles := spec.obstacles(read_settings(path)):
+        return
+    there = read_settings(path)
+    if holds_networks(out / "draws") and (obstacles := spec.obstacles(there)):
         raise UsageError(
             f"{str(out)!r} holds another search ({'; '.join(obstacles)}); a search can be extended by further "
             f"configurations, not changed: choose another folder, or give {str(path)!r} as the specification"
@@ -118,7 +118,7 @@ def _check_settings(out: Path, spec: SearchSpec) -> None:
 
 def _note_settings(out: Path, spec: SearchSpec, command: str) -> None:
     """Write search.toml; where the search is more than it was, its old result goes, and the command is the new one."""
-    settings, path = spec.to_settings(), out / SETTINGS
+    settings, path = spec.to_settings(), out / SEARCH
     record = {"command": command, "date": datetime.date.today().isoformat()}
     if path.exists():
         there = read_settings(path)

@@ -13,7 +13,7 @@ from ..errors import RunError, UsageError
 from ..folder import check_there, check_written, read_written
 from ..hyperparameters import CONFIGURATION, VALUES, check_name
 from ..optimizer import check_hyperparameter
-from ..spec import RECORD, PopulationSpec, read_toml
+from ..spec import RECORD, PopulationSpec, configuration_id, read_toml
 from ..values import real_number, whole_number
 
 RANGES = {  # the paper's; the scale of the learning rate is ours
@@ -199,7 +199,21 @@ class SearchSpec:
             if search.get(name) != value
         ]
         its |= {name: mine[name] for name in ("seeds", "hyperparameters", "default_hyperparameters")}  # no draw's
-        return reasons or self.population.obstacles(its)
+        return reasons or self.population.obstacles(its) or self._other_values_in_use(other)
+
+    def _other_values_in_use(self, other: dict) -> list[str]:
+        """In which the values in use, which finalists were or will be compared with, differ; the first for one."""
+        if not (self.incumbent and self.repeats):
+            return []
+        there = type(self).from_settings(other | {"task": self.population.task})
+        known = {configuration_of(row): row for row in there.configurations}
+        for row in self.configurations:
+            before = known.get(configuration_of(row), row)
+            for name in VALUES:
+                if row[name] != before[name]:
+                    which = configuration_id(*configuration_of(row))
+                    return [f"values in use: {name} of {which} is {before[name]} there, {row[name]} here"]
+        return []
 
 
 def read_settings(path) -> dict:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
 
@@ -24,6 +23,7 @@ from ..counters import Stream
 from ..errors import UsageError
 from ..shapes import as_float32, check_finite, real_array
 from ..values import real_number, whole_number
+from .source import python_function, source_of
 
 LARGEST = sys.float_info.max
 REAL = types.CPointer(types.float32)
@@ -161,7 +161,18 @@ class Task:
         if self.threshold is not None:
             checked["threshold"] = real_number(f"task {self.name!r}: threshold", self.threshold, 0.0)
         checked["settings"] = MappingProxyType(self._checked_settings())
+        # now: what it refers to may change while it draws
+        checked["_source"] = "" if self.built_in else source_of(self.trial or self.batch)
         for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def __getstate__(self) -> dict:
+        """For copies and other processes: without what is compiled in this one."""
+        names = [*(f.name for f in fields(self)), "_source"]
+        return {name: getattr(self, name) for name in names} | {"settings": dict(self.settings)}
+
+    def __setstate__(self, state: dict) -> None:
+        for name, value in (state | {"settings": MappingProxyType(state["settings"])}).items():
             object.__setattr__(self, name, value)
 
     def _checked_settings(self) -> dict:
@@ -194,13 +205,12 @@ class Task:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the settings or, for a user's task, the source of its function change.
+        """Changes when the settings or, for a user's task, its function change, or what that refers to in its module.
 
         The trials of a built-in task stay the same for given settings.
         """
-        source = "" if self.built_in else _source(self.trial or self.batch)
         settings = {name: float(value) for name, value in self.settings.items()}
-        said = json.dumps([self.name, self.D, self.K, self.T, settings, source])
+        said = json.dumps([self.name, self.D, self.K, self.T, settings, self._source])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def draw(self, keys, purpose: int, iteration: int, trials: int):
@@ -254,7 +264,7 @@ class Task:
 
     def _try_out(self) -> None:
         """Draw one trial with a user's function, array bounds checked: its mistakes would be silent in the loop."""
-        function = self.trial.py_func if isinstance(self.trial, Dispatcher) else self.trial
+        function = python_function(self.trial)
         arrays = (np.zeros((self.T, self.D)), np.zeros((self.T, self.K)), np.ones(self.T))
         arrays = tuple(array.astype(np.float32) for array in arrays)
         try:
@@ -276,13 +286,3 @@ class Task:
         for name, array in zip(("inputs", "targets", "mask"), arrays, strict=True):
             check_finite(name, array, f"task {self.name!r}: the trial's ")
         self._check_mask(arrays[2])
-
-
-def _source(function) -> str:
-    """Source text of a user's function; its compiled code where the text is out of reach."""
-    function = function.py_func if isinstance(function, Dispatcher) else function
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        return repr((code.co_code, code.co_consts, code.co_names)) if code else repr(type(function))
