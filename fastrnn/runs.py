@@ -284,7 +284,7 @@ def load_run(path, task: Task | None = None) -> Run:
 def load_runs(runs) -> list[Run]:
     """Several `Run`s, from those or paths of their folders, or from one alone."""
     runs = [runs] if isinstance(runs, (str, Path, Run)) else runs
-    if not isinstance(runs, (list, tuple)):
+    if not hasattr(runs, "__iter__"):
         raise UsageError(f"runs must be the folders of one or several runs; it is {runs!r}")
     return [run if isinstance(run, Run) else load_run(run) for run in runs]
 

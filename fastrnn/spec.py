@@ -348,8 +348,9 @@ def planned_iterations(preset: str, task: str) -> int:
 
 def read_toml(path) -> dict:
     """Content of a TOML file; `UsageError` where there is none."""
+    path = a_path("a file of settings", path)
     try:
-        return tomllib.loads(a_path("a file of settings", path).read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"could not read {str(path)!r}: {error.strerror or error}") from error
     except ValueError as error:

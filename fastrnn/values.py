@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from math import inf, isfinite
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def real_number(name: str, value, least: float | None = None) -> float:
 
 def a_path(name: str, value) -> Path:
     """`value` as a path; `UsageError` for what names no file or folder."""
-    if not isinstance(value, (str, Path)):
+    if not isinstance(value, (str, PathLike)) or isinstance(value, bytes):
         raise UsageError(f"{name} must be a path; it is {value!r}")
     return Path(value)
 

@@ -353,6 +353,10 @@ def test_processes_train_and_their_end_is_told(name):
             peer.trainer(small_work("none"), 4)
         peer.use(1)  # new ones after a failure
         peer.trainer(small_work("vanilla"), 4)(1)
+        peer._workers._processes[0].kill()
+        peer._workers._processes[0].wait()
+        peer.use(1)  # and after one has ended
+        peer.trainer(small_work("vanilla"), 4)(1)
     finally:
         peer.close()
 

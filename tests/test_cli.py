@@ -440,6 +440,7 @@ def test_a_preset_goes_before_a_file(tmp_path):
     call(*arguments, "--preset", "tiny", "--out", tmp_path / "tiny")
     (row,) = {tuple(row) for row in load_run(tmp_path / "tiny").table[["n", "l2"]].to_numpy().tolist()}
     assert row == (16, 1e-5)
+    call(*arguments, "--task", "flipflop", "--out", tmp_path / "same")
     _, said = call(*arguments, "--task", "cdi", code=2)
     assert "has the settings of another task, 'flipflop'; leave out --task" in said
 

@@ -542,7 +542,7 @@ def test_other_values_in_use_are_another_search(tmp_path):
     load_search(tmp_path / "search")
     again = SearchSpec.from_toml(tmp_path / "search" / "search.toml")
     assert len(search(tmp_path / "search", again).chosen) == 1
-    without = {"population": small(cells="gru"), "incumbent": False}
+    without = {"population": small(cells="gru"), "repeats": 0}
     search(tmp_path / "without", spec_of(**without))
     search(tmp_path / "without", spec_of(**without | {"population": other.population}))  # which it does not compare
 

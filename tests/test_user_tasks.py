@@ -1,11 +1,13 @@
 """Users' own tasks: a numba function or a Python function giving arrays, from a file or an object."""
 
 import copy
+import importlib
 import os
 import pickle
 import subprocess
 import sys
-from functools import partial
+import textwrap
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numba
@@ -228,8 +230,7 @@ def enclosing(gain):
     "make",
     [
         lambda gain: partial(scaled, gain=gain),
-        Scaled,
-        lambda gain: Scaled(gain).method,
+        lambda gain: partial(partial(scaled, gain=gain), settings=None),
         enclosing,
         lambda gain: lambda rng, settings, trials, gain=gain: scaled(rng, settings, trials, gain),
         lambda gain: partial(scaled, gain=np.full(3, gain)),
@@ -240,10 +241,52 @@ def test_values_that_a_function_holds_make_it_another_task(make):
     assert one == same != other
 
 
-def test_what_a_task_keeps_for_itself_does_not_make_it_another(monkeypatch):
-    before = array_task(batch=scaled)
+def counting(rng, settings, trials):
+    global DRAWN
+    DRAWN += trials
+    return scaled(rng, settings, trials, os.path.exists(__file__))
+
+
+DRAWN = 0
+
+
+@lru_cache
+def factor(one):
+    return one * 2
+
+
+def with_a_cache(rng, settings, trials):
+    return scaled(rng, settings, trials, factor(1) + factor(2))
+
+
+@pytest.mark.parametrize("batch", [scaled, counting, with_a_cache, Scaled(2.0), Scaled(2.0).method, max, np.add])
+def test_what_a_function_keeps_for_itself_does_not_make_it_another(monkeypatch, batch):
+    before = array_task(batch=batch).fingerprint
     monkeypatch.setitem(CACHE, "drawn", np.zeros(3))
-    assert array_task(batch=scaled).fingerprint == before.fingerprint
+    monkeypatch.setattr(sys.modules[__name__], "DRAWN", 7)
+    if not isinstance(batch, Scaled):  # whose source Python finds by it
+        monkeypatch.setattr(sys.modules[__name__], "__file__", "another.py")
+    assert array_task(batch=batch).fingerprint == before
+
+
+def test_functions_below_the_task_and_those_that_call_each_other(tmp_path, monkeypatch):
+    """As an object and from its file it is the same task."""
+    text = """
+        from fastrnn import Task
+        def batch(rng, settings, trials):
+            return even(trials), None
+        late = Task("late", 1, 1, 2, batch=batch)
+        def even(n):
+            return n == 0 or odd(n - 1)
+        def odd(n):
+            return n != 0 and even(n - 1)
+    """
+    (tmp_path / "late_task.py").write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(tmp_path)
+    late = importlib.import_module("late_task").late
+    assert late.fingerprint == get_task(f"{tmp_path / 'late_task.py'}:late").fingerprint
+    (tmp_path / "late_task.py").write_text(textwrap.dedent(text).replace("n != 0", "n > 0"))
+    assert late.fingerprint != get_task(f"{tmp_path / 'late_task.py'}:late").fingerprint
 
 
 def test_a_function_without_a_file_is_the_same_task_in_every_process(tmp_path):

@@ -42,6 +42,11 @@ class Workers:
     def __len__(self) -> int:
         return len(self._processes)
 
+    @property
+    def alive(self) -> bool:
+        """Whether none has ended."""
+        return all(process.poll() is None for process in self._processes)
+
     def all_do(self, what) -> None:
         """Send to all, wait for the last."""
         for process in self._processes:
@@ -98,6 +103,8 @@ class Processes:
 
     def use(self, threads: int) -> None:
         super().use(threads)
+        if self._workers and not self._workers.alive:
+            self.close()
         self._workers = self._workers or Workers(self.program, self.library_title, threads)
 
     def trainer(self, work, N: int) -> Trainer:

@@ -9,8 +9,8 @@ from .starts import ESCAPED
 
 ELSEWHERE = -1  # a cycle, divergence, at rest where no target is, or not settled in time
 LOOK_EVERY = 10  # steps between looks at the distances; a state near a stable point stays there
-# A state is at rest where all that is left of its time would take it this share of the way at its present speed. What
-# leaves a saddle starts slowly too, but not after so large a part of the time.
+# A state is at rest where all that is left of its time would take it this share of the way at its present speed, after
+# so large a part of it. What leaves a saddle starts slowly too, but is hardly ever as slow by then.
 AT_REST, MOVING_FOR = 1e-3, 0.2
 
 

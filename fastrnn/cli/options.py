@@ -50,15 +50,17 @@ def population_settings(spec: str | None, given: dict, lists: dict, setting, hyp
     from ..errors import UsageError
     from ..hyperparameters import read_rows
     from ..spec import read_toml, set_by
+    from ..tasks import moved, with_whole_path
 
     kinds = {"sizes": int, "l2": float}
     given = given | {name: values(text, kinds.get(name, str), name) for name, text in lists.items()}
     given["excluded"] = given.pop("exclude")
     settings = read_toml(spec) if spec is not None else {}
-    if given.get("task") not in (None, settings.get("task")) and "task_settings" in settings:
+    task, in_file = given.get("task"), str(settings.get("task", "flipflop"))
+    if task is not None and with_whole_path(task) != with_whole_path(moved(in_file)) and "task_settings" in settings:
         raise UsageError(
-            f"--task {given['task']}: {spec!r} has the settings of another task, {settings.get('task')!r}; leave out "
-            "--task, or take task_settings and hyperparameters out of a copy of the file"
+            f"--task {task}: {spec!r} has the settings of another task, {in_file!r}; leave out --task, or take "
+            "task_settings and hyperparameters out of a copy of the file"
         )
     if given.get("preset") is not None:  # it goes before the file in all that it sets
         settings = {name: value for name, value in settings.items() if name not in set_by(given["preset"])}

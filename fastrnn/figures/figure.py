@@ -104,6 +104,8 @@ def label_few(ax) -> None:
         ticks = ticks[(low <= ticks) & (ticks <= high)]
         if len(ticks) >= ENOUGH_LABELS:
             break
+    if len(ticks) < 2:  # of a very narrow range matplotlib knows better
+        return
     if digits != FEW_DIGITS[0]:
         ax.xaxis.set_major_locator(FixedLocator(ticks))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -137,7 +137,7 @@ class SearchResult:
     @cached_property
     def rows(self) -> list[dict]:
         """The chosen values, for the `hyperparameters` of a `PopulationSpec`."""
-        return read_rows(self.path / CHOSEN)
+        return read_rows(self.path / CHOSEN) if len(self.chosen) else []
 
     def report(self) -> dict:
         """The whole search in numbers that JSON can hold."""

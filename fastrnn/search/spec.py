@@ -202,8 +202,8 @@ class SearchSpec:
         return reasons or self.population.obstacles(its) or self._other_values_in_use(other)
 
     def _other_values_in_use(self, other: dict) -> list[str]:
-        """In which the values in use, which finalists were or will be compared with, differ; the first for one."""
-        if not (self.incumbent and self.repeats):
+        """In which the values in use, which finalists are compared with or stand in for draws, differ; the first."""
+        if not self.repeats:
             return []
         there = type(self).from_settings(other | {"task": self.population.task})
         known = {configuration_of(row): row for row in there.configurations}

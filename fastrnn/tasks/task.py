@@ -161,19 +161,17 @@ class Task:
         if self.threshold is not None:
             checked["threshold"] = real_number(f"task {self.name!r}: threshold", self.threshold, 0.0)
         checked["settings"] = MappingProxyType(self._checked_settings())
-        # now: what it refers to may change while it draws
-        checked["_source"] = "" if self.built_in else source_of(self.trial or self.batch)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
     def __getstate__(self) -> dict:
         """For copies and other processes: without what is compiled in this one."""
-        names = [*(f.name for f in fields(self)), "_source"]
+        names = [*(f.name for f in fields(self)), "source"]
         return {name: getattr(self, name) for name in names} | {"settings": dict(self.settings)}
 
     def __setstate__(self, state: dict) -> None:
         for name, value in (state | {"settings": MappingProxyType(state["settings"])}).items():
-            object.__setattr__(self, name, value)
+            self.__dict__[name] = value
 
     def _checked_settings(self) -> dict:
         """The settings as Python's own numbers; `UsageError` for anything else."""
@@ -195,6 +193,11 @@ class Task:
         return np.array([float(v) for v in self.settings.values()], np.float64)
 
     @cached_property
+    def source(self) -> str:
+        """What decides the trials of a user's task beside its settings, as text; as it is before the first draw."""
+        return "" if self.built_in else source_of(self.trial or self.batch)
+
+    @cached_property
     def address(self) -> int:
         """Address of the compiled trial function, 0 for a `batch` task; compiles at first use."""
         if self.trial is None:
@@ -210,7 +213,7 @@ class Task:
         The trials of a built-in task stay the same for given settings.
         """
         settings = {name: float(value) for name, value in self.settings.items()}
-        said = json.dumps([self.name, self.D, self.K, self.T, settings, self._source])
+        said = json.dumps([self.name, self.D, self.K, self.T, settings, self.source])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def draw(self, keys, purpose: int, iteration: int, trials: int):
@@ -218,6 +221,7 @@ class Task:
 
         Returns inputs (N, B, T, D), targets (N, B, T, K), mask (N, B, T), float32.
         """
+        _ = self.source
         keys = np.asarray(keys, np.uint64)
         N, B = len(keys), whole_number("trials", trials, 1)
         inputs = np.empty((N, B, self.T, self.D), np.float32)
