@@ -105,7 +105,7 @@ def test_what_is_far_from_the_trajectories_is_counted_only(kept):
     ax = portraits.fixed_points([one], "flipflop").axes[0]
     assert len(places(ax, POINT_COLOURS[3])) == 0 and len(places(ax, POINT_COLOURS[2])) == 6
     words = [text.get_text() for text in ax.texts]
-    assert "8 + 12 + 6 + 1 points, 1 out of view" in words
+    assert "8 + 12 + 6 points, 1 out of view" in words
     assert np.ptp(ax.dataLim.intervalx) == pytest.approx(np.ptp(near.dataLim.intervalx))
     labels = [text.get_text() for text in ax.figure.legends[0].texts]
     assert "3 unstable" not in labels and "2 unstable" in labels
@@ -342,6 +342,10 @@ def test_points_are_counted_kind_by_kind(kept):
     assert len(set(places)) == len(places) == 16 * 4  # no bar over another
     assert ax.get_xlim()[0] < min(place[0] for place in places) and ax.get_ylim()[1] > 27
     assert ax.get_title(loc="left") == "16 networks; 15 of 16 have 27 points"
+    study = copy.deepcopy(kept["flipflop"].flipflop)
+    study.table.loc[3, "unstable_1"] = 1200
+    ax = flipflop.counts(study).axes[0]
+    assert 27 < ax.get_ylim()[1] < 60 and [text.get_text() for text in ax.texts] == ["1,215"]
     image = flipflop.graph(kept["flipflop"].flipflop).axes[0].images[0].get_array()
     np.testing.assert_array_equal(image, np.eye(27, 28))
 

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ..progress import counted
-from .figure import POINT_COLOURS, POINT_NAMES, SEQUENTIAL, in_house_style, kind_name, new_figure
+from .figure import DETAIL, POINT_COLOURS, POINT_NAMES, SEQUENTIAL, in_house_style, kind_name, new_figure
 
 GAP = 0.012  # between kinds, of all networks, at least one
+BEYOND = 2  # of the number that most have: a bar that goes beyond is cut
 SLENDER = 60  # networks of a kind whose bars stand apart
 COLUMNS = ("unstable_0", "unstable_1", "unstable_2", "unstable_3", "unstable_more")
 
@@ -19,29 +20,36 @@ COLUMNS = ("unstable_0", "unstable_1", "unstable_2", "unstable_3", "unstable_mor
 def counts(study) -> Figure:
     """Fixed points of every network, a bar each, kind by kind, stacked by unstable dimensions.
 
-    study : `FlipflopStudy`. The dashed line is the number that most networks have.
+    study : `FlipflopStudy`. The dashed line is the number that most networks have; where one has far more, its number
+    stands above its bar.
     """
     table = study.table
     kinds = list(dict.fromkeys(zip(table.cell, table.activation, strict=True)))
     figure, axes = new_figure(7.0, 2.6)
     ax, ticks, start = axes[0, 0], [], 0.0
     gap = max(1.0, GAP * len(table))
+    whole = study.counts[study.counts.kind == "all"]
+    points = table[list(COLUMNS)].sum(axis=1)
+    modal = 0 if whole.empty else int(whole.iloc[0].modal_count)
+    top = max(points.max(), modal, 1)
+    top = min(top, BEYOND * modal) if modal else top
     for cell, activation in kinds:
-        rows = table[(table.cell == cell) & (table.activation == activation)]
+        mine = (table.cell == cell) & (table.activation == activation)
+        rows = table[mine]
         _stack(ax, start, rows[list(COLUMNS)].to_numpy())
+        for i in np.flatnonzero(points[mine] > top):
+            ax.text(start + i, 1.05 * top, f"{points[mine].iloc[i]:,}", ha="center", va="bottom", **DETAIL)
         ticks.append(start + (len(rows) - 1) / 2)
         start += len(rows) + gap
-    whole = study.counts[study.counts.kind == "all"]
-    text, most = counted(len(table), "network"), table[list(COLUMNS)].sum(axis=1).max()
+    text = counted(len(table), "network")
     if len(whole):
         row = whole.iloc[0]
-        ax.axhline(row.modal_count, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
-        most = max(most, row.modal_count)
-        text += f"; {row.modal_networks:,} of {row.networks:,} have {counted(int(row.modal_count), 'point')}"
+        ax.axhline(modal, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
+        text += f"; {row.modal_networks:,} of {row.networks:,} have {counted(modal, 'point')}"
     ax.set_xticks(ticks, [kind_name(*kind).replace(" ", "\n") for kind in kinds])
     ax.tick_params(axis="x", length=0)
     ax.set_xlim(-gap, start)
-    ax.set_ylim(0, 1.06 * max(most, 1))
+    ax.set_ylim(0, 1.05 * top)
     ax.set_ylabel("fixed points")
     ax.yaxis.get_major_locator().set_params(integer=True)
     ax.set_title(text)

@@ -192,7 +192,7 @@ PANELS = (
         lambda kept: portraits.fixed_points(_each(kept), kept.run.task_name),
         lambda kept: _seen(
             kept,
-            f"Fixed points under held inputs: {KINDS_OF_POINTS}; their numbers are given in this order. Lines of the "
+            f"Fixed points under held inputs: {KINDS_OF_POINTS}; numbers are given in this order. Lines of the "
             f"same colours, where there are any, lead away from unstable points along their unstable directions. {FAR}",
         ),
         ("portraits",),
@@ -260,7 +260,7 @@ PANELS = (
         lambda kept: flipflop.counts(kept.flipflop),
         lambda kept: (
             f"Fixed points without input of {_networks(kept.flipflop)}, a bar each, stacked by unstable dimensions. "
-            "Dashed: the number that most have."
+            "Dashed: the number that most have; where a network has far more, that stands above its bar."
         ),
         ("flipflop",),
         {"flipflop": "1-counts"},

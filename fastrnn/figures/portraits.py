@@ -72,7 +72,7 @@ def fixed_points(portraits: list[Portrait], task: str) -> Figure:
         for kind in range(len(POINT_COLOURS)):
             mine = seen & (point_kind(one.n_unstable) == kind)
             space.points(one.points[mine], POINT_COLOURS[kind], POINT_MARKERS[kind], size)
-        title(ax, one, _census(one), int((~seen).sum()))
+        title(ax, one, _census(one, seen), int((~seen).sum()))
     _point_key(figure, portraits)
     return figure
 
@@ -110,13 +110,13 @@ def in_view(points, trajectories) -> np.ndarray:
     return ((points > low - beyond) & (points < high + beyond)).all(axis=1)
 
 
-def _census(one: Portrait) -> str:
-    """How many points of each kind, stable first."""
-    kinds = np.bincount(point_kind(one.n_unstable)) if len(one.points) else np.array([0])
-    slow = int((~one.exact).sum())
+def _census(one: Portrait, seen) -> str:
+    """How many points of each kind are in view, stable first."""
+    kinds = np.bincount(point_kind(one.n_unstable[seen])) if seen.any() else np.array([0])
+    slow = int((seen & ~one.exact).sum())
     text = " + ".join(str(count) for count in kinds)
     what = "point" if text == "1" else "points"
-    return f"{text} {what}" + (f", {slow} of them slow" if slow else "")
+    return f"{text} {what}" + (f" ({slow} slow)" if slow else "")
 
 
 def segment_colours(one: Portrait, task: str, trials) -> tuple[list[str], np.ndarray]:
