@@ -221,7 +221,7 @@ class Task:
 
         Returns inputs (N, B, T, D), targets (N, B, T, K), mask (N, B, T), float32.
         """
-        _ = self.source
+        _ = self.source  # taken now: what it refers to may change while the function runs
         keys = np.asarray(keys, np.uint64)
         N, B = len(keys), whole_number("trials", trials, 1)
         inputs = np.empty((N, B, self.T, self.D), np.float32)
