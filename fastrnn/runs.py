@@ -187,7 +187,7 @@ class Run:
                 {"group": group, "l2": l2, "networks": len(part)}
                 | count
                 | {"iterations": _iterations(part)}
-                | {f"median_{name}": sound[name].median() for name in ("training_loss", "validation_loss")}
+                | {f"median_{name}": sound[name].dropna().median() for name in ("training_loss", "validation_loss")}
                 | {"worst_validation_loss": sound.validation_loss.max(), "learnt": int(self.learnt(part).sum())}
                 | {"share": float(self.learnt(part).mean())}
             )
