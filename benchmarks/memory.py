@@ -22,7 +22,7 @@ def steps(bench: Bench) -> list[Step]:
     s = bench.settings
     n = max(s.sizes)
     kinds = [(s.tasks[0], cell, n) for cell in s.cells] + [(task, s.cells[-1], n) for task in s.tasks[1:]]
-    if not tells_peak():
+    if not restart_peak():
         return []
     return [Step(f"memory, {task} {cell}-{n}", 2.0, _measure(bench, task, cell, n)) for task, cell, n in kinds]
 
@@ -59,18 +59,13 @@ def gained(asked: dict) -> int:
     return round((resident("VmHWM") - before) / threads)
 
 
-def tells_peak() -> bool:
-    """Whether the system tells this process's peak, which starts anew by it."""
+def restart_peak() -> bool:
+    """Have this process's peak counted from here on; False where the system does not tell it."""
     try:
-        restart_peak()
+        (STATUS.parent / "clear_refs").write_text("5")
         return resident("VmHWM") > 0
     except (OSError, ValueError):
         return False
-
-
-def restart_peak() -> None:
-    """From here on this process's peak is counted."""
-    (STATUS.parent / "clear_refs").write_text("5")
 
 
 def resident(name: str) -> int:

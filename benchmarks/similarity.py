@@ -18,7 +18,7 @@ from fastrnn.analysis.similarity import pairwise_distances
 from fastrnn.plan import duration, size
 
 from .children import run_python
-from .memory import resident, tells_peak
+from .memory import resident, restart_peak
 from .rounds import significant
 from .section import Bench, Section, Step
 
@@ -56,7 +56,7 @@ def compared(case: dict) -> dict:
     states = responses(case["networks"], case["sizes"], case["samples"])
     options = {name: case[name] for name in ("metric", "components", "precision", "threads")}
     pairwise_distances(states[:4], **options)  # everything is loaded
-    told = tells_peak()  # from here on
+    told = restart_peak()
     before = resident("VmRSS") if told else 0
     start = time.perf_counter()
     found = pairwise_distances(states, **options, details=True)

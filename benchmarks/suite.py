@@ -152,7 +152,7 @@ def load(path) -> dict:
         raise UsageError(f"{str(path)!r} holds no results of schema {SCHEMA}; was it written by fastrnn bench?")
     try:
         report(results)
-        results["training"]["kinds"], results["machine"]["versions"]
+        _ = results["training"]["kinds"], results["machine"]["versions"]  # which picture and table are made from
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"{str(path)!r} lacks parts of what fastrnn bench writes ({type(error).__name__}: {error}); measure again"

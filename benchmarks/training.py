@@ -116,6 +116,7 @@ def gflops(rates: list[float]) -> dict:
 def _prepare(bench: Bench, work: Work, peer: Peer) -> tuple[dict, Trainer | None]:
     """A peer, checked and ready; without a trainer where it can't be timed, and the entry says why."""
     entry = {"peer": peer.name, "label": peer.label, "title": peer.title, "same_cell": peer.same_cell(work.cell)}
+    trainer = None
     try:
         peer.use(bench.engine.threads)
         if entry["same_cell"]:
@@ -124,12 +125,10 @@ def _prepare(bench: Bench, work: Work, peer: Peer) -> tuple[dict, Trainer | None
             if not all(error < TOLERANCE for error in errors.values()):
                 return entry | {"failed": "its loss or gradients differ from ours"}, None
         trainer, entry["tried"] = _best_trainer(bench, work, peer)
-        try:
-            entry["iterations"] = iterations_for(trainer, bench.settings.turn_seconds)
-        except Exception:
-            trainer.close()
-            raise
+        entry["iterations"] = iterations_for(trainer, bench.settings.turn_seconds)
     except Exception as error:  # another library's: the benchmark goes on without it, and says so
+        if trainer is not None:
+            trainer.close()
         return entry | {"failed": reason(error)}, None
     return entry | {"networks": trainer.networks}, trainer
 

@@ -196,18 +196,17 @@ class Training:
         """Say which configurations train with values that were not searched for them."""
         names = self.spec.unsearched
         if names:
-            shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
             self.progress.say(
-                f"warning: no search found hyperparameters for {shown}: these train with values found for others, and "
-                "may train badly; `fastrnn search` finds better ones"
+                f"warning: no search found hyperparameters for {_some(names)}: these train with values found for "
+                "others, and may train badly; `fastrnn search` finds better ones"
             )
 
     def warn_of_unused(self) -> None:
         """Say which rows of the hyperparameters that were given are of no network here."""
-        rows = self.spec.unused
-        if rows:
-            shown = "; ".join(rows[:SHOWN]) + (f" and {len(rows) - SHOWN:,} more" if len(rows) > SHOWN else "")
-            self.progress.say(f"warning: of the hyperparameters given, these rows are of no network here: {shown}")
+        if rows := self.spec.unused:
+            self.progress.say(
+                f"warning: of the hyperparameters given, these rows are of no network here: {_some(rows)}"
+            )
 
     # ----------------------------------------------------------------------------------------------- one wave
 
@@ -336,6 +335,11 @@ def iterations_of_round(last: int, elapsed: float, overhead: float) -> int:
     seconds = max(ROUND_SECONDS, overhead / MOST_OVERHEAD)
     each = max(elapsed - overhead, 1e-6) / last
     return max(1, round((seconds - overhead) / each))
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
 
 
 def describe(finished: FinishedGroup) -> str:

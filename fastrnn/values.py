@@ -45,7 +45,7 @@ def real_number(name: str, value, least: float | None = None) -> float:
 
 def a_path(name: str, value) -> Path:
     """`value` as a path; `UsageError` for what names no file or folder."""
-    if not isinstance(value, (str, PathLike)) or isinstance(value, bytes):
+    if not isinstance(value, (str, PathLike)):
         raise UsageError(f"{name} must be a path; it is {value!r}")
     return Path(value)
 

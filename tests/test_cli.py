@@ -426,17 +426,7 @@ def test_two_processes_never_share_a_folder(tmp_path):
 
 def test_a_preset_goes_before_a_file(tmp_path):
     (tmp_path / "mine.toml").write_text(small().to_toml(), encoding="utf-8-sig")
-    arguments = [
-        "train-population",
-        "--spec",
-        tmp_path / "mine.toml",
-        "--iterations",
-        1,
-        "--cells",
-        "gru",
-        "--batch",
-        4,
-    ]
+    arguments = ["train-population", "--spec", tmp_path / "mine.toml", *"--iterations 1 --cells gru --batch 4".split()]
     call(*arguments, "--preset", "tiny", "--out", tmp_path / "tiny")
     (row,) = {tuple(row) for row in load_run(tmp_path / "tiny").table[["n", "l2"]].to_numpy().tolist()}
     assert row == (16, 1e-5)

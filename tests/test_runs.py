@@ -430,9 +430,9 @@ def test_a_task_whose_code_has_changed_is_not_that_of_the_run(tmp_path, monkeypa
     file.rename(tmp_path / "elsewhere" / "mine.py")  # another of the same name, where a moved one would be looked for
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(UsageError, match=message):
-        load_run(tmp_path / "run").task  # noqa: B018
+        _ = load_run(tmp_path / "run").task
     with pytest.raises(UsageError, match=r"not what the networks were trained on \(task=\)"):
-        load_run(tmp_path / "run", Task("mine", D=1, K=1, T=3, batch=lambda *_: None)).task  # noqa: B018
+        _ = load_run(tmp_path / "run", Task("mine", D=1, K=1, T=3, batch=lambda *given: None)).task
 
 
 def test_names_that_a_run_does_not_have(trained):

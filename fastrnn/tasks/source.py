@@ -76,9 +76,9 @@ def _used_by(function, seen: list) -> dict:
     for name, value in around.items():
         helper = inspect.unwrap(python_function(value)) if callable(value) else None
         if isinstance(helper, FunctionType) and helper.__module__ == function.__module__:
-            if not any(helper is known for known in seen):
+            if helper not in seen:
                 seen.append(helper)
-            said[name] = [known is helper for known in seen].index(True)
+            said[name] = seen.index(helper)
         elif (plain := _value(value)) is not None:
             said[name] = plain
     return said
