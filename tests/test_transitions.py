@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_fixed_points import linear, planted_flipflop, vanilla
 
+from fastrnn.analysis import transitions
 from fastrnn.analysis.fixed_points import find_fixed_points
 from fastrnn.analysis.graph_distance import METHODS, graph_distance, graph_distances, slots, triangle_violations
 from fastrnn.analysis.maps import UpdateFunction, maps_of
@@ -151,6 +152,19 @@ def test_graphs_of_a_stack_are_those_of_its_networks():
     assert [(g.network, g.condition) for g in graphs] == [(i, c) for i in range(3) for c in range(2)]
     alone = transition_graph(networks, points, 2, 1, starts=20)
     np.testing.assert_array_equal(graphs[-1].probability, alone.probability)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_runs_of_one_graph_are_shared_without_a_trace(found, threads, monkeypatch):
+    networks, points = found
+    usual = transition_graph(networks, points)
+    monkeypatch.setattr(transitions, "NUMBERS", 70 * networks.S)  # pieces end within the runs of a point
+    pieces = []
+    monkeypatch.setattr(transitions, "settle", lambda *given: pieces.append(len(given[1])) or settle(*given))
+    shared = transition_graphs(networks, points, threads=threads)[0]
+    assert sorted(pieces) == [10, 70, 70, 70, 70, 70, 70, 70]  # of five unstable points, 100 each
+    for name in ("point", "probability", "elsewhere", "readout", "n_unstable"):
+        np.testing.assert_array_equal(getattr(shared, name), getattr(usual, name))
 
 
 def test_order_withstands_noise_in_the_readout(found):

@@ -20,9 +20,11 @@ from .points import FixedPoints, check_fixed
 from .results import Listed
 from .settling import ELSEWHERE, settle
 from .starts import ESCAPED
-from .threads import team
+from .threads import chunks, team
 
 LEVEL = 0.1  # readouts closer than this share of their range are one level of the lexicographic order
+STARTS, RADIUS, SETTLED, STEPS = 100, 1e-2, 1e-3, 10_000  # as `transition_graph` explains them
+NUMBERS = 1 << 17  # of the states that one thread runs at once
 
 
 @dataclass(eq=False)
@@ -88,10 +90,10 @@ def transition_graph(
     network: int = 0,
     condition: int = 0,
     *,
-    starts: int = 100,
-    radius: float = 1e-2,
-    settled: float = 1e-3,
-    steps: int = 10_000,
+    starts: int = STARTS,
+    radius: float = RADIUS,
+    settled: float = SETTLED,
+    steps: int = STEPS,
     seed: int = 0,
 ) -> TransitionGraph:
     """The transition graph of one network under one held input.
@@ -118,50 +120,79 @@ def transition_graph(
     >>> graph.n_unstable, graph.probability[1].round(1)  # the middle one leads to either side
     (array([0, 1, 0]), array([0.5, 0. , 0.5]))
     """
-    _check(networks, points, starts=starts, steps=steps)
-    check_positive(radius=radius, settled=settled)
-    make = maps_of(networks)
-    check_fixed(make, points, points.of(network, condition))
-    return _graph(networks, make, points, network, condition, starts, radius, settled, steps, seed)
+    runs = {"starts": starts, "radius": radius, "settled": settled, "steps": steps, "seed": seed}
+    return _graphs(networks, points, [(network, condition)], runs, threads=1)[0]
 
 
-def transition_graphs(networks, points: FixedPoints, *, threads=None, **settings) -> list[TransitionGraph]:
-    """`transition_graph` of every network under every input, network by network; `settings` as there."""
-    _check(networks, points)
-    pairs = list(np.ndindex(points.search_status.shape))
+def transition_graphs(
+    networks,
+    points: FixedPoints,
+    *,
+    starts: int = STARTS,
+    radius: float = RADIUS,
+    settled: float = SETTLED,
+    steps: int = STEPS,
+    seed: int = 0,
+    threads: int | None = None,
+) -> list[TransitionGraph]:
+    """`transition_graph` of every network under every input, network by network, each the same as by itself.
+
+    Parameters
+    ----------
+    threads : default: the processors this process may use; the others as for `transition_graph`
+    """
+    runs = {"starts": starts, "radius": radius, "settled": settled, "steps": steps, "seed": seed}
+    return _graphs(networks, points, np.ndindex(np.shape(points.search_status)), runs, threads)
+
+
+def _graphs(networks, points, pairs, runs, threads) -> list[TransitionGraph]:
+    """Graphs of pairs (network, condition); threads share the runs of one graph too, where there are many."""
+    _check(networks, points, starts=runs["starts"], steps=runs["steps"])
+    check_positive(radius=runs["radius"], settled=runs["settled"])
+    graphs = [_Graph(networks, points, *pair, **runs) for pair in pairs]
+    pieces = [(graph, rows) for graph in graphs for rows in chunks(graph.runs, max(1, NUMBERS // networks.S))]
     with team(threads) as workers:
-        return workers.each(lambda pair: transition_graph(networks, points, *pair, **settings), pairs)
+        ends = workers.each(lambda piece: piece[0].run(piece[1]), pieces)
+    for (graph, rows), end in zip(pieces, ends, strict=True):
+        graph.end[rows] = end
+    return [graph.made() for graph in graphs]
 
 
-def _graph(networks, make, points, network, condition, starts, radius, settled, steps, seed):
-    nodes = node_order(points, network, condition)
-    unstable, spread = points.n_unstable[nodes], points.spread[network]
-    stable = np.flatnonzero(unstable == 0)
-    sources = np.flatnonzero(unstable > 0)
-    P = len(nodes)
-    counts = np.zeros((P, P + 1))
-    counts[stable, stable] = starts
-    if len(sources):
-        held = make(network, points.inputs[condition])
-        key = int(networks.keys[network]) if isinstance(networks, Networks) else 0
-        rng = np.random.default_rng([seed, key, condition])
-        push = rng.normal(size=(len(sources), starts, held.S))
-        push *= radius * spread / np.linalg.norm(push, axis=2, keepdims=True)
-        h = (points.xstar[nodes[sources], None] + push).reshape(-1, held.S)
-        with np.errstate(all="ignore"):
-            target, _ = settle(held, h, points.xstar[nodes[stable]], settled * spread, steps)
-        column = np.where(target == ELSEWHERE, P, np.append(stable, P)[target])
-        np.add.at(counts, (np.repeat(sources, starts), column), 1)
-    probability = counts / starts
-    return TransitionGraph(
-        network,
-        condition,
-        nodes,
-        probability[:, :P],
-        probability[:, P],
-        points.readout[nodes],
-        unstable,
-    )
+class _Graph:
+    """One graph on its way: a run is one start, `starts` of them from each unstable point in turn."""
+
+    def __init__(self, networks, points, network, condition, starts, radius, settled, steps, seed):
+        self.networks, self.points, self.network, self.condition = networks, points, network, condition
+        self.starts, self.radius, self.settled, self.steps, self.seed = starts, radius, settled, steps, seed
+        check_fixed(maps_of(networks), points, points.of(network, condition))
+        self.nodes = node_order(points, network, condition)  # (P,)
+        self.n_unstable = points.n_unstable[self.nodes]
+        self.stable = np.flatnonzero(self.n_unstable == 0)
+        self.source = np.repeat(np.flatnonzero(self.n_unstable > 0), starts)
+        self.runs = len(self.source)
+        self.end = np.empty(self.runs, np.int64)  # the node each run settles at, or P
+
+    def run(self, rows: slice) -> np.ndarray:
+        """Where the runs of those rows end; one thread owns them."""
+        points, spread = self.points, self.points.spread[self.network]
+        held = maps_of(self.networks)(self.network, points.inputs[self.condition])
+        key = int(self.networks.keys[self.network]) if isinstance(self.networks, Networks) else 0
+        rng = np.random.default_rng([self.seed, key, self.condition])
+        push = rng.normal(size=(self.runs, held.S))[rows]  # of all, so that they don't depend on how runs are shared
+        push *= self.radius * spread / np.linalg.norm(push, axis=1, keepdims=True)
+        h = points.xstar[self.nodes[self.source[rows]]] + push
+        target, _ = settle(held, h, points.xstar[self.nodes[self.stable]], self.settled * spread, self.steps)
+        return np.where(target == ELSEWHERE, len(self.nodes), np.append(self.stable, len(self.nodes))[target])
+
+    def made(self) -> TransitionGraph:
+        P = len(self.nodes)
+        counts = np.zeros((P, P + 1))
+        counts[self.stable, self.stable] = self.starts
+        np.add.at(counts, (self.source, self.end), 1)
+        probability, readout = counts / self.starts, self.points.readout[self.nodes]
+        return TransitionGraph(
+            self.network, self.condition, self.nodes, probability[:, :P], probability[:, P], readout, self.n_unstable
+        )
 
 
 def node_order(points: FixedPoints, network: int, condition: int) -> np.ndarray:
@@ -192,7 +223,7 @@ def readout_levels(values) -> np.ndarray:
 
 
 def heteroclinic_paths(
-    networks, points: FixedPoints, network: int = 0, condition: int = 0, *, radius=1e-2, settled=1e-3, steps=10_000
+    networks, points: FixedPoints, network: int = 0, condition: int = 0, *, radius=RADIUS, settled=SETTLED, steps=STEPS
 ) -> list[tuple[int, int, np.ndarray]]:
     """Paths from every unstable point along its unstable directions, both ways, to another point: for drawing.
 
