@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from fastrnn.cells import ACTIVATIONS, CELLS
 from fastrnn.errors import UsageError
-from fastrnn.hyperparameters import check_name
 from fastrnn.tasks import TASKS
-from fastrnn.values import check_sizes
+from fastrnn.values import check_name, check_sizes
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ values. In defaults/ lies one table a task, and `general.csv` for users' tasks.
 from __future__ import annotations
 
 import csv
-import difflib
 from pathlib import Path
 
 from .cells import ACTIVATIONS, CELLS
 from .errors import UsageError
 from .optimizer import check_hyperparameter
+from .values import check_name
 
 CONFIGURATION = ("cell", "activation", "n", "l2")
 KEYS = (*CONFIGURATION, "seed")
@@ -144,14 +144,6 @@ def default_rows(task: str) -> list[dict]:
     """The rows shipped for a task, the general ones for a task without a table of its own."""
     path = DEFAULTS / f"{task}.csv"
     return read_rows(path if task.isidentifier() and path.is_file() else DEFAULTS / "general.csv")
-
-
-def check_name(what: str, name: str, allowed, where: str = "") -> None:
-    """`UsageError` with the nearest allowed name unless `name` is one of `allowed`."""
-    if name not in allowed:
-        near = difflib.get_close_matches(str(name), allowed, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise UsageError(f"unknown {what} {name!r}{where}{hint}; allowed are {', '.join(allowed)}")
 
 
 def _clean(row: dict, where: str) -> dict:

@@ -12,7 +12,6 @@ from threadpoolctl import ThreadpoolController
 from .analysis.comparison import FOLDER, ROLLOUT_BYTES, probe_trials
 from .errors import FastrnnError, RunError, UsageError
 from .folder import POPULATION, FolderLock
-from .hyperparameters import check_name
 from .plan import duration, size
 from .progress import Interrupted, Interruption, Progress, counted
 from .runs import Run, load_run, load_runs
@@ -22,6 +21,7 @@ from .studies.kept import whole_file
 from .studies.ledger import Ledger
 from .studies.selection import Selection
 from .studies.steps import NAMES, Step, names_for, selection_step, steps_of
+from .values import check_name
 
 AGAIN = "fastrnn analyze, without --only, makes it again"
 LIBRARIES = 400 << 20  # bytes in memory before any network is looked at

@@ -13,11 +13,12 @@ import pandas
 from .errors import RunError, Status, UsageError
 from .folder import COLUMNS, POPULATION, RECORD, SUFFIX, TABLE, read_population
 from .groups import FinishedGroup, check_group
-from .hyperparameters import KEYS, VALUES, check_name
+from .hyperparameters import KEYS, VALUES
 from .networks import Networks
 from .progress import counted
 from .spec import PopulationSpec
 from .tasks import TASKS, Task
+from .values import check_name
 
 
 class Run:

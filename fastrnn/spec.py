@@ -12,10 +12,10 @@ import tomli_w
 
 from .cells import ACTIVATIONS, CELLS
 from .errors import UsageError
-from .hyperparameters import KEYS, VALUES, HyperparameterTable, check_name, default_rows, describe, is_searched
+from .hyperparameters import KEYS, VALUES, HyperparameterTable, default_rows, describe, is_searched
 from .storage import SCHEMA_VERSION, check_schema
 from .tasks import TASKS, Task, get_task, moved, with_whole_path
-from .values import a_path, distinct, one_or_several, real_number, whole_number
+from .values import a_path, check_name, distinct, one_or_several, real_number, whole_number
 
 KINDS = tuple(f"{cell}-{activation}" for cell in CELLS for activation in ACTIVATIONS)
 RECORD = "record"  # what a run folder's population.toml holds beside the settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import numbers
 from math import inf, isfinite
 from os import PathLike
@@ -11,6 +12,7 @@ import numpy as np
 
 from .errors import UsageError
 
+LIKENESS = 0.7  # of a name to the one that was meant; gpu and cpu are less alike
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -41,6 +43,14 @@ def real_number(name: str, value, least: float | None = None) -> float:
         raise UsageError(f"{name} must be finite in float32, at most {LARGEST_FLOAT32:.2g}; it is {value!r}")
     narrow = isinstance(value, np.floating) and value.dtype.itemsize < 8  # 0.001 of float32 is not that of float64
     return float(str(value) if narrow else value) + 0.0  # nor is -0.0 a number of its own
+
+
+def check_name(what: str, name: str, allowed, where: str = "", also: str = "") -> None:
+    """`UsageError` with the nearest allowed name unless `name` is one of `allowed`; also : what else would do."""
+    if name not in allowed:
+        near = difflib.get_close_matches(str(name), allowed, 1, LIKENESS)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise UsageError(f"unknown {what} {name!r}{where}{hint}; allowed are {', '.join(allowed)}{also}")
 
 
 def a_path(name: str, value) -> Path:

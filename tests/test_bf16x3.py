@@ -386,7 +386,7 @@ def test_without_the_unit_vector_code_does_the_same(engine, tmp_path):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(UsageError, match="unknown precision 'half'; the precisions are float32, bf16x3"):
+    with pytest.raises(UsageError, match="unknown precision 'half'; allowed are float32, bf16x3"):
         CPUEngine(1, "half")
 
 

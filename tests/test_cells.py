@@ -118,9 +118,9 @@ def test_non_finite_states_stay_visible():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(UsageError, match="unknown cell 'elman'; the cells are vanilla, ugrnn, gru, lstm"):
+    with pytest.raises(UsageError, match="unknown cell 'elman'; allowed are vanilla, ugrnn, gru, lstm"):
         get_cell("elman")
-    with pytest.raises(UsageError, match="unknown activation 'gelu'; the activations are tanh, relu"):
+    with pytest.raises(UsageError, match="unknown activation 'gelu' .did you mean 'relu'.*; allowed are tanh, relu"):
         check_kind("gru", "gelu")
     with pytest.raises(UsageError, match="unknown cell 'elman'"):
         check_kind("elman", "tanh")

@@ -260,7 +260,7 @@ def test_a_search_without_a_winner_gives_code_3(tmp_path):
         (("--range", "lr=0.1:0.2"), r"unknown range 'lr'"),
         (("--plain",), "--plain has one round and no finalists: leave out --rounds"),
         (("--draws", "0"), "draws must be a positive whole number; it is 0"),
-        (("--precision", "half"), "unknown precision 'half'; the precisions are float32, bf16x3"),
+        (("--precision", "half"), "unknown precision 'half'; allowed are float32, bf16x3"),
         (("--rounds", "9"), "9 rounds need at least 256 iterations"),
         (("--task", "flipflp"), "unknown task 'flipflp'"),
     ],
@@ -293,7 +293,7 @@ def test_many_failures_are_not_all_printed(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--task", "flipflp"), 2, r"unknown task 'flipflp' \(did you mean 'flipflop'\?\); the tasks are flipflop"),
+        (("--task", "flipflp"), 2, r"unknown task 'flipflp' \(did you mean 'flipflop'\?\); allowed are flipflop"),
         (("--preset", "huge"), 2, "unknown preset 'huge'; allowed are quick, tiny, paper"),
         (("--cells", "gru,lstmm"), 2, r"unknown cells 'lstmm' \(did you mean 'lstm'\?\); allowed are vanilla"),
         (("--activations", "gelu"), 2, "unknown activations 'gelu'.*; allowed are tanh, relu"),
@@ -308,8 +308,8 @@ def test_many_failures_are_not_all_printed(tmp_path):
         (("--setting", "step=5"), 2, "has no setting 'step'; its settings are channels, steps"),
         (("--spec", "none.toml"), 2, r"could not read 'none\.toml': No such file"),
         (("--hyperparameters", "none.csv"), 2, r"could not read the table 'none\.csv': No such file"),
-        (("--device", "tpu"), 2, "unknown device 'tpu'; the devices are auto, cpu, cuda"),
-        (("--precision", "half"), 2, "unknown precision 'half'; the precisions are float32, bf16x3"),
+        (("--device", "tpu"), 2, "unknown device 'tpu'; allowed are auto, cpu, cuda"),
+        (("--precision", "half"), 2, "unknown precision 'half'; allowed are float32, bf16x3"),
         (("--threads", "0"), 2, "threads must be a positive whole number; it is 0"),
         (("--checkpoint-seconds", "-1"), 2, r"checkpoint_seconds must be 0 or more; it is -1\.0"),
         (("--no-such-option",), 2, "No such option"),

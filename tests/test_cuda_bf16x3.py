@@ -79,7 +79,7 @@ def test_training_follows_the_other_engine(engine):
 
 
 def test_what_it_can_not_do_is_refused(engine):
-    with pytest.raises(UsageError, match="unknown precision 'half'; the precisions are float32, bf16x3"):
+    with pytest.raises(UsageError, match="unknown precision 'half'; allowed are float32, bf16x3"):
         CUDAEngine(HostDevice(), precision="half")
     for n, instead in ((48, "precision 'float32'"), (20, "device 'cpu'")):
         with pytest.raises(UsageError, match=f"multiples of 64 up to 256 in bf16x3; n is {n}: .* or {instead}"):

@@ -619,8 +619,8 @@ def test_bad_arrays_are_refused(engine, changes, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: engines.get("gpu"), "unknown device 'gpu'; the devices are auto, cpu, cuda"),
-        (lambda: engines.get("auto", precision="half"), "unknown precision 'half'; the precisions are float32, bf16x3"),
+        (lambda: engines.get("gpu"), "unknown device 'gpu'; allowed are auto, cpu, cuda"),
+        (lambda: engines.get("auto", precision="half"), "unknown precision 'half'; allowed are float32, bf16x3"),
         (lambda: engines.get("cpu", threads=0), "threads must be a positive whole number; it is 0"),
         (lambda: engines.get("cpu", threads=1.5), "threads must be a positive whole number; it is 1.5"),
     ],

@@ -363,7 +363,7 @@ WRONG = [
     (dict(starts=np.zeros((2, 4, 2))), r"starts must have shape \(N = 1, M, S\)"),
     (dict(starts=np.full((4, 2), np.inf)), "starts must be finite"),
     (dict(starts=np.zeros((0, 2))), "at least one state"),
-    (dict(method="adam"), f"unknown method 'adam'; the methods are {', '.join(METHODS)}"),
+    (dict(method="adam"), f"unknown method 'adam'; allowed are {', '.join(METHODS)}"),
     (dict(tolerance=0.0), "tolerance must be a positive number"),
     (dict(speed="slow"), "speed must be a positive number; it is 'slow'"),
     (dict(noise="none"), "noise must be 0 or more; it is 'none'"),

@@ -260,7 +260,7 @@ def test_values_that_are_not_finite_are_refused(metric, bad):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"metric": "rsa"}, "unknown metric 'rsa'; the metrics are svcca, pwcca, cka, procrustes"),
+        ({"metric": "rsa"}, "unknown metric 'rsa'; allowed are svcca, pwcca, cka, procrustes"),
         ({"components": 0}, "components must be a share"),
         ({"components": 1.5}, "components must be a share"),
         ({"components": True}, "components must be a share"),

@@ -256,11 +256,11 @@ def test_cdi_is_made_of_these_words():
     [
         (
             lambda: get_task("flipflap"),
-            "unknown task 'flipflap' .did you mean 'flipflop'.*; the tasks are flipflop, sine",
+            "unknown task 'flipflap' .did you mean 'flipflop'.*; allowed are flipflop, sine",
         ),
         (
             lambda: get_task("zzz"),
-            "unknown task 'zzz'; the tasks are flipflop, sine, cdi, or your own as file.py:name",
+            "unknown task 'zzz'; allowed are flipflop, sine, cdi, or your own as file.py:name",
         ),
         (
             lambda: get_task("sine", dt=0.1),

@@ -279,7 +279,7 @@ def test_mistakes_are_refused(found):
     for call in (transition_graph, heteroclinic_paths, transition_graphs):
         with pytest.raises(UsageError, match=r"points must be those of these networks: network 0 moves by"):
             call(other, points)
-    with pytest.raises(UsageError, match="unknown method 'edit'; the methods are ordered, slots, matching"):
+    with pytest.raises(UsageError, match="unknown method 'edit'; allowed are ordered, slots, matching"):
         graph_distance(THREE, TWO, "edit")
     for graphs in (None, THREE, [THREE, "x"]):
         with pytest.raises(UsageError, match="graphs must be a list of TransitionGraphs; it is"):

@@ -14,7 +14,7 @@ from ..errors import Status, UsageError
 from ..folder import SUFFIX, FolderLock
 from ..hyperparameters import CONFIGURATION
 from ..runs import Run, load_run
-from ..values import check_sizes
+from ..values import check_name, check_sizes
 from .embedding import Embedding, embed
 from .similarity import METRICS, pairwise_distances
 from .statistics import Statistics, statistics
@@ -228,7 +228,7 @@ def load_comparison(run, metric: str = "svcca") -> Comparison:
         where a file is damaged
     """
     run = run if isinstance(run, Run) else load_run(run)
-    _check_metric(metric)
+    check_name("metric", metric, METRICS)
     if not _path(run, metric).exists():
         raise UsageError(f"{str(run.path)!r} has no comparison by {metric}; make one with compare_networks")
     arrays, metadata = storage.load_arrays(_path(run, metric))
@@ -268,7 +268,7 @@ def _frame(columns: dict, index: str | None = None) -> pandas.DataFrame:
 
 def _check_call(run: Run, metric: str, factors, options: dict) -> None:
     """Everything that can be refused before the work."""
-    _check_metric(metric)
+    check_name("metric", metric, METRICS)
     refused = sorted({"checkpoint", "details"} & options.keys())
     if refused:
         raise UsageError(f"{refused[0]} is not for compare_networks, which decides it by itself")
@@ -286,11 +286,6 @@ def choose_factors(table: pandas.DataFrame, factors=None) -> list[str]:
     chosen = [name for name in CONFIGURATION if table[name].nunique() > 1]
     needed = 2 + sum(table[name].nunique() - 1 for name in chosen)
     return chosen if len(table) >= needed else []
-
-
-def _check_metric(metric: str) -> None:
-    if metric not in METRICS:
-        raise UsageError(f"unknown metric {metric!r}; the metrics are {', '.join(METRICS)}")
 
 
 def _path(run: Run, metric: str, ending: str = SUFFIX) -> Path:

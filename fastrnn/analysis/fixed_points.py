@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..networks import Networks
 from ..shapes import check_finite, check_shape
 from ..tasks import get_task
-from ..values import check_positive, check_sizes, is_number, whole_number
+from ..values import check_name, check_positive, check_sizes, is_number, whole_number
 from .completeness import PointStatus, unseen_mass
 from .eigen import count_unstable, eigenvalues_of
 from .maps import check_inputs, check_source, maps_of
@@ -276,7 +276,6 @@ def check_task(networks, task):
 
 
 def _check_settings(method, seed, **whole) -> None:
-    if method not in METHODS:
-        raise UsageError(f"unknown method {method!r}; the methods are {', '.join(METHODS)}")
+    check_name("method", method, METHODS)
     check_sizes(**whole)
     whole_number("seed", seed, 0)

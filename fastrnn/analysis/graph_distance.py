@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import UsageError
+from ..values import check_name
 from .transitions import TransitionGraph
 
 METHODS = ("ordered", "slots", "matching")
@@ -26,8 +27,7 @@ def graph_distances(graphs: Sequence[TransitionGraph], method: str = "slots") ->
         slots are the same, each holds one node and their order is the nodes'. "matching": nodes are paired so that
         their readouts differ least, the surplus ones with nothing. Not a metric: see `triangle_violations`
     """
-    if method not in METHODS:
-        raise UsageError(f"unknown method {method!r}; the methods are {', '.join(METHODS)}")
+    check_name("method", method, METHODS)
     if not isinstance(graphs, (list, tuple)) or not all(isinstance(graph, TransitionGraph) for graph in graphs):
         raise UsageError(f"graphs must be a list of TransitionGraphs; it is {type(graphs).__name__}")
     if method == "slots" and graphs:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ..errors import UsageError
+from ..values import check_name
 from .cell import ACTIVATIONS, ArrayMath, Cell
 from .gru import GRU
 from .lstm import LSTM
@@ -23,16 +23,14 @@ def get_cell(name: str) -> Cell:
     >>> get_cell("gru").blocks
     ('g', 'r', 'c')
     """
-    if name not in CELLS:
-        raise UsageError(f"unknown cell {name!r}; the cells are {', '.join(CELLS)}")
+    check_name("cell", name, CELLS)
     return CELLS[name]
 
 
 def check_kind(cell: str, activation: str) -> None:
     """`UsageError` unless both names are known."""
     get_cell(cell)
-    if activation not in ACTIVATIONS:
-        raise UsageError(f"unknown activation {activation!r}; the activations are {', '.join(ACTIVATIONS)}")
+    check_name("activation", activation, ACTIVATIONS)
 
 
 def parameter_shapes(cell: str, n: int, D: int, K: int) -> dict[str, tuple[int, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..errors import UsageError
+from ..values import check_name
 from .checks import check_precision
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -31,8 +32,7 @@ def get(device: str = "auto", threads: int | None = None, precision: str = "floa
     >>> get("cpu", threads=1).name
     'cpu'
     """
-    if device not in DEVICES:
-        raise UsageError(f"unknown device {device!r}; the devices are {', '.join(DEVICES)}")
+    check_name("device", device, DEVICES)
     check_precision(precision)
     why_not = ""
     if device != "cpu":

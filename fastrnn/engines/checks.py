@@ -6,14 +6,14 @@ import numpy as np
 
 from ..errors import UsageError
 from ..shapes import as_float32, check_shape, real_array
+from ..values import check_name
 
 PRECISIONS = ("float32", "bf16x3")
 
 
 def check_precision(precision: str) -> None:
     """`UsageError` unless it is a precision of the matrix products."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}; the precisions are {', '.join(PRECISIONS)}")
+    check_name("precision", precision, PRECISIONS)
 
 
 def check_networks(networks, task, optimizer=None) -> None:

@@ -11,10 +11,10 @@ import tomli_w
 from ..counters import WEIGHTS, network_key, stream, uniforms
 from ..errors import RunError, UsageError
 from ..folder import check_there, check_written, read_written
-from ..hyperparameters import CONFIGURATION, VALUES, check_name
+from ..hyperparameters import CONFIGURATION, VALUES
 from ..optimizer import check_hyperparameter
 from ..spec import RECORD, PopulationSpec, configuration_id, read_toml
-from ..values import real_number, whole_number
+from ..values import check_name, real_number, whole_number
 
 RANGES = {  # the paper's; the scale of the learning rate is ours
     "clip": (0.1, 10.0),

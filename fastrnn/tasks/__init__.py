@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import runpy
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from ..values import is_number
+from ..values import check_name, is_number
 from . import cdi, flipflop, sine
 from .task import Task
 
@@ -94,9 +93,7 @@ def get_task(task: str | Task, **settings) -> Task:
         return TASKS[task].make(**settings)
     if ".py:" in task:
         return _of_own_name(_from_file(task, settings))
-    near = difflib.get_close_matches(task, TASKS, 1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise UsageError(f"unknown task {task!r}{hint}; the tasks are {', '.join(TASKS)}, or your own as file.py:name")
+    check_name("task", task, TASKS, also=", or your own as file.py:name")
 
 
 def with_whole_path(task: str | Task) -> str | Task:

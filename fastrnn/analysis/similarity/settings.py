@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UsageError
-from ...values import is_number
+from ...values import check_name, is_number
 from .reduction import ResponseMark, check_components
 
 METRICS = ("svcca", "pwcca", "cka", "procrustes")
@@ -33,8 +33,7 @@ class Settings:
     precision: str = "double"
 
     def __post_init__(self):
-        if self.metric not in METRICS:
-            raise UsageError(f"unknown metric {self.metric!r}; the metrics are {', '.join(METRICS)}")
+        check_name("metric", self.metric, METRICS)
         object.__setattr__(self, "components", check_components(self.components))
         if self.coefficients not in ("smaller", "larger"):
             raise UsageError(f"coefficients must be 'smaller' or 'larger'; it is {self.coefficients!r}")
