@@ -6,7 +6,7 @@ import json
 import traceback
 from pathlib import Path
 
-from fastrnn.storage import atomic_write
+from fastrnn.storage import write_json
 
 
 class Report:
@@ -34,7 +34,7 @@ class Report:
 
     def save(self) -> None:
         """All results so far, in one move."""
-        atomic_write(self.path, json.dumps(self.results, indent=1).encode())
+        write_json(self.path, self.results)
 
     def say(self, text: str) -> None:
         """One line, at once."""

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from fastrnn.cells import ACTIVATIONS
 from fastrnn.errors import UsageError
-from fastrnn.figures.figure import ACTIVATION_COLOURS, cell_name, in_house_style, new_figure, render
+from fastrnn.figures.figure import ACTIVATION_COLOURS, REFERENCE, cell_name, in_house_style, new_figure, render
 from fastrnn.storage import atomic_write
 
 from .machine import words
@@ -95,7 +95,7 @@ def _shares(ax, kinds: list[dict], results: dict) -> None:
         colour, speed, best = ACTIVATION_COLOURS[kind["activation"]], kind["gflops"], kind["peak"]["high"]
         ax.plot([x, x], [speed["low"] / best, speed["high"] / best], color=colour, linewidth=0.8, alpha=0.7)
         ax.plot(x, kind["share"], MARKERS[task % len(MARKERS)], color=colour, markersize=3.4, markeredgewidth=0)
-    ax.axhline(1.0, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
+    ax.axhline(1.0, color="#444444", linewidth=0.7, linestyle=REFERENCE, zorder=0)
     top = max(kind["gflops"]["high"] / kind["peak"]["high"] for kind in kinds)
     ax.set_ylim(0, max(1.08, 1.05 * top))
     ax.set_ylabel("share of the matrix peak")

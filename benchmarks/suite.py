@@ -16,7 +16,6 @@ from fastrnn.errors import UsageError
 from fastrnn.plan import duration
 from fastrnn.processors import only_processors, usable_processors
 from fastrnn.progress import Interrupted, Progress
-from fastrnn.storage import atomic_write
 
 from . import fixed_points, memory, scaling, similarity, startup, training
 from .allocator import keep_freed_memory
@@ -133,11 +132,6 @@ def existing_folder(path: Path) -> Path:
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {str(path.parent)!r} for {path.name!r}; make it first")
     return path
-
-
-def save(results: dict, path) -> None:
-    """Write results as JSON, in one piece."""
-    atomic_write(path, (json.dumps(results, indent=1) + "\n").encode())
 
 
 def load(path) -> dict:

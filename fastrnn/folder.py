@@ -24,14 +24,14 @@ from .errors import RunError, Status, UsageError
 from .groups import FinishedGroup, TrainingGroup, check_group
 from .hyperparameters import KEYS, RESULTS, VALUES
 from .spec import RECORD, PopulationSpec, read_toml
-from .storage import atomic_write, check_schema, make_folder, remove_temporaries, write_error
+from .storage import atomic_write, check_schema, make_folder, remove_temporaries, write_csv, write_error
 
 POPULATION = "population.toml"
 SEARCH = "search.toml"  # what marks the folder of a search
 TABLE = "networks.csv"
 COLUMNS = ("id", *KEYS, *VALUES, *RESULTS)
 SUFFIX = ".safetensors"
-SUBFOLDERS = ("groups", "checkpoints", "figures")
+GROUPS, CHECKPOINTS, FIGURES = "groups", "checkpoints", "figures"  # folders
 NOT_STARTED = {"status": Status.TRAINING.label, "iterations": 0, "training_loss": None, "validation_loss": None}
 
 
@@ -63,7 +63,7 @@ class RunFolder:
         self._lock.acquire()
         try:
             self._check_population()
-            for name in ("", *SUBFOLDERS):
+            for name in ("", GROUPS, CHECKPOINTS, FIGURES):
                 remove_temporaries(self.path / name)
             self._read_results()
         except BaseException:
@@ -77,7 +77,7 @@ class RunFolder:
     def begin(self) -> None:
         """Make the population the folder's own; to be called once nothing speaks against the work."""
         atomic_write(self.path / POPULATION, self.spec.to_toml().encode())  # first: it marks the folder as ours
-        for name in SUBFOLDERS:
+        for name in (GROUPS, CHECKPOINTS, FIGURES):
             make_folder(self.path / name)
         self.write_table()
 
@@ -85,13 +85,13 @@ class RunFolder:
 
     def finished(self, group: str) -> FinishedGroup | None:
         """The group's networks whose training is over."""
-        path = self.path / "groups" / (group + SUFFIX)
-        return self.checked(path, FinishedGroup.load(path), group) if path.exists() else None
+        path = self.path / networks_file(group)
+        return check_group(path, FinishedGroup.load(path), self.spec, group) if path.exists() else None
 
     def checkpoint(self, group: str) -> TrainingGroup | None:
         """The group's networks at the last checkpoint."""
-        path = self.path / "checkpoints" / (group + SUFFIX)
-        return self.checked(path, TrainingGroup.load(path), group) if path.exists() else None
+        path = self.path / checkpoint_file(group)
+        return check_group(path, TrainingGroup.load(path), self.spec, group) if path.exists() else None
 
     def left(self, group: str) -> tuple[list[dict], int]:
         """Rows of the group's networks that are not finished, and the iterations they have to go together."""
@@ -119,7 +119,7 @@ class RunFolder:
 
     def save_checkpoint(self, group: str, state: TrainingGroup) -> None:
         """Keep where the group's networks stand."""
-        state.save(self.path / "checkpoints" / (group + SUFFIX))
+        state.save(self.path / checkpoint_file(group))
         self._note_training(state)
 
     def save_finished(self, group: str, state: FinishedGroup) -> None:
@@ -128,26 +128,17 @@ class RunFolder:
         whole = before.join(state) if before else state
         known = set(whole.ids)
         whole = whole.pick([row["id"] for row in self.spec.groups[group] if row["id"] in known])
-        whole.save(self.path / "groups" / (group + SUFFIX))
+        whole.save(self.path / networks_file(group))
         self._note_finished(whole)
         if not self.left(group)[0]:
             self._remove_checkpoint(group)
-
-    def checked(self, path: Path, state, group: str):
-        """A group's networks, read from `path`, if they are those of this population."""
-        return check_group(path, state, self.spec, group)
 
     def write_table(self) -> None:
         """Write networks.csv."""
         import pandas
 
         rows = [row | self.result(row) for row in self.spec.rows]
-        table = pandas.DataFrame(rows, columns=list(COLUMNS))
-        atomic_write(self.path / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
-
-    def write(self, name: str, data: bytes) -> None:
-        """Put a further file into the folder."""
-        atomic_write(self.path / name, data)
+        write_csv(self.path / TABLE, pandas.DataFrame(rows, columns=list(COLUMNS)))
 
     # ----------------------------------------------------------------------------------------------- the inside
 
@@ -192,12 +183,22 @@ class RunFolder:
             }
 
     def _remove_checkpoint(self, group: str) -> None:
-        (self.path / "checkpoints" / (group + SUFFIX)).unlink(missing_ok=True)
+        (self.path / checkpoint_file(group)).unlink(missing_ok=True)
+
+
+def networks_file(group: str) -> str:
+    """Where in a run's folder a group's networks are whose training is over."""
+    return f"{GROUPS}/{group}{SUFFIX}"
+
+
+def checkpoint_file(group: str) -> str:
+    """Where in a run's folder a group's networks in training are."""
+    return f"{CHECKPOINTS}/{group}{SUFFIX}"
 
 
 def holds_networks(path: Path) -> bool:
     """Whether there is anything in a run's folder that another population could spoil."""
-    folders = [path / name for name in ("groups", "checkpoints")]
+    folders = [path / name for name in (GROUPS, CHECKPOINTS)]
     return any(folder.is_dir() and any(folder.glob("*" + SUFFIX)) for folder in folders)
 
 

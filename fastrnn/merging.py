@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .errors import UsageError
 from .folder import POPULATION, RunFolder
-from .groups import FinishedGroup
+from .groups import FinishedGroup, check_group
 from .hyperparameters import BY_RULE, CONFIGURATION, VALUES
 from .progress import Progress, counted
 from .runs import Run, load_run
@@ -82,7 +82,7 @@ def merge_runs(runs, out=None, task: Task | None = None, *, progress: bool = Tru
         for message in _messages(folder, sources):
             shown.say(message)
         run = load_run(out, spec.resolved_task)
-        draw_learning_curves(run, folder)
+        draw_learning_curves(run)
     return run
 
 
@@ -167,7 +167,7 @@ def _collect(group: str, sources: list[Run], folder: RunFolder) -> FinishedGroup
     for source in sources:
         if group not in source.finished_groups():
             continue
-        finished = folder.checked(source.group_path(group), source.finished(group), group)
+        finished = check_group(source.group_path(group), source.finished(group), folder.spec, group)
         if new := [name for name in finished.ids if name not in seen]:
             found.append(finished.pick(new))
             seen.update(new)

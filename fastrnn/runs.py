@@ -11,7 +11,7 @@ import numpy as np
 import pandas
 
 from .errors import RunError, Status, UsageError
-from .folder import COLUMNS, POPULATION, RECORD, SUFFIX, TABLE, read_population
+from .folder import COLUMNS, POPULATION, RECORD, TABLE, networks_file, read_population
 from .groups import FinishedGroup, check_group
 from .hyperparameters import KEYS, VALUES
 from .networks import Networks
@@ -253,7 +253,7 @@ class Run:
 
     def group_path(self, group: str) -> Path:
         """Where the group's networks whose training is over are kept."""
-        return self.path / "groups" / (group + SUFFIX)
+        return self.path / networks_file(group)
 
 
 def _iterations(rows: pandas.DataFrame) -> int:

@@ -47,6 +47,16 @@ def atomic_write(path, data: bytes) -> None:
         raise write_error(path, error) from error
 
 
+def write_csv(path, table) -> None:
+    """Write a pandas DataFrame, without its index."""
+    atomic_write(path, table.to_csv(index=False, lineterminator="\n").encode())
+
+
+def write_json(path, value) -> None:
+    """Write what JSON can hold, for people to read too."""
+    atomic_write(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
 def make_folder(path) -> None:
     """Make a folder and those above it, where they are not there yet."""
     try:

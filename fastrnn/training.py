@@ -13,7 +13,7 @@ from . import engines
 from .counters import PROBE
 from .engines.engine import VALIDATION_TRIALS
 from .errors import Status, UsageError
-from .folder import SEARCH, RunFolder
+from .folder import FIGURES, SEARCH, RunFolder
 from .groups import FinishedGroup, TrainingGroup
 from .plan import Plan, duration, make_plan, work_of
 from .progress import Interrupted, Interruption, Progress
@@ -80,7 +80,7 @@ def train(
         worked = training.run()
         run = load_run(out, spec.resolved_task)
         if worked or not (out / "figures" / "learning_curves.svg").exists():
-            draw_learning_curves(run, folder)
+            draw_learning_curves(run)
     return run
 
 
@@ -349,10 +349,9 @@ def describe(finished: FinishedGroup) -> str:
     return ", ".join(counts) + (f", median validation loss {np.median(loss):.3g}" if len(loss) else "")
 
 
-def draw_learning_curves(run: Run, folder: RunFolder) -> None:
+def draw_learning_curves(run: Run) -> None:
     """Write the figure of the learning curves."""
-    from .figures.figure import render
+    from .figures.figure import write_figure
     from .figures.learning_curves import learning_curves
 
-    for suffix, data in render(learning_curves(run)).items():
-        folder.write(f"figures/learning_curves.{suffix}", data)
+    write_figure(learning_curves(run), run.path / FIGURES, "learning_curves")

@@ -27,6 +27,7 @@ from fastrnn.cli import app
 from fastrnn.engines.cpu.bf16x3 import why_not
 from fastrnn.errors import RunError, UsageError
 from fastrnn.progress import Progress
+from fastrnn.storage import write_json
 from fastrnn.tasks import get_task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -202,7 +203,7 @@ def test_growth_is_told_for_each_value(results):
 
 
 def test_results_are_the_same_when_read_again(results, tmp_path):
-    suite.save(results, tmp_path / "r.json")
+    write_json(tmp_path / "r.json", results)
     assert suite.load(tmp_path / "r.json") == results
 
 
@@ -220,7 +221,7 @@ def test_files_that_hold_no_results_are_refused(tmp_path):
 )
 def test_results_that_lack_a_part_are_refused(results, change, tmp_path):
     broken = {name: part for name, part in (results | change).items() if part is not None}
-    suite.save(broken, tmp_path / "r.json")
+    write_json(tmp_path / "r.json", broken)
     with pytest.raises(UsageError, match=r"r\.json' lacks parts of what fastrnn bench writes .*; measure again"):
         suite.load(tmp_path / "r.json")
 
@@ -238,7 +239,7 @@ def test_a_section_that_fails_does_not_take_the_others_along(results, tmp_path):
     failed = {"failed": "OSError: no such place"}
     measured = suite.measure(small_bench(), sections, Progress(show=False))
     assert measured == {"one": {"a": 1}, "two": failed, "three": {"b": 2}}
-    suite.save(results | {"memory": failed}, tmp_path / "r.json")
+    write_json(tmp_path / "r.json", results | {"memory": failed})
     assert "\n\nmemory failed: OSError: no such place" in suite.report(suite.load(tmp_path / "r.json"))
     with pytest.raises(OSError, match="no such place"):
         suite.measure(small_bench(), sections[1:], Progress(show=False))
@@ -714,11 +715,11 @@ def test_the_newest_results_are_taken_and_written_into_the_readme(compared, tmp_
     folder.mkdir(parents=True)
     with pytest.raises(UsageError, match="there are no results"):
         table.newest(folder)
-    suite.save(compared | {"date": "2026-01-03"}, folder / "a.json")
-    suite.save(compared, folder / "b.json")
+    write_json(folder / "a.json", compared | {"date": "2026-01-03"})
+    write_json(folder / "b.json", compared)
     assert [path.name for path in table.newest(folder)] == ["a.json"]
     other = compared | {"date": "2026-01-04", "machine": compared["machine"] | {"architecture": "z"}}
-    suite.save(other, folder / "c.json")
+    write_json(folder / "c.json", other)
     assert [path.name for path in table.newest(folder)] == ["c.json", "a.json"]
     (tmp_path / "README.md").write_text(f"{table.BEGIN}\n{table.END}\n")
     table.main([str(folder / "a.json")], tmp_path)
@@ -728,7 +729,7 @@ def test_the_newest_results_are_taken_and_written_into_the_readme(compared, tmp_
     table.main([str(folder / "c.json"), str(folder / "a.json")], tmp_path)
     said = (tmp_path / "README.md").read_text()
     assert said.index("2026-01-04") < said.index("2026-01-03") and "P (z, 256-bit vectors" in said
-    suite.save(compared, tmp_path / "elsewhere.json")
+    write_json(tmp_path / "elsewhere.json", compared)
     with pytest.raises(UsageError, match=r"results must lie under '.*', where the README is; they are '.*elsewhere"):
         table.main([str(tmp_path / "elsewhere.json")], folder)
 

@@ -20,11 +20,11 @@ import fastrnn
 from fastrnn import pipeline
 from fastrnn.cli import app
 from fastrnn.errors import RunError, UsageError
+from fastrnn.figures import figure
 from fastrnn.folder import FolderLock
 from fastrnn.groups import FinishedGroup
 from fastrnn.pipeline import analyze, analyze_all, find_runs
 from fastrnn.progress import Interrupted
-from fastrnn.report import writing
 from fastrnn.runs import load_run
 from fastrnn.storage import hash_sources
 from fastrnn.studies import ledger, load_analysis, steps
@@ -59,7 +59,7 @@ def analyzed(trained, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     """Figures are made but not rendered, which takes most of a report's time; test_report.py does that."""
-    monkeypatch.setattr(writing, "render", lambda figure: {"svg": b"<svg/>", "png": b"png"})
+    monkeypatch.setattr(figure, "render", lambda one: {"svg": b"<svg/>", "png": b"png"})
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 import fastrnn
 from fastrnn.cli import app
 from fastrnn.errors import RunError
-from fastrnn.figures import paper
+from fastrnn.figures import figure, paper
 from fastrnn.figures.figure import PAIR
 from fastrnn.folder import FolderLock, RunFolder
 from fastrnn.progress import Interrupted, Interruption
-from fastrnn.report import index, markup, page, write_index, write_report, writing
+from fastrnn.report import index, markup, page, write_index, write_report
 from fastrnn.report.pages import _pill
 from fastrnn.report.scene import REACH, scene
 from fastrnn.runs import load_run
@@ -73,11 +73,11 @@ def quick(monkeypatch):
     """Figures that take no time; the list of those drawn."""
     drawn = []
 
-    def draw(figure):
-        drawn.append(figure)
+    def draw(one):
+        drawn.append(one)
         return {"svg": b"<svg/>", "png": b"png"}
 
-    monkeypatch.setattr(writing, "render", draw)
+    monkeypatch.setattr(figure, "render", draw)
     return drawn
 
 
@@ -146,7 +146,7 @@ def test_a_figure_that_fails_is_named_and_the_others_are_drawn(small_run, quick,
     assert "figure-1c: ValueError: no such <colour>" in capsys.readouterr().err
     assert "SVCCA distances was not drawn: ValueError: no such &lt;colour&gt;" in made.path.read_text()
     monkeypatch.undo()
-    monkeypatch.setattr(writing, "render", lambda figure: {"svg": b"<svg/>", "png": b"png"})
+    monkeypatch.setattr(figure, "render", lambda one: {"svg": b"<svg/>", "png": b"png"})
     again = write_report(small_run, progress=False)
     assert again.written and again.failed == {}
 

@@ -48,6 +48,7 @@ def bench(
       fastrnn bench --tasks cdi --cells gru,lstm --sizes 64 --no-peers
     """
     from ..errors import UsageError
+    from ..storage import write_json
 
     picture, settings, suite = map(_benchmarks, ("picture", "settings", "suite"))
     for path, check in ((out, suite.check_path), (plot, picture.check_path)):
@@ -65,7 +66,7 @@ def bench(
         with Progress() as progress:
             measured = suite.run(settings.choose(quick, threads=threads, peers=peers, **lists), progress)
     if out is not None:
-        suite.save(measured, out)
+        write_json(out, measured)
     if plot is not None:
         picture.save(measured, plot)
     print(json.dumps(measured, indent=1) if as_json else suite.report(measured))

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from ..analysis.portrait import Portrait
 from ..progress import counted
-from .figure import CELL_COLOURS, OTHER, PAIR, SEQUENTIAL, cell_name, in_house_style, keys_above, new_figure
+from .figure import CELL_COLOURS, OTHER, PAIR, REFERENCE, SEQUENTIAL, cell_name, in_house_style, keys_above, new_figure
 from .portraits import chosen, grid, in_view, title
 from .space import Space
 
@@ -59,7 +59,7 @@ def spectra(study) -> Figure:
     """
     figure, axes, panels = _by_activation(study, 3.0)
     for ax, rows in zip(axes[0], panels, strict=True):
-        ax.axhline(1, color="#888888", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+        ax.axhline(1, color="#888888", linewidth=0.7, linestyle=REFERENCE, zorder=1)
         for row in rows:
             _band(ax, study.spectrum_mean[row], study.spectrum_sem[row], **_look(study, row))
         ax.set_xlabel("rank of the eigenvalue")
@@ -78,7 +78,7 @@ def modes(study) -> Figure:
     figure, axes, panels = _by_activation(study, 4.8, 2)
     for stream, (row_of_axes, name) in enumerate(zip(axes, ("relevant", "irrelevant"), strict=True)):
         for ax, rows in zip(row_of_axes, panels, strict=True):
-            ax.axhline(1 - stream, color="#888888", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+            ax.axhline(1 - stream, color="#888888", linewidth=0.7, linestyle=REFERENCE, zorder=1)
             for row in rows:
                 _band(ax, study.kept_mean[row, stream], study.kept_sem[row, stream], **_look(study, row))
             ax.set_xscale("log", base=2)

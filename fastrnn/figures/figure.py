@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import io
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
+
+from ..storage import atomic_write
 
 STYLE = {
     "font.size": 8,
@@ -35,6 +38,7 @@ CELL_COLOURS = {"vanilla": "#e69f00", "ugrnn": "#56b4e9", "gru": "#009e73", "lst
 CELL_MARKERS = {"vanilla": "o", "ugrnn": "s", "gru": "^", "lstm": "D"}
 PAIR = ("#5e3c99", "#a39b1e")  # of two of anything else: memories of -1 and +1, contexts 1 and 2
 DETAIL = {"fontsize": 6, "color": "#666666", "in_layout": False}  # of a second line, and of what is out of view
+REFERENCE = (0, (4, 3))  # line style of a value that others are compared with
 OTHER = "#555555"  # colour of anything that has none of its own
 # Colours of fixed points are the paper's, black, red, green, blue for 0 to 3 unstable dimensions: such a dark red and
 # light green that colour-blind readers tell them apart. Points have markers too.
@@ -71,6 +75,11 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, lay
 def cell_name(cell: str) -> str:
     """As written in text: GRU, not gru."""
     return CELL_NAMES.get(cell, cell)
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Indices of `most` of `count` things at most, evenly from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def kind_name(cell: str, activation: str, n: int | None = None) -> str:
@@ -110,6 +119,14 @@ def label_few(ax) -> None:
         ax.xaxis.set_major_locator(FixedLocator(ticks))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def write_figure(figure: Figure, folder, name: str) -> list[str]:
+    """Write the figure into a folder, once for every format; names of the files."""
+    files = {f"{name}.{suffix}": content for suffix, content in render(figure).items()}
+    for file, content in files.items():
+        atomic_write(Path(folder) / file, content)
+    return list(files)
 
 
 @in_house_style

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ..progress import counted
-from .figure import DETAIL, POINT_COLOURS, POINT_NAMES, SEQUENTIAL, in_house_style, kind_name, new_figure
+from .figure import DETAIL, POINT_COLOURS, POINT_NAMES, REFERENCE, SEQUENTIAL, in_house_style, kind_name, new_figure
 
 GAP = 0.012  # between kinds, of all networks, at least one
 BEYOND = 2  # of the number that most have: a bar that goes beyond is cut
@@ -44,7 +44,7 @@ def counts(study) -> Figure:
     text = counted(len(table), "network")
     if len(whole):
         row = whole.iloc[0]
-        ax.axhline(modal, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
+        ax.axhline(modal, color="#444444", linewidth=0.7, linestyle=REFERENCE, zorder=0)
         text += f"; {row.modal_networks:,} of {row.networks:,} have {counted(modal, 'point')}"
     ax.set_xticks(ticks, [kind_name(*kind).replace(" ", "\n") for kind in kinds])
     ax.tick_params(axis="x", length=0)

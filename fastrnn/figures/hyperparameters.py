@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..errors import Status
-from .figure import ACTIVATION_COLOURS, cell_name, in_house_style, label_few, new_figure
+from .figure import ACTIVATION_COLOURS, REFERENCE, cell_name, in_house_style, label_few, new_figure
 
 PANELS = {"learning_rate": "learning rate", "momentum": "momentum", "decay": "decay", "clip": "clip"}
 LOGARITHMIC = ("learning_rate", "clip")
@@ -38,7 +38,7 @@ def hyperparameters(result, n: int, l2: float) -> Figure:
         for ax, (name, title) in zip(row, PANELS.items(), strict=True):
             _draw_panel(ax, draws[draws.cell == cell], chosen[chosen.cell == cell], name, limits)
             if result.threshold is not None:
-                ax.axhline(result.threshold, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+                ax.axhline(result.threshold, color="#444444", linewidth=0.7, linestyle=REFERENCE, zorder=1)
             if ax in axes[-1]:
                 ax.set_xlabel(title)
         row[0].set_ylabel("validation loss")

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from ..errors import Status
 from ..progress import counted
 from ..runs import Run
-from .figure import ACTIVATION_COLOURS, OTHER, cell_name, in_house_style, keys_above, new_figure
+from .figure import ACTIVATION_COLOURS, OTHER, REFERENCE, cell_name, in_house_style, keys_above, new_figure
 
 LINES_DRAWN_AS_VECTORS = 30  # in a panel; more become an image inside the SVG, which stays small
 LIGHTEST = 0.6  # how far towards white the largest L2 goes
@@ -89,7 +89,7 @@ def _draw_panel(ax, run: Run, panel: list[Curves], shades: dict[float, float], l
                 _mark_divergence(ax, group.iteration, curve, limits[1])
         entries.append(Line2D([], [], color=colour, linewidth=1.5, label=_count(run, group)))
     if run.threshold is not None:
-        ax.axhline(run.threshold, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+        ax.axhline(run.threshold, color="#444444", linewidth=0.7, linestyle=REFERENCE, zorder=1)
     return entries
 
 

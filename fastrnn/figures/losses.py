@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ..errors import Status
 from ..runs import Run
-from .figure import ACTIVATION_COLOURS, OTHER, cell_name, in_house_style, keys_above, label_few, new_figure
+from .figure import ACTIVATION_COLOURS, OTHER, REFERENCE, cell_name, in_house_style, keys_above, label_few, new_figure
 
 BINS = 24
 LOOKS = (("", 0.45), ("//////", 0.0))  # hatching, and how opaque what it lies on is: an SVG shows it on nothing only
@@ -32,7 +32,7 @@ def final_losses(run: Run) -> Figure:
             style = {"histtype": "stepfilled", "hatch": hatch, "edgecolor": colour, "linewidth": 0.8}
             ax.hist(losses, edges, facecolor=to_rgba(colour, face), label=label, **style)
         if run.threshold is not None:
-            ax.axvline(run.threshold, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)))
+            ax.axvline(run.threshold, color="#444444", linewidth=0.7, linestyle=REFERENCE)
         ax.set_xscale("log")
         label_few(ax)
         ax.set_title(cell_name(cell))

@@ -17,6 +17,7 @@ from .figure import (
     POINT_MARKERS,
     POINT_NAMES,
     SEQUENTIAL,
+    evenly,
     in_house_style,
     kind_name,
     new_figure,
@@ -89,7 +90,7 @@ def grid(portraits: list[Portrait]):
 
 def chosen(trials: int) -> np.ndarray:
     """Which trials are drawn: evenly spread."""
-    return np.unique(np.linspace(0, trials - 1, min(trials, TRIALS_DRAWN)).round().astype(int))
+    return evenly(trials, TRIALS_DRAWN)
 
 
 def title(ax, one: Portrait, second: str | None = None, unseen: int = 0) -> None:
@@ -124,7 +125,7 @@ def segment_colours(one: Portrait, task: str, trials) -> tuple[list[str], np.nda
     targets, inputs = one.targets[trials, 1:, 0], one.inputs[trials, 1:, 0]
     if task == "flipflop":
         return list(PAIR), (targets > 0).astype(int)
-    values, limits = (inputs, (0.0, 1.0)) if task == "sine" else (targets, _limits(one))
+    values, limits = inputs if task == "sine" else targets, _limits(one, task)
     shades = np.clip(np.rint((SHADES - 1) * Normalize(*limits)(values)), 0, SHADES - 1).astype(int)
     used, index = np.unique(shades, return_inverse=True)
     palette = [to_hex(colour) for colour in matplotlib.colormaps[SEQUENTIAL](used / (SHADES - 1))]
@@ -135,14 +136,16 @@ def colour_scale(one: Portrait, task: str) -> dict:
     """What the colours of trajectories mean: in words, at both ends, and colours evenly from one end to the other."""
     if task == "flipflop":
         return {"what": "the first channel holds", "ends": ["\N{MINUS SIGN}1", "+1"], "colours": list(PAIR)}
-    low, high = (0.0, 1.0) if task == "sine" else _limits(one)
+    low, high = _limits(one, task)
     colours = [to_hex(colour) for colour in matplotlib.colormaps[SEQUENTIAL](np.linspace(0, 1, 9))]
     ends = [f"{value:.3g}".replace("-", "\N{MINUS SIGN}") for value in (low, high)]
     return {"what": SCALES.get(task, "first target"), "ends": ends, "colours": colours}
 
 
-def _limits(one: Portrait) -> tuple[float, float]:
-    """Symmetric range of the first target."""
+def _limits(one: Portrait, task: str) -> tuple[float, float]:
+    """Range of the values that colours stand for: of the input, or symmetric, of the first target."""
+    if task == "sine":
+        return 0.0, 1.0
     most = max(float(np.abs(one.targets[..., 0]).max()), 1e-9)
     return -most, most
 
@@ -154,8 +157,7 @@ def _colour_key(figure, portraits, task) -> None:
         handles = [Line2D([], [], color=c, linewidth=1.5, label=v) for c, v in zip(PAIR, labels, strict=True)]
         figure.legend(handles=handles, **place)
     elif portraits:
-        limits = (0.0, 1.0) if task == "sine" else _limits(portraits[0])
-        scale = matplotlib.cm.ScalarMappable(Normalize(*limits), SEQUENTIAL)
+        scale = matplotlib.cm.ScalarMappable(Normalize(*_limits(portraits[0], task)), SEQUENTIAL)
         label = SCALES.get(task, "first target")
         figure.colorbar(scale, ax=figure.axes, location="bottom", aspect=60, fraction=0.03, pad=0.02, label=label)
 

@@ -15,6 +15,7 @@ from .figure import (
     CELL_COLOURS,
     DETAIL,
     OTHER,
+    REFERENCE,
     SEQUENTIAL,
     cell_name,
     in_house_style,
@@ -43,7 +44,7 @@ def eigenvalues(portraits: list[Portrait]) -> Figure:
     figure, axes = new_figure(1.75 * columns, 0.95 + (height + 0.3) * rows, rows, columns, sharex=True, sharey=True)
     circle = np.exp(1j * np.linspace(0, 2 * np.pi, 181))
     for ax, one in zip(axes.flat, portraits, strict=False):
-        ax.plot(circle.real, circle.imag, color="#888888", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+        ax.plot(circle.real, circle.imag, color="#888888", linewidth=0.7, linestyle=REFERENCE, zorder=1)
         values = one.eigenvalues[one.exact, :MODES]
         values[paired(values) & (np.arange(values.shape[1]) == MODES - 1)] = np.nan  # without its other half
         inputs = np.repeat(one.held[one.condition[one.exact], 0], values.shape[1])
@@ -81,8 +82,8 @@ def frequencies(study) -> Figure:
     medians, single = ([commanded], [0 * commanded]), {}  # of both rows; and all networks' lines, of each axes
     for column, activation in enumerate(activations):
         above, below = axes[:, column]
-        above.plot(commanded, commanded, color="#444444", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-        below.axhline(0, color="#444444", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        above.plot(commanded, commanded, color="#444444", linewidth=0.8, linestyle=REFERENCE, zorder=1)
+        below.axhline(0, color="#444444", linewidth=0.8, linestyle=REFERENCE, zorder=1)
         for cell in dict.fromkeys(table.cell):
             mine = np.flatnonzero((table.cell == cell) & (table.activation == activation))
             frequency = 1000 * study.frequency[mine]

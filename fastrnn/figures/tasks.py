@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..analysis.portrait import Portrait
-from .figure import ACTIVATION_COLOURS, OTHER, PAIR, in_house_style, kind_name, new_figure
+from .figure import ACTIVATION_COLOURS, OTHER, PAIR, evenly, in_house_style, kind_name, new_figure
 
 INPUT = "#9a9a9a"
 TARGET = {"color": "black", "linewidth": 0.9, "linestyle": (0, (3, 2)), "zorder": 3}
@@ -41,7 +41,7 @@ def _flipflop(one: Portrait) -> Figure:
 
 
 def _sine(one: Portrait) -> Figure:
-    shown = np.unique(np.linspace(0, len(one.inputs) - 1, min(SINES, len(one.inputs))).round().astype(int))
+    shown = evenly(len(one.inputs), SINES)
     figure, axes = new_figure(4.2, 0.9 + 0.7 * len(shown), len(shown), 1, sharex=True, sharey=True)
     length = min(STEPS, one.inputs.shape[1])
     steps = np.arange(1, length + 1)

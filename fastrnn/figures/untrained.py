@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
 from ..progress import counted
-from .figure import OTHER, PAIR, in_house_style, new_figure
+from .figure import OTHER, PAIR, REFERENCE, in_house_style, new_figure
 from .space import Space
 
 TRIALS = 24
@@ -50,7 +50,7 @@ def _outputs(ax, study, i: int) -> None:
     """Outputs against targets at the last step: on the diagonal where a network has learnt its task."""
     target, output = study.target[:, -1], study.output[i, :, -1]
     reach = float(np.abs(study.target[:, -1]).max())
-    ax.plot([-reach, reach], [-reach, reach], color="#888888", linewidth=0.7, linestyle=(0, (4, 3)))
+    ax.plot([-reach, reach], [-reach, reach], color="#888888", linewidth=0.7, linestyle=REFERENCE)
     ax.plot(target, np.clip(output, -1.2 * reach, 1.2 * reach), ".", color="#444444", markersize=2.5)
     ax.set_xlabel("target")
     ax.set_title(f"loss {study.losses[i]:.3g}", fontsize=7)

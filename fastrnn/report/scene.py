@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..analysis.portrait import Portrait
-from ..figures.figure import POINT_COLOURS, kind_name
+from ..figures.figure import POINT_COLOURS, evenly, kind_name
 from ..figures.portraits import chosen, colour_scale, in_view, segment_colours
 from ..progress import counted
 
@@ -31,7 +31,7 @@ def scene(one: Portrait, task: str) -> dict:
         return np.rint((np.asarray(x) - middle) * scale).astype(int).ravel().tolist()
 
     T = one.trajectories.shape[1]
-    kept = np.unique(np.linspace(0, T - 1, min(T, STEPS)).round().astype(int))
+    kept = evenly(T, STEPS)
     palette, index = segment_colours(one, task, trials)
     number = {int(point): i for i, point in enumerate(seen)}
     paths = [way for way in one.each_path() if len(way[2]) > 1 and in_view(way[2], one.trajectories).all()]

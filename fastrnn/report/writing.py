@@ -10,19 +10,18 @@ from pathlib import Path
 from .. import __version__
 from ..analysis.comparison import FOLDER
 from ..errors import RunError
-from ..figures.figure import render
-from ..figures.paper import Panel, panels
-from ..folder import POPULATION, SUFFIX, TABLE, FolderLock
+from ..figures.figure import write_figure
+from ..figures.paper import panels
+from ..folder import FIGURES, GROUPS, POPULATION, SUFFIX, TABLE, FolderLock
 from ..progress import Interrupted, Interruption, Progress
 from ..runs import Run, load_run, load_runs
-from ..storage import atomic_write, make_folder, read_bytes
-from ..studies.kept import Kept, load_analysis
+from ..storage import atomic_write, make_folder, read_bytes, write_json
+from ..studies.kept import load_analysis
 from ..studies.ledger import RECORD as DONE
 from ..studies.ledger import TOOLS, out_of_date, sources
 from ..studies.steps import STUDIES
 from .pages import INDEX, REPORT, index, page
 
-FIGURES = "figures"
 RECORD = f"{FIGURES}/record.json"
 DRAWN_BY = ("figures/**/*.py", "report/*.*", *STUDIES, *TOOLS)  # the last two tell what is out of date
 
@@ -110,7 +109,7 @@ def _write(run: Run, inputs: str, progress: bool) -> Report:
             if interruption.requested:
                 raise Interrupted(f"interrupted before figure {name!r}; the same command draws them all again")
             try:
-                files += _draw(panel, kept, folder, name)
+                files += write_figure(panel.draw(kept), folder, name)
             except RunError:
                 raise
             except Exception as error:  # the other figures don't depend on it
@@ -119,23 +118,15 @@ def _write(run: Run, inputs: str, progress: bool) -> Report:
             shown.advance(1, name)
     atomic_write(path, page(kept, failed, out_of_date(run)).encode())
     if not failed:
-        record = {"inputs": inputs, "files": {file: _checksum(run.path / file) for file in [*files, REPORT]}}
-        atomic_write(run.path / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+        files = [*(f"{FIGURES}/{file}" for file in files), REPORT]
+        record = {"inputs": inputs, "files": {file: _checksum(run.path / file) for file in files}}
+        write_json(run.path / RECORD, record)
     return Report(path, written=True, failed=failed)
-
-
-def _draw(panel: Panel, kept: Kept, folder: Path, name: str) -> list[str]:
-    """Draw a panel; the files written, inside the run's folder."""
-    files = []
-    for suffix, content in render(panel.draw(kept)).items():
-        atomic_write(folder / f"{name}.{suffix}", content)
-        files.append(f"{FIGURES}/{name}.{suffix}")
-    return files
 
 
 def _inputs(run: Run) -> str:
     """Checksum of all that figures and page are made from."""
-    groups, results = (sorted((run.path / name).rglob(f"*{SUFFIX}")) for name in ("groups", FOLDER))
+    groups, results = (sorted((run.path / name).rglob(f"*{SUFFIX}")) for name in (GROUPS, FOLDER))
     files = [*(run.path / name for name in (POPULATION, TABLE, DONE)), *groups, *results]
     said = [__version__, sources(DRAWN_BY), {path.relative_to(run.path).as_posix(): _checksum(path) for path in files}]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()

@@ -10,11 +10,11 @@ import tomli_w
 
 from .. import engines
 from ..errors import UsageError
-from ..folder import SEARCH, RunFolder, check_place, holds_networks
+from ..folder import FIGURES, SEARCH, RunFolder, check_place, holds_networks
 from ..progress import Interruption, Progress
 from ..runs import load_run
 from ..spec import RECORD
-from ..storage import atomic_write, make_folder
+from ..storage import atomic_write, make_folder, write_csv
 from ..training import Training, default_folder
 from ..values import a_path, check_not_negative
 from .results import (
@@ -92,10 +92,10 @@ def search_hyperparameters(
         with RunFolder(out / "draws", spec.drawn) as folder:
             DrawTraining(spec, lambda: _note_settings(out, spec, command), folder, *tools).run()
             draws = draws_table(spec, load_run(out / "draws", spec.population.resolved_task))
-            _write(out / DRAWS, draws)
+            write_csv(out / DRAWS, draws)
             finalists = _finals(out / "finalists", spec, draws, tools)
-            _write(out / FINALISTS, finalists)
-            _write(out / CHOSEN, chosen_table(spec, finalists))
+            write_csv(out / FINALISTS, finalists)
+            write_csv(out / CHOSEN, chosen_table(spec, finalists))
             result = load_search(out)
             _draw_figures(result)
     return result
@@ -139,16 +139,12 @@ def _finals(out: Path, spec: SearchSpec, draws: pandas.DataFrame, tools: tuple) 
         return finalists_table(spec, candidates, load_run(out, spec.population.resolved_task))
 
 
-def _write(path: Path, table: pandas.DataFrame) -> None:
-    atomic_write(path, table.to_csv(index=False, lineterminator="\n").encode())
-
-
 def _draw_figures(result: SearchResult) -> None:
     """Write a figure for each size and L2."""
-    from ..figures.figure import render
+    from ..figures.figure import write_figure
     from ..figures.hyperparameters import hyperparameters
 
-    make_folder(result.path / "figures")
+    folder = result.path / FIGURES
+    make_folder(folder)
     for n, l2 in result.draws[["n", "l2"]].drop_duplicates().itertuples(index=False):
-        for suffix, data in render(hyperparameters(result, n, l2)).items():
-            atomic_write(result.path / "figures" / f"hyperparameters-{n}-{l2!r}.{suffix}", data)
+        write_figure(hyperparameters(result, n, l2), folder, f"hyperparameters-{n}-{l2!r}")
