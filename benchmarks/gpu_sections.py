@@ -32,7 +32,8 @@ TOLERANCE_BF16X3 = 1e-4
 TOLERANCE_POINTS = 1e-6  # of float64, and of where a search stands after 20 steps
 PEAK_THREADS, PEAK_CHAINS = 256, 16  # kernels/peak.cu
 PAPER_ITERATIONS = 20_000
-EFFICIENCY = {64: 0.45, 128: 0.58, 256: 0.65}  # model: share of the float32 peak by size, before any measurement
+# Model: share of the float32 peak by size, before any measurement, where every multiprocessor has a block.
+EFFICIENCY = {64: 0.45, 128: 0.58, 256: 0.65}
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ class Benchmark:
         return {
             "device": self.device.name,
             "capability": self.device.capability,
+            "multiprocessors": self.device.processors,
             "shared_limit": self.device.shared_limit,
             "cupy": self.device.xp.__version__,
             "nvrtc": self.device.xp.cuda.nvrtc.getVersion(),
@@ -273,14 +275,17 @@ class Benchmark:
                     stage()
 
             whole = seconds_of(self.device, iteration, s.turn_seconds)
+            stages["sum_gradients"] = group.sum_gradients  # a part of going back
             parts = {name: seconds_of(self.device, stage, s.turn_seconds / 5) for name, stage in stages.items()}
         rate = work.flops * s.networks / whole
-        peak, expected = self.report.results.get("peak_rates", {}).get("float32_flops"), EFFICIENCY.get(work.n, 0.5)
+        peak = self.report.results.get("peak_rates", {}).get("float32_flops")
+        busy = min(1.0, s.networks * group.tiling.tiles / self.device.processors)  # where one block has a multiprocessor
+        expected = busy * EFFICIENCY.get(work.n, 0.5)
         share = rate / peak if peak else None
         self.report.say(
             f"{work.label} {precision}: {1e3 * whole:8.3f} ms, {rate / 1e12:6.2f} TFLOP/s, {share or 0:.2f} of the "
             f"peak (model {expected:.2f}); us a step: there {1e6 * parts['roll_out'] / work.task.T:.1f}, "
-            f"back {1e6 * parts['go_back'] / work.task.T:.1f}; ms "
+            f"back {1e6 * (parts['go_back'] - parts['sum_gradients']) / work.task.T:.1f}; ms "
             + ", ".join(f"{name} {1e3 * part:.2f}" for name, part in parts.items())
         )
         made = {"seconds": whole, "flops": rate, "share_of_peak": share, "share_of_model": share and share / expected}

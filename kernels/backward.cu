@@ -17,10 +17,14 @@ template <class Cell, int n, int THREADS>
 struct BackwardOrder {
   static constexpr int G = gates_of<Cell>(), deep = n / DEPTH, tiles = G * deep, floats = DEPTH * n;
 
-  // Blocks of the second product come first, W_rec^T having the blocks one below the other.
+  // Blocks of the second product come first, W_rec^T having the blocks one below the other. A tile is contiguous: all
+  // places are a constant away from the first, for which few registers are needed.
   static __device__ __forceinline__ void copy(float* to, const float* transposed, int tile) {
+    static_assert(floats % (4 * THREADS) == 0, "each thread copies as much");
     const int block = tile / deep, first = Cell::second ? (block + Cell::first) % G : block;
-    copy_tile<n, n, THREADS>(to, transposed + (first * deep + tile % deep) * floats, n, 0);
+    to += 4 * threadIdx.x, transposed += (first * deep + tile % deep) * floats + 4 * threadIdx.x;
+#pragma unroll
+    for (int e = 0; e < floats; e += 4 * THREADS) copy_async(to + e, transposed + e);
   }
 };
 
@@ -60,7 +64,7 @@ struct FloatBackward {
 // parameters (N, stride); transposed (N, G n, n): W_rec^T; states (N, T + 1, P, S); gates (N, T, P, G n);
 // errors (N, T, P, K): gradient by the outputs; das (N, T, P, G n); dh0 (N, P / TRIALS, S): partial sums over trials
 template <class Cell, int n, int TRIALS, int ROWS, int SLOTS, int STAGES, int THREADS, int SHARED>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     backward(const float* __restrict__ parameters, const float* __restrict__ transposed,
              const float* __restrict__ states, const float* __restrict__ gates, const float* __restrict__ errors,
              float* das, float* __restrict__ dh0, const int* __restrict__ status, int stride, int T, int P, int D,

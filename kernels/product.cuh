@@ -61,12 +61,14 @@ struct Tile {
 };
 
 // DEPTH rows of COLUMNS floats into shared memory, 16 bytes a thread at a time; a row is COLUMNS / RUN contiguous runs
-// that lie `apart` from each other.
+// that lie `apart` from each other. The number of copies is known when compiled: places then need few instructions.
 template <int COLUMNS, int RUN, int THREADS>
 __device__ __forceinline__ void copy_tile(float* to, const float* from, int row_stride, int apart) {
-#pragma unroll 4
-  for (int chunk = threadIdx.x; chunk < DEPTH * COLUMNS / 4; chunk += THREADS) {
-    const int row = chunk / (COLUMNS / 4), column = chunk % (COLUMNS / 4) * 4;
+  constexpr unsigned chunks = DEPTH * COLUMNS / 4;
+#pragma unroll
+  for (unsigned j = 0; j < (chunks + THREADS - 1) / THREADS; j++) {
+    const unsigned chunk = threadIdx.x + j * THREADS, row = chunk / (COLUMNS / 4), column = chunk % (COLUMNS / 4) * 4;
+    if (chunks % THREADS && chunk >= chunks) continue;
     copy_async(to + 4 * chunk, from + row * row_stride + column / RUN * apart + column % RUN);
   }
 }

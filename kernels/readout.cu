@@ -17,7 +17,7 @@ constexpr int CHUNK = 4;
 // gradients (N, slices, stride); sums (N, slices, 2) float64: of mask * squared error, and of mask.
 // Not graded, `errors` gets the outputs, and nothing else is written.
 template <class Cell, int n, int WARPS>
-__global__ void __launch_bounds__(32 * WARPS)
+__global__ void __launch_bounds__(32 * WARPS, n > 128 ? 2 : 3)
     readout(const float* __restrict__ parameters, const float* __restrict__ states, const float* __restrict__ targets,
             const float* __restrict__ mask, float* __restrict__ errors, float* __restrict__ gradients,
             double* __restrict__ sums, const int* __restrict__ status, int stride, int T, int P, int D, int K,
@@ -54,7 +54,11 @@ __global__ void __launch_bounds__(32 * WARPS)
     for (int k = 0; k < CHUNK; k++) bias[k] = k0 + k < K ? parameters[L::b_out(D, K) + k0 + k] : 0.0f;
 
     for (int row = begin + warp; row < end; row += WARPS) {
-      float h[held], y[CHUNK] = {};
+      const float counts = graded ? mask[row] : 0.0f;
+      float h[held], y[CHUNK] = {}, wanted[CHUNK];
+#pragma unroll
+      for (int k = 0; k < CHUNK; k++)
+        wanted[k] = graded && k0 + k < K ? targets[static_cast<size_t>(row) * K + k0 + k] : 0.0f;
 #pragma unroll
       for (int j = 0; j < held; j++) {
         const int u = lane + 32 * j;
@@ -68,13 +72,12 @@ __global__ void __launch_bounds__(32 * WARPS)
 #pragma unroll
         for (int distance = 16; distance; distance /= 2) y[k] += __shfl_xor_sync(0xFFFFFFFFu, y[k], distance);
 
-      const float counts = graded ? mask[row] : 0.0f;
       float squares = 0.0f;
 #pragma unroll
       for (int k = 0; k < CHUNK; k++) {
         y[k] += bias[k];
         if (graded) {
-          const float off = k0 + k < K && counts != 0.0f ? y[k] - targets[static_cast<size_t>(row) * K + k0 + k] : 0.0f;
+          const float off = k0 + k < K && counts != 0.0f ? y[k] - wanted[k] : 0.0f;
           y[k] = counts * off;
           squares = fmaf(y[k], off, squares);
           db[k] += y[k];

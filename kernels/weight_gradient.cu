@@ -14,7 +14,7 @@ constexpr int LENGTH = 8;
 
 // states (N, T + 1, P, S); inputs (N, T, P, D); gates, das (N, T, P, G n); gradients (N, slices, stride)
 template <class Cell, int n, int EDGE, int D, int THREADS, int SHARED>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, THREADS > 128 ? 2 : 1)
     weight_gradient(const float* __restrict__ states, const float* __restrict__ inputs, const float* __restrict__ gates,
                     const float* __restrict__ das, float* __restrict__ gradients, const int* __restrict__ status,
                     int stride, int T, int P, int slices) {
@@ -22,31 +22,44 @@ __global__ void __launch_bounds__(THREADS)
   constexpr int groups = EDGE / 8;                           // of rows, and of columns
   constexpr int rows = D + 1, extra = (rows + groups - 1) / groups;  // of x and 1; of them, a thread's
   constexpr int vectors = LENGTH * EDGE / 4, per_thread = (vectors + THREADS - 1) / THREADS;
+  constexpr int of_inputs = (LENGTH * rows + THREADS - 1) / THREADS;
+  constexpr int UNROLL = Cell::second ? 1 : 2;  // registers are left for two blocks on a multiprocessor, one waiting
   constexpr int tile_floats = 2 * LENGTH * EDGE + LENGTH * rows;
   static_assert(n % EDGE == 0 && EDGE % 8 == 0, "EDGE: a multiple of 8 that divides n");
   static_assert(THREADS == groups * groups, "THREADS: one for 8 x 8 weights");
   static_assert(SHARED == 4 * 2 * tile_floats, "SHARED: two tiles of both operands");
 
-  if (status[blockIdx.x] != TRAINING) return;
+  if (status[GradientTile<Cell, n, EDGE>::network()] != TRAINING) return;
   const GradientTile<Cell, n, EDGE> at(states, inputs, gates, das, gradients, stride, T, P, D, slices);
 
   DYNAMIC_SHARED(float, shared);
   const int row_group = threadIdx.x / groups, column_group = threadIdx.x % groups;
-  float left[per_thread][4], right[per_thread][4], reset[per_thread][4];
+  float left[per_thread][4], right[per_thread][4], reset[per_thread][4], ahead[of_inputs];
 
-  // One tile from global memory into registers, and from there into shared memory.
-  const auto fetch = [&](int start) {
+  // The next tile from global memory into registers, and from there into shared memory.
+  const float *states_at = at.states, *das_at = at.das, *gates_at = at.gates, *inputs_at = at.inputs;
+  const auto fetch = [&]() {
 #pragma unroll
     for (int j = 0; j < per_thread; j++) {
-      const int e = threadIdx.x + j * THREADS, row = start + e / (EDGE / 4), column = e % (EDGE / 4) * 4;
+      const int e = threadIdx.x + j * THREADS, row = e / (EDGE / 4), column = e % (EDGE / 4) * 4;
       if (vectors % THREADS && e >= vectors) continue;
-      load(left[j], at.states + static_cast<size_t>(row) * L::S + column);
-      load(right[j], at.das + static_cast<size_t>(row) * L::columns + column);
+      load(left[j], states_at + row * L::S + column);
+      load(right[j], das_at + row * L::columns + column);
       if constexpr (Cell::second > 0)
-        if (at.through_reset) load(reset[j], at.gates + static_cast<size_t>(row) * L::columns + column);
+        if (at.through_reset) load(reset[j], gates_at + row * L::columns + column);
     }
+    if (at.first_row)
+#pragma unroll
+      for (int j = 0; j < of_inputs; j++) {
+        const int e = threadIdx.x + j * THREADS, row = e / rows, d = e % rows;
+        if (e < LENGTH * rows) ahead[j] = d < D ? inputs_at[row * D + d] : 1.0f;
+      }
+    states_at += LENGTH * L::S;
+    das_at += LENGTH * L::columns;
+    if constexpr (Cell::second > 0) gates_at += LENGTH * L::columns;
+    inputs_at += LENGTH * D;
   };
-  const auto put = [&](float* tile, int start) {
+  const auto put = [&](float* tile) {
 #pragma unroll
     for (int j = 0; j < per_thread; j++) {
       const int e = threadIdx.x + j * THREADS;
@@ -58,21 +71,21 @@ __global__ void __launch_bounds__(THREADS)
       store(tile + LENGTH * EDGE + 4 * e, right[j]);
     }
     if (at.first_row)
-      for (int e = threadIdx.x; e < LENGTH * rows; e += THREADS) {
-        const int row = e / rows, d = e % rows;
-        tile[2 * LENGTH * EDGE + e] = d < D ? at.inputs[static_cast<size_t>(start + row) * D + d] : 1.0f;
+#pragma unroll
+      for (int j = 0; j < of_inputs; j++) {
+        const int e = threadIdx.x + j * THREADS;
+        if (e < LENGTH * rows) tile[2 * LENGTH * EDGE + e] = ahead[j];
       }
   };
 
   float sums[8][2][4] = {}, extra_sums[extra][2][4] = {};
-  fetch(0);
-  put(shared, 0);
+  fetch();
+  put(shared);
   __syncthreads();
-  for (int start = 0, use = 0; start < at.count; start += LENGTH, use ^= 1) {
-    const bool more = start + LENGTH < at.count;
-    if (more) fetch(start + LENGTH);
+  for (int tiles = at.count / LENGTH, use = 0; tiles > 0; tiles--, use ^= 1) {
+    if (tiles > 1) fetch();
     const float* tile = shared + use * tile_floats;
-#pragma unroll
+#pragma unroll UNROLL
     for (int k = 0; k < LENGTH; k++) {
       float h[2][4], da[2][4];
 #pragma unroll
@@ -98,7 +111,7 @@ __global__ void __launch_bounds__(THREADS)
         }
       }
     }
-    if (more) put(shared + (use ^ 1) * tile_floats, start + LENGTH);
+    if (tiles > 1) put(shared + (use ^ 1) * tile_floats);
     __syncthreads();
   }
 

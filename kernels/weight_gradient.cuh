@@ -12,17 +12,22 @@
 template <class Cell, int n, int EDGE>
 struct GradientTile {
   typedef Layout<Cell, n> L;
-  const float *states, *inputs, *gates, *das;
+  static constexpr int tiles = (n / EDGE) * (L::columns / EDGE);
+  const float *states, *inputs, *gates = nullptr, *das;
   float* gradients;
   int count, unit0;     // rows of the slice; first unit of the tile
   bool first_row;       // whether the rows of x and 1 fall to this block
   bool through_reset;   // r h stands in place of h
 
+  // The tiles of one network are neighbours: they read the same rows at about the same time, from the cache.
+  static __device__ __forceinline__ int network() { return blockIdx.x / tiles; }
+
   __device__ __forceinline__ GradientTile(const float* states, const float* inputs, const float* gates,
                                           const float* das, float* gradients, int stride, int T, int P, int D,
                                           int slices) {
-    const size_t network = blockIdx.x;
-    const int tile_row = blockIdx.y % (n / EDGE), column0 = blockIdx.y / (n / EDGE) * EDGE, slice = blockIdx.z;
+    const size_t network = this->network();
+    const int tile = blockIdx.x % tiles, slice = blockIdx.y;
+    const int tile_row = tile % (n / EDGE), column0 = tile / (n / EDGE) * EDGE;
     const size_t step0 = static_cast<long long>(slice) * T / slices;
     count = (static_cast<long long>(slice + 1) * T / slices - step0) * P;
     unit0 = tile_row * EDGE;

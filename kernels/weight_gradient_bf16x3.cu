@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(THREADS)
   static_assert(THREADS == 2 * EDGE, "THREADS: a warp for (32, EDGE / 2)");
   static_assert(SHARED == 2 * 2 * tile_size, "SHARED: two tiles of both operands in two parts");
 
-  if (status[blockIdx.x] != TRAINING) return;
+  if (status[GradientTile<Cell, n, EDGE>::network()] != TRAINING) return;
   const GradientTile<Cell, n, EDGE> at(states, inputs, gates, das, gradients, stride, T, P, D, slices);
 
   DYNAMIC_SHARED(bf16, shared);

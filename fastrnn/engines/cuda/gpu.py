@@ -103,6 +103,7 @@ class GPU:
 
     name, capability : such as "NVIDIA H200" and (9, 0)
     shared_limit : bytes of shared memory a block may ask for
+    processors : how many multiprocessors it has
     xp : the library of its arrays
     """
 
@@ -110,12 +111,12 @@ class GPU:
         self.xp, self.number = cupy, number
         name = cupy.cuda.runtime.getDeviceProperties(number)["name"]
         self.name = name.decode() if isinstance(name, bytes) else name
-        major, minor, self.shared_limit, processors, kilohertz = (
+        major, minor, self.shared_limit, self.processors, kilohertz = (
             cupy.cuda.runtime.deviceGetAttribute(attribute, number) for attribute in ATTRIBUTES
         )
         self.capability = (major, minor)
         flops = FLOPS_A_CYCLE // 2 if self.capability == (8, 0) else FLOPS_A_CYCLE
-        self.rate = SHARE_OF_PEAK * flops * processors * 1e3 * kilohertz  # FLOP/s that estimates count on
+        self.rate = SHARE_OF_PEAK * flops * self.processors * 1e3 * kilohertz  # FLOP/s that estimates count on
         self._streams = []
 
     def module(self, **source):

@@ -116,9 +116,10 @@ class Group:
         """Inverse of the padding: a new array (N, M) in the computer's memory; may take as much on the device."""
         return self.device.to_host(padded[:, : self.networks.count])
 
-    def _launch(self, kernel: Kernel, blocks, **arguments) -> None:
+    def _launch(self, kernel: Kernel, blocks, side_by_side: int = 1, **arguments) -> None:
+        """Launch so many neighbouring blocks of each network, as often as `blocks` says."""
         if self.N:  # a launch has at least one block
-            self.launcher.launch(kernel, (self.N, *blocks), status=self.status, **arguments)
+            self.launcher.launch(kernel, (self.N * side_by_side, *blocks), status=self.status, **arguments)
 
     # ------------------------------------------------------------------------------------------------------- trials
 
@@ -257,7 +258,8 @@ class Group:
         edges = self.networks.n // self.tiling.edge
         self._launch(
             self.tiling.weight_gradient,
-            (edges * (self.columns // self.tiling.edge), self.tiling.slices),
+            (self.tiling.slices,),
+            edges * (self.columns // self.tiling.edge),
             states=self.states,
             inputs=self.inputs,
             gates=self.gates,

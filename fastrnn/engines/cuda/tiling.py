@@ -101,8 +101,12 @@ def passes_of(blocks: int, n: int, limit: int) -> int:
 
 
 def rows_of(n: int, trials: int) -> int:
-    """Trials of a thread: 8, fewer where that would leave a block with too few threads."""
-    return 8 if n >= 128 or trials < 16 else 4
+    """Trials of a thread: 8, fewer where that would leave a block with too few threads.
+
+    >>> rows_of(256, 64), rows_of(256, 16), rows_of(64, 64)  # the second where shared memory is short
+    (8, 4, 4)
+    """
+    return 8 if trials < 16 or (n >= 128 and trials // 8 * (n // 8) > 64) else 4
 
 
 @lru_cache(maxsize=256)
