@@ -39,7 +39,6 @@ class UntrainedStudy(Result):
     difference, difference_low, difference_high : trained relu with untrained relu, less trained tanh with trained
         relu; NaN where a class is missing
     trajectories : float32 (classes, B, T, 3) of one network of each class, in its own first principal components
-    explained : (classes, 3) share of the variance of each component
     context : int (B,) of the probe trials; output : float32 (classes, B, T); target : float32 (B, T)
     left_out : DataFrame (id, reason)
     """
@@ -56,7 +55,6 @@ class UntrainedStudy(Result):
     difference_low: float
     difference_high: float
     trajectories: np.ndarray
-    explained: np.ndarray
     context: np.ndarray
     output: np.ndarray
     target: np.ndarray
@@ -97,8 +95,10 @@ def untrained_study(task, groups, left_out) -> UntrainedStudy:
     correlations = 1 - pairwise_distances(states, "svcca", components, progress=False)
     classes = [name for name in CLASSES if (table["class"] == name).any()]
     shown = [_lowest_loss(table, name) for name in classes]
-    places = [principal_components(states[i].astype(np.float64)) for i in shown]
-    drawn = [(states[i] - center) @ axes.T for i, (center, axes, _) in zip(shown, places, strict=True)]
+    drawn = []
+    for i in shown:
+        center, axes, _ = principal_components(states[i].astype(np.float64))
+        drawn.append((states[i] - center) @ axes.T)
     means, low, high, difference = _class_means(correlations, table, classes)
     return UntrainedStudy(
         table,
@@ -111,7 +111,6 @@ def untrained_study(task, groups, left_out) -> UntrainedStudy:
         np.array([table.loss[table["class"] == name].median() for name in classes]),
         *difference,
         np.stack(drawn).reshape(len(classes), *inputs.shape[:2], 3).astype(np.float32),
-        np.stack([share for _, _, share in places]),
         inputs[:, 0, 1].astype(np.int64),
         np.stack([outputs[i] for i in shown]),
         targets[..., 0],
