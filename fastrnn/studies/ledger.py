@@ -19,7 +19,7 @@ from ..analysis.comparison import FOLDER
 from ..errors import RunError
 from ..runs import Run
 from .selection import select_networks
-from .steps import Step, selection_step, steps_of
+from .steps import Step, Steps, selection_step
 
 RECORD = f"{FOLDER}/record.json"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -32,7 +32,7 @@ def out_of_date(run: Run) -> list[str]:
     ledger = Ledger(run.path)
     if not ledger.steps and not ledger.damaged:
         return []
-    steps = [selection_step(run), *steps_of(run, select_networks(run))]
+    steps = [selection_step(run), *Steps(run, select_networks(run)).all()]
     return list(dict.fromkeys(ledger.stale(steps).values()))
 
 
