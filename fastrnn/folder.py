@@ -31,6 +31,7 @@ SEARCH = "search.toml"  # what marks the folder of a search
 TABLE = "networks.csv"
 COLUMNS = ("id", *KEYS, *VALUES, *RESULTS)
 SUFFIX = ".safetensors"
+ANALYSIS = "analysis"  # folder of what `analyze` and `compare_networks` find
 SUBFOLDERS = ("groups", "checkpoints", "figures")
 NOT_STARTED = {"status": Status.TRAINING.label, "iterations": 0, "training_loss": None, "validation_loss": None}
 

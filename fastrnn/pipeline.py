@@ -9,9 +9,9 @@ from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
-from .analysis.comparison import FOLDER, ROLLOUT_BYTES, probe_trials
+from .analysis.responses import ROLLOUT_BYTES, probe_trials
 from .errors import FastrnnError, RunError, UsageError
-from .folder import POPULATION, FolderLock
+from .folder import ANALYSIS, POPULATION, FolderLock
 from .hyperparameters import check_name
 from .plan import duration, size
 from .progress import Interrupted, Interruption, Progress, counted
@@ -176,8 +176,8 @@ class _Analysis:
         self.made = Analyzed(run)
         self.stale: dict[str, str] = {}  # files that are out of date, and the steps they are of
         self.one_thread = ThreadpoolController()
-        make_folder(run.path / FOLDER)
-        for folder in (run.path / FOLDER, *(path for path in (run.path / FOLDER).iterdir() if path.is_dir())):
+        make_folder(run.path / ANALYSIS)
+        for folder in (run.path / ANALYSIS, *(path for path in (run.path / ANALYSIS).iterdir() if path.is_dir())):
             remove_temporaries(folder)
         self.ledger = Ledger(run.path)
         if self.ledger.damaged:
@@ -285,5 +285,5 @@ class _Analysis:
 
     def _stop(self) -> None:
         raise Interrupted(
-            f"interrupted; everything done is kept in {str(self.run.path / FOLDER)!r}: the same command goes on"
+            f"interrupted; everything done is kept in {str(self.run.path / ANALYSIS)!r}: the same command goes on"
         )

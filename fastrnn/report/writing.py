@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import __version__
-from ..analysis.comparison import FOLDER
 from ..errors import RunError
 from ..figures.figure import render
 from ..figures.paper import Panel, panels
+from ..folder import ANALYSIS as FOLDER
 from ..folder import POPULATION, SUFFIX, TABLE, FolderLock
 from ..progress import Interrupted, Interruption, Progress
 from ..runs import Run, load_run, load_runs

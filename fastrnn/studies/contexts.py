@@ -6,9 +6,9 @@ from dataclasses import fields
 
 import numpy as np
 
-from ..analysis.comparison import probe_inputs
 from ..analysis.fixed_points import find_fixed_points
 from ..analysis.points import FixedPoints
+from ..analysis.responses import probe_inputs
 from ..analysis.starts import spread_of
 from ..engines import get as get_engine
 from ..networks import Networks

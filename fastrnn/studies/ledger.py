@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from .. import storage
-from ..analysis.comparison import FOLDER
 from ..errors import RunError
+from ..folder import ANALYSIS
 from ..runs import Run
 from .selection import select_networks
 from .steps import Step, Steps, selection_step
 
-RECORD = f"{FOLDER}/record.json"
+RECORD = f"{ANALYSIS}/record.json"
 PACKAGE = Path(__file__).resolve().parents[1]
 TOOLS = ("analysis/**/*.py", "cells/**/*.py", "tasks/**/*.py", "engines/**/*.py")
 TOOLS += ("compiled.py", "counters.py", "networks.py", "runs.py")

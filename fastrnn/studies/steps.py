@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..analysis.comparison import compare_networks, probe_trials, similarity_file
+from ..analysis.comparison import compare_networks, similarity_file
 from ..analysis.fixed_points import find_fixed_points
 from ..analysis.line_attractor import LineAttractor, line_attractors
 from ..analysis.portrait import portrait, typical
+from ..analysis.responses import probe_trials
 from ..analysis.similarity.gram import features_cost, gram_cost
 from ..analysis.transitions import TransitionGraph, heteroclinic_paths, transition_graphs
 from ..errors import RunError, UsageError

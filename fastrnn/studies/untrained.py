@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas
 
-from ..analysis.comparison import probe_trials
 from ..analysis.portrait import principal_components
+from ..analysis.responses import probe_trials
 from ..analysis.similarity import pairwise_distances
 from ..engines import get as get_engine
 from ..errors import UsageError
