@@ -13,7 +13,7 @@ from ..analysis.similarity import pairwise_distances
 from ..engines import get as get_engine
 from ..errors import UsageError
 from ..networks import Networks
-from .resampling import RESAMPLES, ends
+from .resampling import RESAMPLES, SEED, ends
 from .result import Result
 from .selection import ROW
 from .topology import without
@@ -122,7 +122,7 @@ def _lowest_loss(table, name: str) -> int:
     return int(table.loss[table["class"] == name].idxmin())
 
 
-def _class_means(correlations, table, classes, seed: int = 0):
+def _class_means(correlations, table, classes):
     """Means over pairs of two networks by class, (classes, classes), their intervals, and the difference with its."""
     identities = table.id.drop_duplicates().tolist()
     identity = table.id.map({name: i for i, name in enumerate(identities)}).to_numpy()
@@ -136,7 +136,7 @@ def _class_means(correlations, table, classes, seed: int = 0):
             return (w @ (different * correlations) @ w.T) / (w @ different @ w.T)
 
     observed = means(np.ones(len(identities)))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(SEED)
     activation = table.drop_duplicates("id").activation.to_numpy()
     drawn = np.full((RESAMPLES, *observed.shape), np.nan)
     for r in range(RESAMPLES):  # networks within each activation, trained and untrained together
