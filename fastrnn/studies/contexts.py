@@ -18,10 +18,8 @@ SPEED = 1e-3  # of a slow point, in spreads: in the T = 30 steps of a trial it m
 STARTS = 128  # visited states in each context
 NOISE = 0.1  # on them, in spreads of the whole state
 SEED = 0  # of their choice and the noise
-PER_POINT = (
-    *("network", "condition", "xstar", "readout", "qstar", "status", "eigenvalues", "n_unstable"),
-    *("index_sign", "conditioning", "outlier", "hits"),
-)
+PER_POINT = ("network", "condition", "xstar", "readout", "qstar", "status", "eigenvalues", "n_unstable",
+             "index_sign", "conditioning", "outlier", "hits")  # fmt: skip
 PER_SEARCH = ("index_sum", "search_status", "seen_once", "unseen_mass", "starts")
 
 
