@@ -279,7 +279,7 @@ class Benchmark:
             parts = {name: seconds_of(self.device, stage, s.turn_seconds / 5) for name, stage in stages.items()}
         rate = work.flops * s.networks / whole
         peak = self.report.results.get("peak_rates", {}).get("float32_flops")
-        busy = min(1.0, s.networks * group.tiling.tiles / self.device.processors)  # where one block has a multiprocessor
+        busy = min(1.0, s.networks * group.tiling.tiles / self.device.processors)  # one block at a time on each
         expected = busy * EFFICIENCY.get(work.n, 0.5)
         share = rate / peak if peak else None
         self.report.say(

@@ -42,7 +42,7 @@ _HOMES = {
     "heteroclinic_paths": "analysis.transitions",
     "line_attractor": "analysis.line_attractor",
     "line_attractors": "analysis.line_attractor",
-    "linear_integral": "analysis.line_attractor",
+    "linear_integral": "analysis.modes",
     "linearize": "analysis.linearization",
     "load_analysis": "studies",
     "load_comparison": "analysis.comparison",

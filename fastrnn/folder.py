@@ -31,7 +31,8 @@ SEARCH = "search.toml"  # what marks the folder of a search
 TABLE = "networks.csv"
 COLUMNS = ("id", *KEYS, *VALUES, *RESULTS)
 SUFFIX = ".safetensors"
-GROUPS, CHECKPOINTS, FIGURES = "groups", "checkpoints", "figures"  # folders
+GROUPS, CHECKPOINTS, FIGURES = "groups", "checkpoints", "figures"  # folders of a run
+ANALYSIS = "analysis"  # the folder of what `analyze` and `compare_networks` find
 NOT_STARTED = {"status": Status.TRAINING.label, "iterations": 0, "training_loss": None, "validation_loss": None}
 
 

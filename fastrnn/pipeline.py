@@ -9,9 +9,9 @@ from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
-from .analysis.comparison import FOLDER, ROLLOUT_BYTES, probe_trials
+from .analysis.responses import ROLLOUT_BYTES, probe_trials
 from .errors import FastrnnError, RunError, UsageError
-from .folder import POPULATION, FolderLock
+from .folder import ANALYSIS, POPULATION, FolderLock
 from .plan import duration, size
 from .progress import Interrupted, Interruption, Progress, counted
 from .runs import Run, load_run, load_runs
@@ -20,7 +20,7 @@ from .studies.claims import Claims
 from .studies.kept import whole_file
 from .studies.ledger import Ledger
 from .studies.selection import Selection
-from .studies.steps import NAMES, Step, names_for, selection_step, steps_of
+from .studies.steps import NAMES, Step, Steps, names_for, selection_step
 from .values import check_name
 
 AGAIN = "fastrnn analyze, without --only, makes it again"
@@ -128,7 +128,7 @@ def analyze_all(runs, only=None, *, progress: bool = True) -> Iterator[Analyzed]
 
 def _analyze(run: Run, wanted: set[str], progress: bool) -> Analyzed:
     with FolderLock(run.path), Interruption() as interruption, Progress(progress) as shown:
-        return _Analysis(run, wanted, shown, interruption).run()
+        return _Analysis(run, wanted, shown, interruption).do_all()
 
 
 def _usable_or_not(run: Run, wanted: set[str], progress: bool) -> Analyzed:
@@ -172,20 +172,20 @@ class _Analysis:
     """One call of `analyze`."""
 
     def __init__(self, run: Run, wanted: set[str], progress: Progress, interruption: Interruption):
-        self.run_, self.wanted, self.progress, self.interruption = run, wanted, progress, interruption
+        self.run, self.wanted, self.progress, self.interruption = run, wanted, progress, interruption
         self.made = Analyzed(run)
         self.stale: dict[str, str] = {}  # files that are out of date, and the steps they are of
         self.one_thread = ThreadpoolController()
-        make_folder(run.path / FOLDER)
-        for folder in (run.path / FOLDER, *(path for path in (run.path / FOLDER).iterdir() if path.is_dir())):
+        make_folder(run.path / ANALYSIS)
+        for folder in (run.path / ANALYSIS, *(path for path in (run.path / ANALYSIS).iterdir() if path.is_dir())):
             remove_temporaries(folder)
         self.ledger = Ledger(run.path)
         if self.ledger.damaged:
             progress.say(f"{run.path}: the record of what was done is damaged, so everything is computed again")
 
-    def run(self) -> Analyzed:
+    def do_all(self) -> Analyzed:
         selection = self._select()
-        every = steps_of(self.run_, selection)
+        every = Steps(self.run, selection).all()
         steps = [step for step in every if step.name in self.wanted]
         self.stale = self.ledger.stale(every)
         self._plan(steps, selection)
@@ -200,17 +200,17 @@ class _Analysis:
             self.progress.advance(step.seconds, step.key)
         self.made.stale = list(dict.fromkeys(self.stale.values()))
         if self.made.stale:
-            self.progress.say(f"{self.run_.path}: out of date: {', '.join(self.made.stale)}; {AGAIN}")
+            self.progress.say(f"{self.run.path}: out of date: {', '.join(self.made.stale)}; {AGAIN}")
         return self.made
 
     def _select(self) -> Selection:
         """The networks to study, chosen again where the run has changed."""
-        step = selection_step(self.run_)
+        step = selection_step(self.run)
         if not self.ledger.fresh(step):
             inputs = self.ledger.inputs(step)
             step.work()
             self.ledger.note(step, inputs)
-        selection = Selection.load(self.run_.path / whole_file("selection"))
+        selection = Selection.load(self.run.path / whole_file("selection"))
         self.made.studied = len(selection.table)
         self.made.left_out = dict(zip(selection.left_out.id, selection.left_out.reason, strict=True))
         return selection
@@ -222,7 +222,7 @@ class _Analysis:
             if changed & set(step.reads) or not self.ledger.fresh(step):
                 todo.append(step)
                 changed |= set(step.writes)
-        where, left = self.run_.path, len(selection.left_out)
+        where, left = self.run.path, len(selection.left_out)
         networks = counted(len(selection.table), "network") + (f" ({left:,} left out)" if left else "")
         if todo:
             seconds = sum(step.seconds for step in todo)
@@ -238,7 +238,7 @@ class _Analysis:
 
     def _memory(self, selection: Selection) -> int:
         """Bytes at most, about: responses of all networks, reduced, and some of them whole."""
-        task = self.run_.task
+        task = self.run.task
         kept = len(selection.table) * probe_trials(task) * task.T * KEPT_COMPONENTS * 8
         return int(LIBRARIES + min(kept, 4e9) + 2 * ROLLOUT_BYTES)
 
@@ -271,7 +271,7 @@ class _Analysis:
         """Of a step that failed nothing is left that it wrote from other inputs: the next ones would take it."""
         for file in step.writes:
             if self.stale.get(file) == step.key:
-                (self.run_.path / file).unlink(missing_ok=True)
+                (self.run.path / file).unlink(missing_ok=True)
         self._settle(step)
 
     def _settle(self, step: Step) -> None:
@@ -285,5 +285,5 @@ class _Analysis:
 
     def _stop(self) -> None:
         raise Interrupted(
-            f"interrupted; everything done is kept in {str(self.run_.path / FOLDER)!r}: the same command goes on"
+            f"interrupted; everything done is kept in {str(self.run.path / ANALYSIS)!r}: the same command goes on"
         )

@@ -61,10 +61,10 @@ class Progress:
         self._bar.set_postfix_str(text)
 
     def advance(self, work: float, note: str) -> None:
-        """Move the bar on by some work."""
-        bar = self._bar
-        bar.set_postfix_str(note, refresh=False)
-        bar.update(max(0.0, min(work, bar.total - bar.n)))
+        """Move the bar on by some work, where there is one."""
+        if (bar := self._bar) is not None:
+            bar.set_postfix_str(note, refresh=False)
+            bar.update(max(0.0, min(work, bar.total - bar.n)))
 
 
 class Interruption:

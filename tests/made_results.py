@@ -149,10 +149,7 @@ def flipflop(run, rng) -> FlipflopStudy:
     }
     connectivity = np.zeros((N, 27, 28), np.float32)
     connectivity[:, range(27), range(27)] = 1
-    nothing = np.zeros((N, N))
-    return FlipflopStudy(
-        table, pandas.DataFrame([counts]), nothing, nothing, 0.0, CUBE.astype(np.int8), connectivity, NOTHING_LEFT_OUT
-    )
+    return FlipflopStudy(table, pandas.DataFrame([counts]), CUBE.astype(np.int8), connectivity, NOTHING_LEFT_OUT)
 
 
 def sine(run, rng) -> SineStudy:
@@ -188,7 +185,7 @@ def untrained(run, rng) -> UntrainedStudy:
     target = rng.normal(size=(B, T))
     return UntrainedStudy(
         table, classes, 10, np.ones((8, 8)), mean, mean - 0.05, mean + 0.03, np.array([0.1, 0.2, 110, 120.0]),
-        0.2, 0.1, 0.3, rng.normal(size=(4, B, T, 3)), np.full((4, 3), 0.3), np.arange(B) % 2,
+        0.2, 0.1, 0.3, rng.normal(size=(4, B, T, 3)), np.arange(B) % 2,
         np.stack([target, target, 0 * target, 0 * target]), target, NOTHING_LEFT_OUT,
     )  # fmt: skip
 

@@ -5,8 +5,9 @@ import pytest
 from populations import small
 
 import fastrnn
-from fastrnn.analysis import comparison
-from fastrnn.analysis.comparison import compare_networks, load_comparison, probe_inputs, probe_states
+from fastrnn.analysis import responses
+from fastrnn.analysis.comparison import compare_networks, load_comparison
+from fastrnn.analysis.responses import probe_inputs, probe_states
 from fastrnn.analysis.similarity import pairwise_distances
 from fastrnn.analysis.statistics import statistics
 from fastrnn.errors import RunError, Status, UsageError
@@ -47,15 +48,15 @@ def test_states_are_those_of_a_rollout_of_each_group(run):
 
 def test_a_few_networks_at_a_time_are_the_same(run, monkeypatch):
     whole = dict(probe_states(run, 10))
-    monkeypatch.setattr(comparison, "ROLLOUT_BYTES", 1)
+    monkeypatch.setattr(responses, "ROLLOUT_BYTES", 1)
     for name, states in probe_states(run, 10):
         np.testing.assert_array_equal(states, whole[name])
 
 
 def test_everything_is_computed_and_comes_back(run):
     made = compare_networks(run, **QUICK)
-    responses = [states for _, states in probe_states(run, 10)]
-    np.testing.assert_array_equal(made.distances, pairwise_distances(responses))
+    states = [states for _, states in probe_states(run, 10)]
+    np.testing.assert_array_equal(made.distances, pairwise_distances(states))
     assert made.table.id.tolist() == run.table.id.tolist() and made.left_out == []
     factors = made.table[["cell", "activation"]]
     wanted = statistics(made.distances, factors, permutations=19, resamples=20)

@@ -6,8 +6,9 @@ import pytest
 from test_fixed_points import linear, vanilla
 from test_transitions import ring
 
-from fastrnn.analysis.cycles import CycleKind, Cycles, find_cycles, lyapunov_exponents, period_of, rotation_number
+from fastrnn.analysis.cycles import CycleKind, Cycles, find_cycles
 from fastrnn.analysis.maps import UpdateFunction, maps_of
+from fastrnn.analysis.orbits import lyapunov_exponents, period_of, rotation_number
 from fastrnn.errors import UsageError
 
 STARTS = np.random.default_rng(0).normal(size=(6, 2))

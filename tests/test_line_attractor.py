@@ -7,16 +7,10 @@ import pytest
 from fastrnn.analysis.completeness import PointStatus
 from fastrnn.analysis.eigen import paired
 from fastrnn.analysis.fixed_points import find_fixed_points
-from fastrnn.analysis.line_attractor import (
-    along,
-    effective_dimension,
-    line_attractor,
-    line_attractors,
-    linear_integral,
-    modes_needed,
-)
+from fastrnn.analysis.line_attractor import along, effective_dimension, line_attractor, line_attractors
 from fastrnn.analysis.linearization import linearize
 from fastrnn.analysis.maps import UpdateFunction
+from fastrnn.analysis.modes import linear_integral, modes_needed
 from fastrnn.errors import UsageError
 
 S = 6

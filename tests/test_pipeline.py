@@ -197,13 +197,22 @@ def test_the_sources_of_a_step_are_those_of_the_package(tmp_path):
     seen = {hash_sources(copy, patterns)}
     assert seen == {ledger.sources(patterns)}
     edited = ("analysis/statistics/permanova.py", "cells/gru.py", "engines/cpu/newton.py", "studies/sine.py")
-    for source in (*edited, "compiled.py", "runs.py"):
+    for source in (*edited, "compiled.py", "runs.py", "groups.py"):
         with (copy / source).open("a") as file:
             file.write("# edited\n")
         seen.add(hash_sources(copy, patterns))
     (copy / "cli" / "info.py").write_text("")
-    assert len(seen) == 7 and hash_sources(copy, patterns) in seen
+    assert len(seen) == 8 and hash_sources(copy, patterns) in seen
     assert all(list(copy.glob(pattern)) for pattern in (*patterns, *steps.SEARCHES))
+
+
+def test_of_all_that_steps_load_only_what_decides_no_result_is_not_among_their_sources():
+    code = "import sys, fastrnn.studies.steps; print(*(name for name in sys.modules if name.startswith('fastrnn.')))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    loaded = {name.split(".")[1] for name in said.split()}
+    sources = {Path(pattern).parts[0].removesuffix(".py") for pattern in (*ledger.TOOLS, *steps.STUDIES)}
+    assert loaded - sources == {"errors", "folder", "optimizer", "processors", "progress", "shapes", "values"}
+    assert sources <= loaded
 
 
 # ------------------------------------------------------------------------------------- results that are out of date

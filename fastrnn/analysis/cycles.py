@@ -1,8 +1,4 @@
-"""Attracting cycles, found by simulation: exact k-cycles, and invariant circles of oscillations of other periods.
-
-Sources: Das, Saiki, Sander, Yorke, "Quantitative quasiperiodicity" (2017), for weighted Birkhoff averages; Benettin et
-al., "Lyapunov characteristic exponents" (1980), for the exponents by QR.
-"""
+"""Attracting cycles, found by simulation: exact k-cycles, and invariant circles of oscillations of other periods."""
 
 from __future__ import annotations
 
@@ -16,7 +12,8 @@ from ..values import check_positive, check_sizes
 from .eigen import magnitude_order
 from .fixed_points import check_starts, check_task, sample_states
 from .maps import check_inputs, check_source, maps_of
-from .newton import distances, half_square
+from .newton import distances
+from .orbits import average, cycle_jacobian, lyapunov_exponents, period_of, polish_cycle, record, rotation_number
 from .results import Saved
 from .starts import ESCAPED, TRIALS, spread_of
 from .threads import team
@@ -25,11 +22,8 @@ SAME = 1e-2  # amplitudes: circles whose centres and amplitudes differ by less a
 LONGEST = 128  # period of a k-cycle, unless told otherwise
 NEUTRAL = 1e-3  # a largest Lyapunov exponent, a step, above this is chaos, below its negative an attractor of points
 LONGER = 10  # windows, and times NEUTRAL: nearer to 0 than this, exponents are measured again on so many
-POLISH_STEPS = 5
-MEASURED = (
-    *("kind", "period", "amplitude", "rotation_number"),
-    *("lyapunov", "multipliers", "state", "center", "hits"),
-)
+MEASURED = ("kind", "period", "amplitude", "rotation_number",
+            "lyapunov", "multipliers", "state", "center", "hits")  # fmt: skip
 
 
 class CycleKind(IntEnum):
@@ -186,7 +180,7 @@ def _attractors(map, h, spread, transient, window, longest, exponents, tolerance
     h = h[alive]
     moving = np.linalg.norm(map.step(h) - h, axis=1) > tolerance * spread
     settled = int((~moving).sum())
-    orbits = _record(map, h[moving], window)  # (window + 1, M, S)
+    orbits = record(map, h[moving], window)  # (window + 1, M, S)
     rows: list[dict] = []
     for m in range(orbits.shape[1]):
         orbit = orbits[:, m]
@@ -216,16 +210,6 @@ def _run(map, h, steps):
     return h, alive
 
 
-def _record(map, h, steps):
-    """Trajectories (steps + 1, M, S) from states (M, S)."""
-    orbits = np.empty((steps + 1, *h.shape))
-    orbits[0] = h
-    with np.errstate(all="ignore"):
-        for t in range(steps if len(h) else 0):
-            orbits[t + 1] = map.step(orbits[t])
-    return orbits
-
-
 def _same(row, orbit, radius) -> bool:
     """Whether an orbit (T, S) is on the cycle of a row."""
     if row["period"]:
@@ -233,20 +217,6 @@ def _same(row, orbit, radius) -> bool:
     center, amplitude = average(orbit)
     near = SAME * row["amplitude"] * (10 if row["kind"] == CycleKind.CHAOTIC else 1)
     return bool(np.linalg.norm(row["center"] - center) <= near and abs(row["amplitude"] - amplitude) <= near)
-
-
-def smooth_weights(count: int) -> np.ndarray:
-    """Weights (count,) of sum 1 that rise and fall smoothly: means of quasi-periodic orbits converge at once."""
-    t = (np.arange(count) + 1) / (count + 1)
-    weights = np.exp(-1 / (t * (1 - t)))
-    return weights / weights.sum()
-
-
-def average(orbit) -> tuple[np.ndarray, float]:
-    """Centre (S,) of an orbit (T, S) and root mean square distance to it, both weighted smoothly."""
-    weights = smooth_weights(len(orbit))
-    center = weights @ orbit
-    return center, float(np.sqrt(weights @ np.square(orbit - center).sum(axis=1)))
 
 
 def _measure(map, orbit, spread, longest, exponents, tolerance) -> dict | None:
@@ -257,7 +227,7 @@ def _measure(map, orbit, spread, longest, exponents, tolerance) -> dict | None:
     state, multipliers = orbit[-1], np.full(map.S, np.nan + 0j)
     if period:
         state = polish_cycle(map, state, period)
-        orbit = _record(map, np.tile(state, (1, 1)), len(orbit) - 1)[:, 0]
+        orbit = record(map, np.tile(state, (1, 1)), len(orbit) - 1)[:, 0]
         values = np.linalg.eigvals(cycle_jacobian(map, orbit[:period]))
         multipliers = values[magnitude_order(values[None])[0]]
         center, amplitude = orbit[:period].mean(axis=0), spread_of(orbit[:period])
@@ -268,7 +238,7 @@ def _measure(map, orbit, spread, longest, exponents, tolerance) -> dict | None:
         lyapunov = lyapunov_exponents(map, orbit[:-1], exponents)
         if NEUTRAL < abs(lyapunov[0]) < LONGER * NEUTRAL:  # on a circle of uneven speed, by its unevenness alone
             with np.errstate(all="ignore"):
-                on = _record(map, state[None], LONGER * (len(orbit) - 1))[:-1, 0]
+                on = record(map, state[None], LONGER * (len(orbit) - 1))[:-1, 0]
                 lyapunov = lyapunov_exponents(map, on, exponents)
         (_, early), (_, late) = (average(half) for half in np.array_split(orbit, 2))
         kind = CycleKind.UNSETTLED
@@ -287,70 +257,3 @@ def _measure(map, orbit, spread, longest, exponents, tolerance) -> dict | None:
         "center": center,
         "hits": 1,
     }
-
-
-def period_of(orbit, longest: int, radius: float) -> int:
-    """Smallest k <= longest with |h_(t+k) - h_t| <= radius all along an orbit (T, S); 0 if there is none."""
-    for k in range(1, longest + 1):
-        if np.linalg.norm(orbit[k:] - orbit[:-k], axis=1).max() <= radius:
-            return k
-    return 0
-
-
-def cycle_jacobian(map, states) -> np.ndarray:
-    """Jacobian (S, S) of the k-th iterate along a cycle's states (k, S)."""
-    whole = np.eye(map.S)
-    for J in map.jacobian(states):
-        whole = J @ whole
-    return whole
-
-
-def polish_cycle(map, h, period: int) -> np.ndarray:
-    """Newton's method on h = F^period(h) from a state (S,), each step kept where it helps."""
-    for _ in range(POLISH_STEPS):
-        states = _record(map, h[None], period)[:, 0]
-        r = states[period] - h
-        A = np.eye(map.S) - cycle_jacobian(map, states[:period])
-        try:
-            better = h + np.linalg.solve(A, r)
-        except np.linalg.LinAlgError:
-            return h
-        off = _record(map, better[None], period)[period, 0] - better
-        if not half_square(off[None])[0] < half_square(r[None])[0]:
-            return h
-        h = better
-    return h
-
-
-def rotation_number(orbit) -> float:
-    """Turns a step, 0 to 1/2, of an orbit (T, S) about its mean in its plane of largest variance.
-
-    A weighted Birkhoff average: for a smooth quasi-periodic orbit the error falls faster than any power of T. On a line
-    (S = 1) it is 1/2 if the orbit alternates, NaN otherwise.
-    """
-    away = orbit - average(orbit)[0]
-    if away.shape[1] < 2:
-        return 0.5 if (away[:-1] * away[1:] <= 0).all() else np.nan
-    _, _, axes = np.linalg.svd(away, full_matrices=False)
-    z = away @ axes[0] + 1j * (away @ axes[1])
-    turns = z[1:] * z[:-1].conj()
-    middle = np.angle(turns.sum())
-    steps = np.angle(turns * np.exp(-1j * middle)) + middle
-    share = abs(float(smooth_weights(len(steps)) @ steps)) / (2 * np.pi) % 1.0
-    return min(share, 1.0 - share)
-
-
-def lyapunov_exponents(map, orbit, count: int) -> np.ndarray:
-    """The `count` largest Lyapunov exponents, a step, along an orbit (T, S); averages are weighted smoothly."""
-    rng = np.random.default_rng(0)
-    Q, _ = np.linalg.qr(rng.normal(size=(map.S, count)))
-    stretches = np.empty((len(orbit), count))
-    for start in range(0, len(orbit), 64):
-        for t, J in enumerate(map.jacobian(orbit[start : start + 64]), start):
-            Q, R = np.linalg.qr(J @ Q)
-            stretches[t] = np.abs(np.diag(R))
-    stretches = stretches[len(orbit) // 10 :]  # until then directions are still turning
-    weights = smooth_weights(len(stretches))
-    counted = weights > 0  # at the ends they underflow
-    with np.errstate(divide="ignore"):
-        return np.sort(weights[counted] @ np.log(stretches[counted]))[::-1]

@@ -40,11 +40,6 @@ def graph_distances(graphs: Sequence[TransitionGraph], method: str = "slots") ->
     return away
 
 
-def graph_distance(a: TransitionGraph, b: TransitionGraph, method: str = "slots") -> float:
-    """Distance between two graphs; see `graph_distances`."""
-    return float(graph_distances([a, b], method)[0, 1])
-
-
 def triangle_violations(distances) -> tuple[float, float]:
     """Share of triples whose distances (G, G) break the triangle inequality, and the largest excess over it.
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from ..engines.cpu.newton import DAMPING, DECREASE
 
+POLISH_STEPS = 3
+
 
 class Solved(NamedTuple):
     """Where starts ended: h (M, S), q (M,), iterations (M,)."""
@@ -132,14 +134,14 @@ def line_search(map, h, r, q, active, s) -> np.ndarray:
     return moved
 
 
-def polish(map, h, steps: int = 3) -> np.ndarray:
+def polish(map, h) -> np.ndarray:
     """Full Newton steps from converged states h (M, S), each kept where it lowers q: down to rounding."""
     if map.newton is not None:
-        return map.newton(h, 0.0, steps, None, 0.0)[0]
+        return map.newton(h, 0.0, POLISH_STEPS, None, 0.0)[0]
     h = np.array(h, np.float64)
     r = map.step(h) - h
     q = half_square(r)
-    for _ in range(steps):
+    for _ in range(POLISH_STEPS):
         h_new = map.inside(h + solve_each(residual_slope(map, h), r))
         r_new = map.step(h_new) - h_new
         q_new = half_square(r_new)

@@ -22,16 +22,8 @@ class Saved:
 
     def save(self, path) -> None:
         """Write the arrays (safetensors, `path`) and the table (CSV, beside it)."""
-        arrays = {}
-        for field in fields(self):
-            if field.name in self.recomputed:
-                continue
-            array = getattr(self, field.name)
-            if np.iscomplexobj(array):
-                arrays[COMPLEX + field.name] = np.stack([array.real, array.imag], axis=-1)
-            else:
-                arrays[field.name] = array
-        _write(path, arrays, type(self).__name__, self.table)
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in self.recomputed}
+        _write(path, split_complex(arrays), type(self).__name__, self.table)
 
     @classmethod
     def load(cls, path):
@@ -40,11 +32,7 @@ class Saved:
 
     @classmethod
     def _stored(cls, path) -> dict[str, np.ndarray]:
-        arrays = _read(path, cls.__name__, f"{cls.__name__}.save")
-        plain = {name: array for name, array in arrays.items() if not name.startswith(COMPLEX)}
-        for name in arrays.keys() - plain.keys():
-            plain[name.removeprefix(COMPLEX)] = arrays[name][..., 0] + 1j * arrays[name][..., 1]
-        return plain
+        return join_complex(_read(path, cls.__name__, f"{cls.__name__}.save"))
 
 
 class Listed:
@@ -77,6 +65,28 @@ class Listed:
             made = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
             columns[name] = [value if value.ndim else value.item() for value in made]
         return [cls(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+
+
+def split_complex(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays as files hold them: complex ones as pairs (real, imaginary), under a name that says so."""
+    made = {}
+    for name, array in arrays.items():
+        if np.iscomplexobj(array):
+            made[COMPLEX + name] = np.stack([array.real, array.imag], axis=-1)
+        else:
+            made[name] = array
+    return made
+
+
+def join_complex(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What `split_complex` took apart."""
+    made = {}
+    for name, array in arrays.items():
+        if name.startswith(COMPLEX):
+            made[name.removeprefix(COMPLEX)] = array[..., 0] + 1j * array[..., 1]
+        else:
+            made[name] = array
+    return made
 
 
 def _write(path, arrays, kind: str, table) -> None:

@@ -6,7 +6,7 @@ each on a thread, or all together on a GPU.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,34 +40,25 @@ class Settings:
     budget: int
 
 
-@dataclass
 class Search:
     """Points and candidates of one network under one input, growing round by round.
 
     points (P, S), q (P,), status (P,), signs (P,), conditioning (P,), hits (P,): independent starts that ended there
     candidates : rounds of (point (M,), origin (M,), iterations (M,), q (M,))
     unconverged : rounds of final states (U, S)
+    spent : independent starts so far; verdict : on completeness
     wanted : starts (M, S) that it waits to be told the ends of; None when it is done
     """
 
-    map: object
-    spread: float
-    settings: Settings
-    team: object
-    points: np.ndarray = None
-    q: np.ndarray = field(default_factory=lambda: np.empty(0))
-    status: np.ndarray = field(default_factory=lambda: np.empty(0, np.int8))
-    signs: np.ndarray = field(default_factory=lambda: np.empty(0, np.int8))
-    conditioning: np.ndarray = field(default_factory=lambda: np.empty(0))
-    hits: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    candidates: list = field(default_factory=list)
-    unconverged: list = field(default_factory=list)
-    spent: int = 0
-    verdict: SearchStatus = SearchStatus.NOTHING_FOUND
-    wanted: np.ndarray | None = None
-
-    def __post_init__(self):
-        self.points = np.empty((0, self.map.S))
+    def __init__(self, map, spread: float, settings: Settings, team):
+        self.map, self.spread, self.settings, self.team = map, spread, settings, team
+        self.points = np.empty((0, map.S))
+        self.q, self.conditioning = np.empty(0), np.empty(0)
+        self.status, self.signs = np.empty(0, np.int8), np.empty(0, np.int8)
+        self.hits = np.empty(0, np.int64)
+        self.candidates, self.unconverged = [], []
+        self.spent, self.verdict = 0, SearchStatus.NOTHING_FOUND
+        self.wanted = None
 
     def begin(self, states, given, rng) -> Search:
         """A search from `given` starts (M, S), all of them, or from starts drawn from `states` until consistent."""
@@ -82,11 +73,10 @@ class Search:
         except StopIteration:
             self.wanted = None
 
-    def run(self) -> Search:
+    def run(self) -> None:
         """To its end, by itself."""
         while self.wanted is not None:
             self.receive(self._solve(self.wanted))
-        return self
 
     def _search(self, states, given, rng):
         """Yields what is wanted, is sent what came of it."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 
 from ..processors import usable_processors
 from ..values import whole_number
+
+CACHED = 1 << 17  # numbers that stay in a core's cache
 
 
 class Team:
@@ -54,9 +57,9 @@ def chunks(count: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def chunk_size(S: int, numbers: int = 1 << 17) -> int:
-    """Rows whose (S, S) matrices together hold about so many numbers: they stay in a core's cache."""
-    return int(np.clip(numbers // (S * S), 4, 256))
+def chunk_size(S: int) -> int:
+    """Rows whose (S, S) matrices together hold about `CACHED` numbers."""
+    return int(np.clip(CACHED // (S * S), 4, 256))
 
 
 def rows_for_threads(S: int) -> int:
@@ -68,13 +71,8 @@ def rows_for_threads(S: int) -> int:
     return 500 // S + 1
 
 
+@cache
 def _blas():
-    global _controller
-    if _controller is None:
-        from threadpoolctl import ThreadpoolController
+    from threadpoolctl import ThreadpoolController
 
-        _controller = ThreadpoolController()
-    return _controller
-
-
-_controller = None
+    return ThreadpoolController()

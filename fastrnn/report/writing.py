@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import __version__
-from ..analysis.comparison import FOLDER
 from ..errors import RunError
 from ..figures.figure import write_figure
 from ..figures.paper import panels
-from ..folder import FIGURES, GROUPS, POPULATION, SUFFIX, TABLE, FolderLock
+from ..folder import ANALYSIS, FIGURES, GROUPS, POPULATION, SUFFIX, TABLE, FolderLock
 from ..progress import Interrupted, Interruption, Progress
 from ..runs import Run, load_run, load_runs
 from ..storage import atomic_write, make_folder, read_bytes, write_json
@@ -126,7 +125,7 @@ def _write(run: Run, inputs: str, progress: bool) -> Report:
 
 def _inputs(run: Run) -> str:
     """Checksum of all that figures and page are made from."""
-    groups, results = (sorted((run.path / name).rglob(f"*{SUFFIX}")) for name in (GROUPS, FOLDER))
+    groups, results = (sorted((run.path / name).rglob(f"*{SUFFIX}")) for name in (GROUPS, ANALYSIS))
     files = [*(run.path / name for name in (POPULATION, TABLE, DONE)), *groups, *results]
     said = [__version__, sources(DRAWN_BY), {path.relative_to(run.path).as_posix(): _checksum(path) for path in files}]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas
 
-from ..analysis.line_attractor import LineAttractor, linear_integral, modes_needed
+from ..analysis.line_attractor import LineAttractor
 from ..analysis.linearization import linearize
+from ..analysis.modes import linear_integral, modes_needed
 from ..analysis.points import FixedPoints
 from ..networks import Networks
 from .resampling import mean_and_sem

@@ -13,6 +13,7 @@ from scipy.spatial.distance import pdist, squareform
 from ..analysis.statistics import permanova
 from ..analysis.statistics.summary import CLUSTERED_P, HARDLY_SHARE
 from ..errors import Status, UsageError
+from ..hyperparameters import CONFIGURATION
 from .cdi import FEWEST_ON_LINE
 from .clustering import explained, similarity_rows, topology_rows
 from .resampling import FEWEST, difference_interval, mean_interval, share_interval
@@ -195,7 +196,7 @@ def _frequencies(study) -> list[dict]:
     small = below(mean_interval(study.table.absolute_error), most)
     known = np.isfinite(study.frequency).all(axis=1)
     table, curves = study.table[known].reset_index(drop=True), study.frequency[known]
-    factors = [name for name in ("cell", "activation", "n", "l2") if table[name].nunique() > 1]
+    factors = [name for name in CONFIGURATION if table[name].nunique() > 1]
     if "cell" in factors:
         away = squareform(pdist(curves))
         try:

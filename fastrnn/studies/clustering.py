@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import rankdata
 
+from ..analysis.comparison import NAMES
 from ..analysis.statistics import permanova
 from ..analysis.statistics.summary import CLUSTERED_P, CLUSTERED_SHARE, HARDLY_SHARE, dispersion_said
 from ..errors import UsageError
@@ -13,7 +14,6 @@ from .verdicts import FAILS, HOLDS, UNDECIDED, claim_row, too_few
 
 RANKED = 300  # networks, at most, whose distances are ranked
 CLUSTERS, HARDLY, NOT_STRONGLY = "clusters", "hardly", "not strongly"  # what is said of a factor
-NAMES = {"svcca": "SVCCA", "cka": "CKA"}
 
 
 def similarity_rows(svcca, cka) -> list[dict]:

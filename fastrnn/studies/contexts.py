@@ -6,9 +6,9 @@ from dataclasses import fields
 
 import numpy as np
 
-from ..analysis.comparison import probe_inputs
 from ..analysis.fixed_points import find_fixed_points
 from ..analysis.points import FixedPoints
+from ..analysis.responses import probe_inputs
 from ..analysis.starts import spread_of
 from ..engines import get as get_engine
 from ..networks import Networks
@@ -17,14 +17,13 @@ from .probes import held_inputs
 SPEED = 1e-3  # of a slow point, in spreads: in the T = 30 steps of a trial it moves by 3% of the spread
 STARTS = 128  # visited states in each context
 NOISE = 0.1  # on them, in spreads of the whole state
-PER_POINT = (
-    *("network", "condition", "xstar", "readout", "qstar", "status", "eigenvalues", "n_unstable"),
-    *("index_sign", "conditioning", "outlier", "hits"),
-)
+SEED = 0  # of their choice and the noise
+PER_POINT = ("network", "condition", "xstar", "readout", "qstar", "status", "eigenvalues", "n_unstable",
+             "index_sign", "conditioning", "outlier", "hits")  # fmt: skip
 PER_SEARCH = ("index_sum", "search_status", "seen_once", "unseen_mass", "starts")
 
 
-def context_points(task, networks: Networks, seed: int = 0) -> FixedPoints:
+def context_points(task, networks: Networks) -> FixedPoints:
     """Slow points in each context, from states visited in it on the probe trials, with some noise.
 
     States of the other context, and far from any trajectory, are no starts: in a gated network, most of whose modes
@@ -36,7 +35,7 @@ def context_points(task, networks: Networks, seed: int = 0) -> FixedPoints:
     parts = []
     for c, held in enumerate(held_inputs(task)):
         visited = states[:, inputs[:, 0, c] == 1].reshape(len(networks), -1, networks.S).astype(np.float64)
-        rng = np.random.default_rng([seed, c])
+        rng = np.random.default_rng([SEED, c])
         starts = visited[:, rng.integers(visited.shape[1], size=STARTS)]
         starts += NOISE * (spread / np.sqrt(networks.S))[:, None, None] * rng.normal(size=starts.shape[1:])
         parts.append(find_fixed_points(networks, held, starts, task=task, method="slow_points", speed=SPEED))

@@ -8,14 +8,13 @@ import numpy as np
 import pandas
 
 from ..analysis.completeness import PointStatus, SearchStatus
-from ..analysis.graph_distance import graph_distances, slot_connectivity, slots, triangle_violations
+from ..analysis.graph_distance import slot_connectivity, slots
 from ..analysis.points import FixedPoints
 from ..analysis.transitions import TransitionGraph
 from .resampling import share_interval
 from .result import Result
 from .selection import ROW
 
-MATCHED = 300  # networks at most whose points are matched pair by pair
 MOST_UNSTABLE = 3  # more unstable dimensions are counted together
 
 
@@ -32,9 +31,6 @@ class FlipflopStudy(Result):
         settle nowhere)
     counts : DataFrame, one row a kind ("all", then cell and activation): `kind`, `networks`, `modal_count`,
         `modal_networks`, `share`, `low`, `high` (Wilson's 95% interval of the share)
-    ordered : (N, N) the paper's distance between graphs; NaN between those of different numbers of points
-    matching : (N, N) distance by optimal matching of the points; (0, 0) for more than `MATCHED` networks
-    violations : share of triples for which `matching` breaks the triangle inequality; NaN where there is none
     slots : int8 (M, 3) slots of {-1, 0, 1}^3 that any network has a point in
     connectivity : float32 (N, M, M + 1) share of the starts near a slot's points that settle in another, or elsewhere
     left_out : DataFrame (id, reason)
@@ -42,9 +38,6 @@ class FlipflopStudy(Result):
 
     table: pandas.DataFrame
     counts: pandas.DataFrame
-    ordered: np.ndarray
-    matching: np.ndarray
-    violations: float
     slots: np.ndarray
     connectivity: np.ndarray
     left_out: pandas.DataFrame
@@ -53,7 +46,7 @@ class FlipflopStudy(Result):
 def flipflop_study(
     points: list[tuple[FixedPoints, int]], graphs: list[TransitionGraph], table, left_out
 ) -> FlipflopStudy:
-    """Count the fixed points of N networks and compare their graphs.
+    """Count the fixed points of N networks and put their graphs into slots.
 
     Parameters
     ----------
@@ -66,16 +59,11 @@ def flipflop_study(
         for row, (found, i), graph in zip(table[list(ROW)].to_dict("records"), points, graphs, strict=True)
     ]
     counted = pandas.DataFrame(rows)
-    modal = _modal(counted.points)
-    counted["modal"] = counted.points == modal
-    matching = graph_distances(graphs if len(graphs) <= MATCHED else [], "matching")
+    counted["modal"] = counted.points == _modal(counted.points)
     known, connectivity = slot_connectivity(graphs)
     return FlipflopStudy(
         counted,
         pandas.DataFrame([_share("all", counted), *_shares_by_kind(counted)]),
-        graph_distances(graphs, "ordered"),
-        matching,
-        triangle_violations(matching)[0] if len(matching) > 2 else np.nan,
         known.astype(np.int8),
         connectivity.astype(np.float32),
         left_out,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..analysis.comparison import FOLDER, load_comparison, similarity_file
+from ..analysis.comparison import load_comparison, similarity_file
 from ..analysis.points import FixedPoints
 from ..analysis.portrait import Portrait
 from ..errors import FastrnnError
-from ..folder import SUFFIX
+from ..folder import ANALYSIS, SUFFIX
 from ..runs import Run, load_run
 from .cdi import CdiStudy
 from .claims import Claims
@@ -33,12 +33,12 @@ METRICS = ("svcca", "cka")
 
 def whole_file(name: str) -> str:
     """File of a result of the whole run, inside the run's folder."""
-    return f"{FOLDER}/{name}{SUFFIX}"
+    return f"{ANALYSIS}/{name}{SUFFIX}"
 
 
 def group_file(kind: str, group: str) -> str:
     """File of a result of one group: kind is "points", "graphs", "lines", "modes" or "portraits"."""
-    return f"{FOLDER}/{kind}/{group}{SUFFIX}"
+    return f"{ANALYSIS}/{kind}/{group}{SUFFIX}"
 
 
 @dataclass(repr=False)

@@ -1,8 +1,9 @@
 """Which steps of an analysis are up to date: checksums of what each read and wrote, kept with the run.
 
 A step's key holds the files it read, its settings, and the sources of the package that it is done by: no result
-outlives an edit of the code that made it. Sources are compared as text, all of a folder together, so that no list of
-what calls what can be wrong; an edited comment costs a computation.
+outlives an edit of the code that made it. Sources are compared as text, so that an edited comment costs a computation:
+whole folders of them and the files that read a run (`TOOLS`), and those named by the step (`Step.sources`). Left out is
+what decides no result: training, checks, places of files, progress, how many threads there are.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from .. import storage
-from ..analysis.comparison import FOLDER
 from ..errors import RunError
+from ..folder import ANALYSIS
 from ..runs import Run
 from .selection import select_networks
-from .steps import Step, selection_step, steps_of
+from .steps import Step, Steps, selection_step
 
-RECORD = f"{FOLDER}/record.json"
+RECORD = f"{ANALYSIS}/record.json"
 PACKAGE = Path(__file__).resolve().parents[1]
-TOOLS = ("analysis/**/*.py", "cells/**/*.py", "tasks/**/*.py", "engines/**/*.py")
-TOOLS += ("compiled.py", "counters.py", "networks.py", "runs.py")
+TOOLS = ("analysis/**/*.py", "cells/**/*.py", "tasks/**/*.py", "engines/**/*.py", "compiled.py", "counters.py")
+TOOLS += ("groups.py", "hyperparameters.py", "networks.py", "runs.py", "spec.py", "storage.py")
 
 
 def out_of_date(run: Run) -> list[str]:
@@ -32,7 +33,7 @@ def out_of_date(run: Run) -> list[str]:
     ledger = Ledger(run.path)
     if not ledger.steps and not ledger.damaged:
         return []
-    steps = [selection_step(run), *steps_of(run, select_networks(run))]
+    steps = [selection_step(run), *Steps(run, select_networks(run)).all()]
     return list(dict.fromkeys(ledger.stale(steps).values()))
 
 

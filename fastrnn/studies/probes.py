@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..analysis.comparison import probe_inputs
+from ..analysis.responses import probe_inputs
 
 SINE_INPUTS = 21  # held inputs, evenly in [0, 1]
 DRAWN_TRIALS = {"flipflop": 24, "sine": 51, "cdi": 24}

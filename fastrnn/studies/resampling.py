@@ -9,7 +9,10 @@ from scipy.stats import t as student_t
 
 from ..analysis.statistics.neighbours import wilson
 
+SEED = 0  # of everything that is drawn here
 RESAMPLES = 2000
+PAIR_RESAMPLES = 200
+BLOCKS = 40  # of networks, at most, that are left out one after the other
 FEWEST = 5  # networks from which an interval by resampling means anything
 CONFIDENCE = 0.95
 
@@ -28,7 +31,7 @@ def ends(networks: int) -> tuple[float, float]:
     return low, 1 - low
 
 
-def mean_interval(values, seed: int = 0) -> tuple[float, float, float]:
+def mean_interval(values) -> tuple[float, float, float]:
     """Mean of one number a network (N,), and its 95% interval by resampling networks (Efron 1979).
 
     NaN are left out; the interval is NaN where fewer than `FEWEST` numbers are left.
@@ -40,7 +43,7 @@ def mean_interval(values, seed: int = 0) -> tuple[float, float, float]:
     values = values[np.isfinite(values)]
     if len(values) < FEWEST:
         return float(values.mean()) if len(values) else np.nan, np.nan, np.nan
-    drawn = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values))).mean(axis=1)
+    drawn = np.random.default_rng(SEED).choice(values, (RESAMPLES, len(values))).mean(axis=1)
     low, high = np.quantile(drawn, ends(len(values)))
     return float(values.mean()), float(low), float(high)
 
@@ -69,7 +72,7 @@ def mean_and_sem(values) -> tuple[np.ndarray, np.ndarray]:
         return mean, np.sqrt(squares / (count - 1) / count)
 
 
-def difference_interval(first, second, seed: int = 0) -> tuple[float, float, float]:
+def difference_interval(first, second) -> tuple[float, float, float]:
     """Mean of `first` less mean of `second`, one number a network each, and its 95% interval by resampling both.
 
     >>> [round(end, 1) for end in difference_interval([5.0] * 6, [1.0] * 5)]
@@ -79,21 +82,21 @@ def difference_interval(first, second, seed: int = 0) -> tuple[float, float, flo
     first, second = (values[np.isfinite(values)] for values in parts)
     if min(len(first), len(second)) < FEWEST:
         return (np.nan,) * 3
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(SEED)
     drawn = [random.choice(values, (RESAMPLES, len(values))).mean(axis=1) for values in (first, second)]
     low, high = np.quantile(drawn[0] - drawn[1], ends(min(len(first), len(second))))
     return float(first.mean() - second.mean()), float(low), float(high)
 
 
-def pair_interval(statistic, N: int, seed: int = 0, resamples: int = 200) -> tuple[float, float, float]:
+def pair_interval(statistic, N: int) -> tuple[float, float, float]:
     """A statistic of the pairs of N networks, and its 95% interval by resampling networks.
 
     statistic(networks (M,)) gets indices of the networks drawn, some of them several times; the pairs of a network
     with itself are for it to leave out.
     """
     whole = float(statistic(np.arange(N)))
-    random = np.random.default_rng(seed)
-    drawn = np.array([statistic(random.integers(N, size=N)) for _ in range(resamples)])
+    random = np.random.default_rng(SEED)
+    drawn = np.array([statistic(random.integers(N, size=N)) for _ in range(PAIR_RESAMPLES)])
     drawn = drawn[np.isfinite(drawn)]
     if N < FEWEST or not len(drawn):
         return whole, np.nan, np.nan
@@ -101,7 +104,7 @@ def pair_interval(statistic, N: int, seed: int = 0, resamples: int = 200) -> tup
     return whole, float(low), float(high)
 
 
-def jackknife_interval(statistic, N: int, blocks: int = 40) -> tuple[float, float, float]:
+def jackknife_interval(statistic, N: int) -> tuple[float, float, float]:
     """A statistic of N networks, and its 95% interval by leaving out some at a time (Tukey 1958).
 
     For statistics that a network drawn twice would spoil. Networks i, i + blocks, ... are left out together, so that
@@ -111,7 +114,7 @@ def jackknife_interval(statistic, N: int, blocks: int = 40) -> tuple[float, floa
     >>> [round(end, 2) for end in jackknife_interval(lambda kept: x[kept].mean(), 10)]
     [4.5, 2.33, 6.67]
     """
-    blocks = min(blocks, N)
+    blocks = min(BLOCKS, N)
     whole = float(statistic(np.arange(N)))
     if blocks < FEWEST:
         return whole, np.nan, np.nan

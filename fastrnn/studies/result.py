@@ -9,9 +9,8 @@ import numpy as np
 import pandas
 
 from .. import storage
+from ..analysis.results import join_complex, split_complex
 from ..errors import RunError
-
-COMPLEX = "complex: "  # before the name of an array of pairs (real, imaginary)
 
 
 class Result:
@@ -35,24 +34,20 @@ class Result:
                 name = path.stem if field.name == "table" else f"{path.stem}-{field.name}"
                 place = path.with_name(name + ".csv")
                 storage.atomic_write(place, value.to_csv(index=False, lineterminator="\n").encode())
-            elif isinstance(value, np.ndarray) and np.iscomplexobj(value):
-                arrays[COMPLEX + field.name] = np.stack([value.real, value.imag], axis=-1)
             elif isinstance(value, np.ndarray):
                 arrays[field.name] = value
             else:
                 values[field.name] = value
-        storage.save_arrays(path, arrays, {"kind": type(self).__name__, "tables": tables, "values": values})
+        metadata = {"kind": type(self).__name__, "tables": tables, "values": values}
+        storage.save_arrays(path, split_complex(arrays), metadata)
 
     @classmethod
     def load(cls, path):
         """Read what `save` wrote; `RunError` where the file is damaged or holds something else."""
         arrays, metadata = storage.load_arrays(path)
-        names = {name.removeprefix(COMPLEX) for name in arrays}
-        names |= metadata.get("tables", {}).keys() | metadata.get("values", {}).keys()
+        arrays = join_complex(arrays)
+        names = arrays.keys() | metadata.get("tables", {}).keys() | metadata.get("values", {}).keys()
         if metadata.get("kind") != cls.__name__ or names != {field.name for field in fields(cls)}:
             raise RunError(f"{str(path)!r} holds no {cls.__name__}; run fastrnn analyze again to make it anew")
-        known = {name: pandas.DataFrame(columns) for name, columns in metadata["tables"].items()} | metadata["values"]
-        for name, array in arrays.items():
-            plain = name.removeprefix(COMPLEX)
-            known[plain] = array if name == plain else array[..., 0] + 1j * array[..., 1]
-        return cls(**known)
+        tables = {name: pandas.DataFrame(columns) for name, columns in metadata["tables"].items()}
+        return cls(**tables, **metadata["values"], **arrays)

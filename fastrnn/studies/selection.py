@@ -25,15 +25,11 @@ class Selection(Result):
     ----------
     table : DataFrame, the run's rows of the networks studied; a column `group`
     left_out : DataFrame (id, reason) of all others
-    constant_loss : loss of the best constant output on the probe trials
-    most : largest validation loss of a network studied, half of it
-    rule : the same in words
+    rule : which are studied, in words
     """
 
     table: pandas.DataFrame
     left_out: pandas.DataFrame
-    constant_loss: float
-    most: float
     rule: str
 
     @property
@@ -58,8 +54,7 @@ def select_networks(run: Run) -> Selection:
     Left out are networks that are still in training or untrained, that diverged, whose validation loss is not below
     half of that of the best constant output, and whose group's file can't be read.
     """
-    constant = constant_loss(run.task)
-    most = FAILED_SHARE * constant
+    most = FAILED_SHARE * constant_loss(run.task)
     rule = f"trained, not diverged, validation loss below {most:.3g} (half of that of the best constant output)"
     rows, left_out = [], []
     for group in run.groups:
@@ -73,7 +68,7 @@ def select_networks(run: Run) -> Selection:
                 rows.append(row)
     columns = [*run.table.columns, "group"]
     table = pandas.DataFrame(rows, columns=columns)
-    return Selection(table, pandas.DataFrame(left_out, columns=["id", "reason"]), constant, most, rule)
+    return Selection(table, pandas.DataFrame(left_out, columns=["id", "reason"]), rule)
 
 
 def constant_loss(task) -> float:

@@ -55,14 +55,13 @@ class Topology(Result):
         return None if self.factors.empty else Statistics(self.factors.set_index("factor"), self.levels)
 
 
-def make_topology(measure: str, table, distances, left_out, permutations=999, resamples=1000, seed=0) -> Topology:
-    """Embed and test distances (N, N) between the networks of `table`."""
+def make_topology(measure: str, table, distances, left_out, **draws) -> Topology:
+    """Embed and test distances (N, N) between the networks of `table`; draws : as `statistics` takes them."""
     if not len(table):
         raise UsageError(f"no network has a graph to compare ({len(left_out)} left out, {_first(left_out)})")
-    embedding = embed(distances, seed=seed)
+    embedding = embed(distances)
     factors, note, found = choose_factors(table), "too few networks, or none that differ in a factor", None
     if factors:
-        draws = {"permutations": permutations, "resamples": resamples, "seed": seed}
         try:
             found, note = statistics(distances, table[factors], **draws), ""
         except UsageError as error:  # all graphs the same, or one network a level
@@ -108,12 +107,12 @@ def neighbour_graph(points) -> np.ndarray:
     return np.maximum(linked, linked.T)
 
 
-def states_along(points: FixedPoints, line: LineAttractor, count: int = LINE_NODES) -> np.ndarray:
-    """States (count, S) evenly along a line attractor, ends included, between its points by linear interpolation.
+def states_along(points: FixedPoints, line: LineAttractor) -> np.ndarray:
+    """States (LINE_NODES, S) evenly along a line attractor, ends included, linear between its points.
 
     Which points a search found has little to do with them.
     """
-    wanted = np.linspace(line.position[0], line.position[-1], count)
+    wanted = np.linspace(line.position[0], line.position[-1], LINE_NODES)
     return np.stack([np.interp(wanted, line.position, values) for values in points.xstar[line.point].T], axis=1)
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas
 
-from ..analysis.comparison import probe_trials
 from ..analysis.portrait import principal_components
+from ..analysis.responses import probe_trials
 from ..analysis.similarity import pairwise_distances
 from ..engines import get as get_engine
 from ..errors import UsageError
 from ..networks import Networks
-from .resampling import RESAMPLES, ends
+from .resampling import RESAMPLES, SEED, ends
 from .result import Result
 from .selection import ROW
 from .topology import without
@@ -39,7 +39,6 @@ class UntrainedStudy(Result):
     difference, difference_low, difference_high : trained relu with untrained relu, less trained tanh with trained
         relu; NaN where a class is missing
     trajectories : float32 (classes, B, T, 3) of one network of each class, in its own first principal components
-    explained : (classes, 3) share of the variance of each component
     context : int (B,) of the probe trials; output : float32 (classes, B, T); target : float32 (B, T)
     left_out : DataFrame (id, reason)
     """
@@ -56,7 +55,6 @@ class UntrainedStudy(Result):
     difference_low: float
     difference_high: float
     trajectories: np.ndarray
-    explained: np.ndarray
     context: np.ndarray
     output: np.ndarray
     target: np.ndarray
@@ -97,8 +95,10 @@ def untrained_study(task, groups, left_out) -> UntrainedStudy:
     correlations = 1 - pairwise_distances(states, "svcca", components, progress=False)
     classes = [name for name in CLASSES if (table["class"] == name).any()]
     shown = [_lowest_loss(table, name) for name in classes]
-    places = [principal_components(states[i].astype(np.float64)) for i in shown]
-    drawn = [(states[i] - center) @ axes.T for i, (center, axes, _) in zip(shown, places, strict=True)]
+    drawn = []
+    for i in shown:
+        center, axes, _ = principal_components(states[i].astype(np.float64))
+        drawn.append((states[i] - center) @ axes.T)
     means, low, high, difference = _class_means(correlations, table, classes)
     return UntrainedStudy(
         table,
@@ -111,7 +111,6 @@ def untrained_study(task, groups, left_out) -> UntrainedStudy:
         np.array([table.loss[table["class"] == name].median() for name in classes]),
         *difference,
         np.stack(drawn).reshape(len(classes), *inputs.shape[:2], 3).astype(np.float32),
-        np.stack([share for _, _, share in places]),
         inputs[:, 0, 1].astype(np.int64),
         np.stack([outputs[i] for i in shown]),
         targets[..., 0],
@@ -123,7 +122,7 @@ def _lowest_loss(table, name: str) -> int:
     return int(table.loss[table["class"] == name].idxmin())
 
 
-def _class_means(correlations, table, classes, seed: int = 0):
+def _class_means(correlations, table, classes):
     """Means over pairs of two networks by class, (classes, classes), their intervals, and the difference with its."""
     identities = table.id.drop_duplicates().tolist()
     identity = table.id.map({name: i for i, name in enumerate(identities)}).to_numpy()
@@ -137,7 +136,7 @@ def _class_means(correlations, table, classes, seed: int = 0):
             return (w @ (different * correlations) @ w.T) / (w @ different @ w.T)
 
     observed = means(np.ones(len(identities)))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(SEED)
     activation = table.drop_duplicates("id").activation.to_numpy()
     drawn = np.full((RESAMPLES, *observed.shape), np.nan)
     for r in range(RESAMPLES):  # networks within each activation, trained and untrained together

@@ -10,10 +10,8 @@ from ..analysis.statistics.neighbours import wilson
 from .resampling import CONFIDENCE, FEWEST, mean_interval, share_interval
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
-COLUMNS = (
-    *("claim", "task", "statement", "subject", "statistic", "value", "low", "high"),
-    *("networks", "rule", "verdict", "note"),
-)
+COLUMNS = ("claim", "task", "statement", "subject", "statistic", "value", "low", "high",
+           "networks", "rule", "verdict", "note")  # fmt: skip
 
 
 def claim_row(claim, statement, subject, statistic, value, networks, rule, verdict, note="") -> dict:

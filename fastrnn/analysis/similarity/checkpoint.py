@@ -29,10 +29,10 @@ class Checkpoint:
         self._identity, self._signatures = identity, signatures
         self._saved = time.monotonic()
 
-    def restore(self, **arrays: np.ndarray) -> bool:
+    def restore(self, **arrays: np.ndarray) -> None:
         """Fill the arrays from the file if there is one; `UsageError` if it is of other work."""
         if self._path is None or not self._path.exists():
-            return False
+            return
         kept, identity = storage.load_arrays(self._path)
         signatures = kept.get("signatures")
         same = identity == self._identity and np.shape(signatures) == self._signatures.shape
@@ -43,7 +43,6 @@ class Checkpoint:
             )
         for name, array in arrays.items():
             array[...] = kept[name]
-        return True
 
     def save(self, **arrays: np.ndarray) -> None:
         """Write the arrays now."""

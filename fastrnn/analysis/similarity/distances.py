@@ -114,7 +114,8 @@ def pairwise_distances(
     if not hasattr(states, "__iter__") and not hasattr(states, "__getitem__"):
         raise UsageError(f"states must hold responses (samples, n), one after another; it is {states!r}")
     threads = int(threads or usable_processors())
-    with Interruption() as interruption, _Work(settings, memory, threads, checkpoint, progress, interruption) as work:
+    with Interruption() as interruption, Progress(progress) as shown:
+        work = _Work(settings, memory, threads, checkpoint, shown, interruption)
         result = work.from_responses(states) if _takes_gram(states, settings) else work.reduced(states, scratch)
     warn(result.marks)
     return result if details else result.distances
@@ -123,17 +124,9 @@ def pairwise_distances(
 class _Work:
     """One call of `pairwise_distances`."""
 
-    def __init__(self, settings, memory, threads, checkpoint, show, interruption):
+    def __init__(self, settings, memory, threads, checkpoint, progress, interruption):
         self.settings, self.memory, self.threads = settings, memory, threads
-        self.path, self.show, self.interruption = checkpoint, show, interruption
-        self.bar = None
-
-    def __enter__(self) -> _Work:
-        return self
-
-    def __exit__(self, *error) -> None:
-        if self.bar is not None:
-            self.bar.__exit__(*error)
+        self.path, self.progress, self.interruption = checkpoint, progress, interruption
 
     def reduced(self, states, scratch) -> Distances:
         """Reduce every response, then compare."""
@@ -166,7 +159,7 @@ class _Work:
     def from_responses(self, states) -> Distances:
         """CKA from Gram matrices of the responses as they are."""
         N, means, marks, signatures, norms = len(states), [], [], [], []
-        self._start("responses", N)
+        self.progress.start("responses", N)
         samples = None
         for i in range(N):
             raw, eps = check_response(f"responses[{i}]", states[i])
@@ -195,7 +188,7 @@ class _Work:
         settings, waiting, samples = self.settings, deque(), None
         options = (settings.metric, settings.components, settings.tolerance, settings.rank_tolerance)
         if hasattr(states, "__len__"):
-            self._start("responses", len(states))
+            self.progress.start("responses", len(states))
         with threadpool_limits(1, user_api="blas"), ExitStack() as stack:
             for i, response in enumerate(chain(states, [END])):
                 if response is not END:
@@ -219,7 +212,7 @@ class _Work:
         similarity[empty, :] = similarity[:, empty] = 0
         checkpoint = self._checkpoint({"samples": store.samples}, signatures)
         checkpoint.restore(similarity=similarity)
-        self._start("pairs", work_of(sizes))
+        self.progress.start("pairs", work_of(sizes))
         all_pairs(
             store,
             self.settings.metric,
@@ -237,7 +230,7 @@ class _Work:
         tiles = tiles_of(N, samples, memory, self.threads, np.dtype(dtype).itemsize)
         checkpoint = self._checkpoint({"samples": samples, "tiles": len(tiles)}, signatures)
         checkpoint.restore(products=products, done=done)
-        self._start("pairs", len(tiles))
+        self.progress.start("pairs", len(tiles))
 
         def moved(count):
             done[0] = count
@@ -250,15 +243,8 @@ class _Work:
     def _checkpoint(self, sizes: dict, signatures) -> Checkpoint:
         return Checkpoint(self.path, asdict(self.settings) | sizes, signatures)
 
-    def _start(self, what: str, total: float) -> None:
-        """A bar for what comes next."""
-        self.__exit__(None, None, None)
-        self.bar = Progress(self.show)
-        self.bar.start(what, total)
-
     def _moved(self, work, checkpoint: Checkpoint | None = None, **arrays) -> None:
-        if self.bar is not None:
-            self.bar.advance(work, "")
+        self.progress.advance(work, "")
         if self.interruption.requested:
             if self.path is None or checkpoint is None:
                 raise Interrupted("interrupted; give checkpoint= a file to be able to go on from where it stopped")
