@@ -66,7 +66,7 @@ FULL = Settings()
 QUICK = Settings(turn_seconds=0.1, trained=(64, 200, 0.1), seconds=165.0)
 
 
-def seconds_of(device, work, at_least: float) -> float:
+def seconds_a_call(device, work, at_least: float) -> float:
     """Time of one call of `work`, from as many calls as take `at_least` seconds; one before to warm up."""
     work()
     device.synchronize()
@@ -237,7 +237,7 @@ class Benchmark:
             values = self.device.xp.zeros(s.peak_blocks * PEAK_THREADS, np.float32)
             arguments = {"values": values, "rounds": s.peak_rounds}
             launch = self.engine.launcher.launch
-            took = seconds_of(self.device, lambda: launch(kernel, (s.peak_blocks,), **arguments), s.turn_seconds)
+            took = seconds_a_call(self.device, lambda: launch(kernel, (s.peak_blocks,), **arguments), s.turn_seconds)
         peak = 2.0 * PEAK_CHAINS * s.peak_rounds * values.size / took
         self.report.say(f"float32 peak {peak / 1e12:.3g} TFLOP/s")
         return peak
@@ -247,7 +247,7 @@ class Benchmark:
         with self.device.stream(0):
             source = self.device.xp.zeros(self.settings.peak_blocks * 100_000, np.uint8)
             target = self.device.xp.empty_like(source)
-            took = seconds_of(self.device, lambda: copy(target, source), self.settings.turn_seconds)
+            took = seconds_a_call(self.device, lambda: copy(target, source), self.settings.turn_seconds)
         self.report.say(f"copies {2e-12 * source.nbytes / took:.3g} TB/s")
         return 2.0 * source.nbytes / took
 
@@ -274,9 +274,9 @@ class Benchmark:
                 for stage in stages.values():
                     stage()
 
-            whole = seconds_of(self.device, iteration, s.turn_seconds)
+            whole = seconds_a_call(self.device, iteration, s.turn_seconds)
             stages["sum_gradients"] = group.sum_gradients  # a part of going back
-            parts = {name: seconds_of(self.device, stage, s.turn_seconds / 5) for name, stage in stages.items()}
+            parts = {name: seconds_a_call(self.device, stage, s.turn_seconds / 5) for name, stage in stages.items()}
         rate = work.flops * s.networks / whole
         peak = self.report.results.get("peak_rates", {}).get("float32_flops")
         busy = min(1.0, s.networks * group.tiling.tiles / self.device.processors)  # one block at a time on each
@@ -344,7 +344,7 @@ class Benchmark:
         work = Work(self.task, cell, "tanh", n, self.settings.batch)
         try:
             trainer = make(work, self.settings.networks, self.settings.peers_on_gpu)
-            took = seconds_of(self.device, lambda: trainer(1), self.settings.turn_seconds)
+            took = seconds_a_call(self.device, lambda: trainer(1), self.settings.turn_seconds)
         except Exception as error:  # another library's
             made = {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
         else:

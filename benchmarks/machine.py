@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,7 @@ from llvmlite import binding
 from threadpoolctl import threadpool_info
 
 from fastrnn.engines.cpu.vectors import HAS_FMA, LANES
+from fastrnn.plan import physical_memory
 
 LIBRARIES = ("numpy", "numba", "llvmlite", "jax", "jaxlib", "torch")
 
@@ -68,10 +68,8 @@ def caches() -> dict[str, str]:
 
 def memory_gb() -> float | None:
     """Memory of the machine, where the system tells."""
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
-    except (AttributeError, ValueError, OSError):
-        return None
+    there = physical_memory()
+    return None if there is None else round(there / 1e9, 1)
 
 
 def versions() -> dict[str, str]:

@@ -21,7 +21,16 @@ class RunError(FastrnnError):
     """The work can't go on: a damaged file, a folder in use, no space (exit code 1 on the command line)."""
 
 
-class Status(IntEnum):
+class Labelled(IntEnum):
+    """Numbers in files, and words in tables and messages."""
+
+    @property
+    def label(self) -> str:
+        """The name in lower case, with spaces, as written in tables."""
+        return self.name.lower().replace("_", " ")
+
+
+class Status(Labelled):
     """Where a network stands in its training.
 
     >>> Status.DIVERGED.label
@@ -33,8 +42,3 @@ class Status(IntEnum):
     TRAINED = 2  # all planned iterations are done
     DIVERGED = 3  # loss or gradient became non-finite; weights frozen as they were before that iteration
     DROPPED = 4  # left a search of hyperparameters at the end of a round, to make room for better ones
-
-    @property
-    def label(self) -> str:
-        """Lower-case name, as written in `networks.csv`."""
-        return self.name.lower()

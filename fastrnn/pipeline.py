@@ -14,7 +14,7 @@ from .errors import FastrnnError, RunError, UsageError
 from .folder import ANALYSIS, POPULATION, FolderLock
 from .plan import duration, size
 from .progress import Interrupted, Interruption, Progress, counted
-from .runs import Run, load_run, load_runs
+from .runs import Run, as_run, load_runs
 from .storage import make_folder, remove_temporaries
 from .studies.claims import Claims
 from .studies.kept import whole_file
@@ -100,7 +100,7 @@ def analyze(run, only=None, *, progress: bool = True) -> Analyzed:
     Interrupted
         after Ctrl-C, a `KeyboardInterrupt`; everything done is kept
     """
-    run = run if isinstance(run, Run) else load_run(run)
+    run = as_run(run)
     return _analyze(run, _check_only(only, [run]), progress)
 
 

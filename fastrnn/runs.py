@@ -282,12 +282,17 @@ def load_run(path, task: Task | None = None) -> Run:
     return Run(path, task)
 
 
+def as_run(run) -> Run:
+    """A `Run`, or the one in a folder given by its path."""
+    return run if isinstance(run, Run) else load_run(run)
+
+
 def load_runs(runs) -> list[Run]:
     """Several `Run`s, from those or paths of their folders, or from one alone."""
     runs = [runs] if isinstance(runs, (str, Path, Run)) else runs
     if not hasattr(runs, "__iter__"):
         raise UsageError(f"runs must be the folders of one or several runs; it is {runs!r}")
-    return [run if isinstance(run, Run) else load_run(run) for run in runs]
+    return [as_run(run) for run in runs]
 
 
 def _rows(lines: list[list[str]], networks) -> list[dict]:

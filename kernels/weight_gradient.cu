@@ -14,7 +14,7 @@ constexpr int LENGTH = 8;
 
 // states (N, T + 1, P, S); inputs (N, T, P, D); gates, das (N, T, P, G n); gradients (N, slices, stride)
 template <class Cell, int n, int EDGE, int D, int THREADS, int SHARED>
-__global__ void __launch_bounds__(THREADS, THREADS > 128 ? 2 : 1)
+__global__ void __launch_bounds__(THREADS, THREADS == 256 ? 2 : 1)
     weight_gradient(const float* __restrict__ states, const float* __restrict__ inputs, const float* __restrict__ gates,
                     const float* __restrict__ das, float* __restrict__ gradients, const int* __restrict__ status,
                     int stride, int T, int P, int slices) {

@@ -13,7 +13,7 @@ from cuda_host.module import COMPILER
 
 from benchmarks import gpu, gpu_sections
 from benchmarks.gpu_report import Report
-from benchmarks.gpu_sections import Settings, seconds_of
+from benchmarks.gpu_sections import Settings, seconds_a_call
 from fastrnn.engines.cuda import engine as cuda_engine
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="g++ is missing: kernels can't be run without a GPU")
@@ -202,7 +202,7 @@ def test_a_section_that_can_not_begin(tmp_path, code, why):
 
 def test_time_is_measured_over_as_many_calls_as_it_takes():
     calls = []
-    took = seconds_of(HostDevice(), lambda: calls.append(1), 1e-3)
+    took = seconds_a_call(HostDevice(), lambda: calls.append(1), 1e-3)
     assert len(calls) > 10
     assert 0 < took < 1e-3
 

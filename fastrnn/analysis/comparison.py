@@ -13,7 +13,7 @@ from .. import storage
 from ..errors import UsageError
 from ..folder import ANALYSIS, SUFFIX, FolderLock
 from ..hyperparameters import CONFIGURATION
-from ..runs import Run, load_run
+from ..runs import Run, as_run
 from ..values import check_name
 from .embedding import Embedding, embed
 from .responses import probe_states, probe_trials
@@ -106,7 +106,7 @@ def compare_networks(
     RunError
         where another process holds the folder, or a file is damaged or can't be written
     """
-    run = run if isinstance(run, Run) else load_run(run)
+    run = as_run(run)
     _check_call(run, metric, factors, options)
     storage.make_folder(run.path / ANALYSIS)
     with nullcontext() if held else FolderLock(run.path):
@@ -154,7 +154,7 @@ def load_comparison(run, metric: str = "svcca") -> Comparison:
     RunError
         where a file is damaged
     """
-    run = run if isinstance(run, Run) else load_run(run)
+    run = as_run(run)
     check_name("metric", metric, METRICS)
     if not _path(run, metric).exists():
         raise UsageError(f"{str(run.path)!r} has no comparison by {metric}; make one with compare_networks")
@@ -182,7 +182,7 @@ def _save(run: Run, made: Comparison) -> None:
         frames = {"factors": made.statistics.table.reset_index(), "levels": made.statistics.levels}
         tables = {name: frame.to_dict("list") for name, frame in frames.items()}
         for name, frame in frames.items():
-            storage.atomic_write(_path(run, made.metric, f"-{name}.csv"), frame.to_csv(index=False).encode())
+            storage.write_csv(_path(run, made.metric, f"-{name}.csv"), frame)
     metadata = {"settings": made.settings, "ids": made.table.id.tolist(), "left_out": made.left_out}
     metadata |= {"embedding": embedding, "statistics": tables}
     storage.save_arrays(_path(run, made.metric), arrays | {"points": made.embedding.points}, metadata)

@@ -11,31 +11,25 @@ estimation of population parameters" (1953).
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 import numpy as np
+
+from ..errors import Labelled
 
 DEGENERATE = 1e10  # condition number of I - J from which the sign of its determinant is not trusted
 
 
-class SearchStatus(IntEnum):
+class SearchStatus(Labelled):
     """How the search of one network under one input ended."""
 
-    CONSISTENT = (
-        0  # nothing speaks against having found all: index sum 1, no rare point, nothing new in the second half
-    )
+    # nothing speaks against having found all: index sum 1, no rare point, nothing new in the second half
+    CONSISTENT = 0
     MISSING = 1  # the index sum proves that a point is missing
     NOT_APPLICABLE = 2  # as consistent, but the index theorem says nothing here (relu, degenerate points)
     OUT_OF_BUDGET = 3  # rare points, or new ones to the end: more starts would find more
     NOTHING_FOUND = 4  # no start converged
 
-    @property
-    def label(self) -> str:
-        """Lower-case words, as in tables."""
-        return self.name.lower().replace("_", " ")
 
-
-class PointStatus(IntEnum):
+class PointStatus(Labelled):
     """What a point is."""
 
     EXACT = 0  # a fixed point to rounding
@@ -43,11 +37,6 @@ class PointStatus(IntEnum):
     # points, say), or it is on a kink of relu, and J that of one side, with slope 0
     DEGENERATE = 1
     SLOW = 2  # not fixed: the state only moves slowly there
-
-    @property
-    def label(self) -> str:
-        """Lower-case name, as in tables."""
-        return self.name.lower()
 
 
 def index_signs(J) -> tuple[np.ndarray, np.ndarray]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import Labelled, UsageError
 from ..values import check_positive, check_sizes
 from .eigen import magnitude_order
 from .fixed_points import check_starts, check_task, sample_states
@@ -26,18 +25,13 @@ MEASURED = ("kind", "period", "amplitude", "rotation_number",
             "lyapunov", "multipliers", "state", "center", "hits")  # fmt: skip
 
 
-class CycleKind(IntEnum):
+class CycleKind(Labelled):
     """What a trajectory ended on, fixed points and infinity aside."""
 
     PERIODIC = 0  # an exact k-cycle
     CIRCLE = 1  # an invariant closed curve (largest Lyapunov exponent 0)
     CHAOTIC = 2  # largest Lyapunov exponent above 0
     UNSETTLED = 3  # still on its way, or a cycle of a longer period: longer transients, or `longest`, needed
-
-    @property
-    def label(self) -> str:
-        """Lower-case name, as in tables."""
-        return self.name.lower()
 
 
 @dataclass(eq=False)

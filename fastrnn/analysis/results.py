@@ -91,8 +91,7 @@ def join_complex(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _write(path, arrays, kind: str, table) -> None:
     storage.save_arrays(path, arrays, {"kind": kind})
-    text = table.to_csv(index=False, lineterminator="\n")
-    storage.atomic_write(Path(path).with_suffix(".csv"), text.encode())
+    storage.write_csv(Path(path).with_suffix(".csv"), table)
 
 
 def _read(path, kind: str, writer: str) -> dict[str, np.ndarray]:

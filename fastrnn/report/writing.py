@@ -13,7 +13,7 @@ from ..figures.figure import write_figure
 from ..figures.paper import panels
 from ..folder import ANALYSIS, FIGURES, GROUPS, POPULATION, SUFFIX, TABLE, FolderLock
 from ..progress import Interrupted, Interruption, Progress
-from ..runs import Run, load_run, load_runs
+from ..runs import Run, as_run, load_runs
 from ..storage import atomic_write, make_folder, read_bytes, write_json
 from ..studies.kept import load_analysis
 from ..studies.ledger import RECORD as DONE
@@ -61,7 +61,7 @@ def write_report(run, *, progress: bool = True) -> Report:
     Interrupted
         after Ctrl-C, between two figures
     """
-    run = run if isinstance(run, Run) else load_run(run)
+    run = as_run(run)
     inputs = _inputs(run)
     if _is_fresh(run, inputs):
         return Report(run.path / REPORT, written=False)

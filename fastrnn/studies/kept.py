@@ -10,7 +10,7 @@ from ..analysis.points import FixedPoints
 from ..analysis.portrait import Portrait
 from ..errors import FastrnnError
 from ..folder import ANALYSIS, SUFFIX
-from ..runs import Run, load_run
+from ..runs import Run, as_run
 from .cdi import CdiStudy
 from .claims import Claims
 from .flipflop import FlipflopStudy
@@ -96,7 +96,7 @@ def load_analysis(run) -> Kept:
     -------
     Kept; what is missing is None, what can't be read is None and named in `problems`
     """
-    run = run if isinstance(run, Run) else load_run(run)
+    run = as_run(run)
     kept = Kept(run)
 
     def read(name, path, load):

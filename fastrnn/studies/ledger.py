@@ -106,7 +106,7 @@ class Ledger:
         from .. import __version__
 
         made = {"fastrnn": __version__, "numpy": np.__version__, "steps": dict(sorted(self.steps.items()))}
-        storage.atomic_write(self.path / RECORD, (json.dumps(made, indent=1) + "\n").encode())
+        storage.write_json(self.path / RECORD, made)
 
 
 @cache

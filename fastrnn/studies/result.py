@@ -33,7 +33,7 @@ class Result:
                 tables[field.name] = {name: value[name].tolist() for name in value.columns}
                 name = path.stem if field.name == "table" else f"{path.stem}-{field.name}"
                 place = path.with_name(name + ".csv")
-                storage.atomic_write(place, value.to_csv(index=False, lineterminator="\n").encode())
+                storage.write_csv(place, value)
             elif isinstance(value, np.ndarray):
                 arrays[field.name] = value
             else:

@@ -13,7 +13,7 @@ from ..analysis.responses import probe_trials
 from ..analysis.similarity.gram import features_cost, gram_cost
 from ..analysis.transitions import TransitionGraph, heteroclinic_paths, transition_graphs
 from ..errors import RunError, UsageError
-from ..folder import POPULATION, SUFFIX, TABLE
+from ..folder import POPULATION, SUFFIX, TABLE, networks_file
 from ..runs import Run
 from ..storage import make_folder
 from .assembly import NONE_STUDIED, STUDIED, TOPOLOGIES, Parts
@@ -71,7 +71,7 @@ def _with_table(file: str) -> tuple[str, str]:
 
 def selection_step(run: Run) -> Step:
     """The choice of the networks, which all others start from."""
-    reads = (POPULATION, TABLE, *(f"groups/{group}{SUFFIX}" for group in run.groups))
+    reads = (POPULATION, TABLE, *(networks_file(group) for group in run.groups))
     file = whole_file("selection")
     return Step(
         "selection", "", reads, _with_table(file), lambda: select_networks(run).save(run.path / file), seconds=0.1
@@ -128,7 +128,7 @@ class Steps:
                 if not (self.run.path / file).exists():
                     raise  # else it is of the statistics only: the distances are there
 
-        reads = [f"groups/{group}{SUFFIX}" for group in self.selection.groups]
+        reads = [networks_file(group) for group in self.selection.groups]
         samples, n = probe_trials(self.task) * self.task.T, self.selection.table.n
         seconds = 0.5 + 4e-6 * samples * len(ids) + 1e-5 * len(ids) ** 2
         if metric == "cka":
@@ -175,7 +175,7 @@ class Steps:
         return self._of_group("linearization", group, "modes", work, {}, seconds, ["points", "lines"])
 
     def whole_study(self) -> Step:
-        reads = [f"groups/{group}{SUFFIX}" for group in self.selection.groups] if self.study == "sine" else []
+        reads = [networks_file(group) for group in self.selection.groups] if self.study == "sine" else []
         return self._assembled("study", self.study, *STUDIED[self.study], reads)
 
     def topology(self) -> Step:
@@ -190,7 +190,7 @@ class Steps:
             pairs = [(self.parts.networks(group), self.selection.rows(group)) for group in groups]
             untrained_study(self.task, pairs, self.selection.left_out).save(self._place(file))
 
-        reads = [f"groups/{group}{SUFFIX}" for group in groups]
+        reads = [networks_file(group) for group in groups]
         return self._step("untrained", "", reads, _with_table(file), work, self._ids, 0.3)
 
     def portrait(self, group: str) -> Step:
@@ -223,7 +223,7 @@ class Steps:
         return Step(name, part, tuple(reads), tuple(writes), work, settings, seconds, sources)
 
     def _of_group(self, name, group, writes: str, work, settings, seconds, reads=(), sources=STUDIES) -> Step:
-        files = [f"groups/{group}{SUFFIX}", *(group_file(kind, group) for kind in reads)]
+        files = [networks_file(group), *(group_file(kind, group) for kind in reads)]
         settings = {"ids": self.selection.rows(group).id.tolist(), **settings}
         return self._step(name, group, files, [group_file(writes, group)], work, settings, seconds, sources)
 
