@@ -95,9 +95,6 @@ class CPUEngine(Engine):
         plural = "thread" if self.threads == 1 else "threads"
         return f"cpu ({self.processor}; {self.threads} {plural})"
 
-    def _check_size(self, n: int) -> None:
-        """Any size will do."""
-
     # ------------------------------------------------------------------------------------------------- training
 
     def _advance_all(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:

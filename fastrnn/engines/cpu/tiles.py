@@ -29,7 +29,7 @@ TILE_SIGNATURE = types.void(types.float64, LAYOUT, REAL, REAL, REAL, REAL, DOUBL
 
 
 @cache
-def tile_address(cell: str, activation: str, precision: str = "float32") -> int:
+def tile_address(cell: str, activation: str, precision: str) -> int:
     """Address of the tile function of a kind, for `call_tile`; compiles it or reads it from the cache."""
     kind = KINDS[cell, activation]
     forward, backward = PASSES[precision]
