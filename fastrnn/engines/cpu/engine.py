@@ -213,11 +213,10 @@ class CPUEngine(Engine):
     def _by_network(self, networks, states, inputs, method) -> list:
         """What a method of the cell gives for each network."""
         function = getattr(get_cell(networks.cell), method)
-        made = []
-        for i in range(len(networks)):
-            parameters = {name: array[i].astype(np.float64) for name, array in networks.arrays.items()}
-            made.append(function(parameters, networks.activation, networks.gate_bias, states[i], inputs[i]))
-        return made
+        return [
+            function(networks.in_float64(i), networks.activation, networks.gate_bias, states[i], inputs[i])
+            for i in range(len(networks))
+        ]
 
     # -------------------------------------------------------------------------------------------------- estimates
 
