@@ -25,6 +25,8 @@ from pathlib import Path
 
 import llvmlite
 import numba
+from llvmlite import ir
+from numba import types
 from numba.core import ccallback, sigutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
@@ -195,7 +197,7 @@ def part(function):
 
 
 def compiled_callback(signature, *, name: str | None = None):
-    """As `compiled`, for a function that compiled code calls by its address (`.address`).
+    """As `compiled`, but gives the function's address, which stays valid, for compiled code: see `call_by_address`.
 
     Kept on disk only under a `name`, which must stand for all that the function closes over.
     """
@@ -210,6 +212,30 @@ def compiled_callback(signature, *, name: str | None = None):
         if name is not None:
             callback._cache = SourceKeyedCache(py_func, name)
         callback.compile()
-        return callback
+        _kept_alive.append(callback)
+        return callback.address
 
     return decorate
+
+
+_kept_alive: list = []
+
+
+def call_by_address(signature):
+    """What an intrinsic returns that calls a `compiled_callback` of a signature.
+
+    Its arguments are the address, then those of the signature, arrays by address too.
+    """
+
+    def generate(context, builder, _, arguments):
+        kinds = [context.get_value_type(kind) for kind in signature.args]
+        function = builder.inttoptr(arguments[0], ir.FunctionType(ir.VoidType(), kinds).as_pointer())
+        values = [
+            builder.inttoptr(value, kind) if kind.is_pointer else value
+            for value, kind in zip(arguments[1:], kinds, strict=True)
+        ]
+        builder.call(function, values)
+        return context.get_dummy_value()
+
+    given = (types.intp if isinstance(kind, types.CPointer) else kind for kind in signature.args)
+    return types.void(types.intp, *given), generate

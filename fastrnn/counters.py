@@ -16,7 +16,6 @@ import numpy as np
 from .compiled import compiled
 
 WEIGHTS, TRAINING, VALIDATION, PROBE = range(4)
-PURPOSES = {"weights": WEIGHTS, "training": TRAINING, "validation": VALIDATION, "probe": PROBE}
 
 U64 = np.uint64
 LOW_32 = U64(0xFFFFFFFF)

@@ -10,7 +10,7 @@ import numpy as np
 from . import counters, storage
 from .cells import check_kind, get_cell, parameter_shapes
 from .errors import RunError, UsageError
-from .shapes import as_float32, check_shape, real_array
+from .shapes import as_float32, check_shape, network_index, real_array
 from .values import check_sizes, real_number, whole_number
 
 
@@ -68,6 +68,10 @@ class Networks:
             start += prod(shape)
         return views
 
+    def in_float64(self, i: int) -> dict[str, np.ndarray]:
+        """Parameters of network i by name, as float64."""
+        return {name: array[i].astype(np.float64) for name, array in self.arrays.items()}
+
     def __getattr__(self, name):
         if name in ("W_rec", "W_in", "b", "W_out", "b_out", "h0"):
             return self.arrays[name]
@@ -84,12 +88,8 @@ class Networks:
 
     def __getitem__(self, index) -> Networks:
         """A sub-stack: views for an integer or a slice, copies for an array of indices or a mask."""
-        if isinstance(index, (int, np.integer)):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"network {index} of {len(self)}")
-            index = slice(index % len(self), index % len(self) + 1)
-        parameters = self.parameters[index]
-        return self._like(np.ascontiguousarray(parameters), self.keys[index])
+        index = network_index(index, len(self))
+        return self._like(np.ascontiguousarray(self.parameters[index]), self.keys[index])
 
     def copy(self) -> Networks:
         return self._like(self.parameters.copy(), self.keys.copy())

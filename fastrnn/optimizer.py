@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from .errors import Status, UsageError
+from .shapes import network_index
 
 # name -> (test, words)
 RANGES = {
@@ -77,10 +78,7 @@ class Optimizer:
         return len(self.learning_rate)
 
     def __getitem__(self, index) -> Optimizer:
-        if isinstance(index, (int, np.integer)):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"network {index} of {len(self)}")
-            index = slice(index % len(self), index % len(self) + 1)
+        index = network_index(index, len(self))
         return Optimizer(**{name: array[index] for name, array in self.to_arrays().items()})
 
     def to_arrays(self) -> dict[str, np.ndarray]:

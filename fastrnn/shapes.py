@@ -43,6 +43,15 @@ def check_shape(name: str, array, letters: tuple[str, ...], **sizes: int) -> np.
     return array
 
 
+def network_index(index, N: int):
+    """An index of N networks that keeps their axis: a slice in place of an integer."""
+    if isinstance(index, (int, np.integer)):
+        if not -N <= index < N:
+            raise IndexError(f"network {index} of {N}")
+        index = slice(index % N, index % N + 1)
+    return index
+
+
 def as_float32(name: str, array, whose: str = "") -> np.ndarray:
     """`array` in float32, contiguous and writable; `UsageError` where a value is not finite there."""
     with np.errstate(over="ignore"):  # beyond float32: infinite now, and refused

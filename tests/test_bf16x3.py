@@ -197,9 +197,8 @@ def step_of_transposed(source, count, right):
 @intrinsic
 def tanh_of_vector(typing_context, address):
     def generate(context, builder, signature, arguments):
-        place = unit.at(builder, arguments[0], ir.IntType(64)(0), unit.WIDE)
-        value = Vector(builder, unit.read(builder, place))
-        builder.store(TableMath(builder).tanh(value).value, place).align = 4
+        place = (arguments[0], ir.IntType(64)(0))
+        unit.write(builder, TableMath(builder).tanh(Vector(builder, unit.read(builder, *place))).value, *place)
         return context.get_dummy_value()
 
     return types.void(types.intp), generate

@@ -65,10 +65,6 @@ def test_each_part_of_a_stream_changes_its_words():
     assert len(drawn) == len(changes)
 
 
-def test_purposes_are_distinct():
-    assert len(set(counters.PURPOSES.values())) == len(counters.PURPOSES) == 4
-
-
 def test_stream_keeps_the_key_and_wraps_the_rest():
     assert stream(2**64 - 1, 1, iteration=2**32 + 5, trial=3) == Stream(2**64 - 1, 1, 5, 3)
 

@@ -132,7 +132,7 @@ def sample_states(networks: Networks, i: int, inputs, task, trials: int, seed: i
     """States (M, S) that network i visits: on the task's probe trials, or under random pulses from random states."""
     rng = np.random.default_rng([seed, int(networks.keys[i])])
     held = trajectory_inputs(networks, inputs, task, trials, rng)
-    parameters = {name: array[i].astype(np.float64) for name, array in networks.arrays.items()}
+    parameters = networks.in_float64(i)
     if task is None:
         h = random_states(networks, len(held), rng)
     else:

@@ -127,7 +127,7 @@ def maps_of(source) -> Callable[[int, np.ndarray], Map]:
     def make(i, x):
         if i not in widened:
             widened.clear()
-            widened[i] = {name: array[i].astype(np.float64) for name, array in source.arrays.items()}
+            widened[i] = source.in_float64(i)
         return network_map(source, widened[i], x)
 
     return make

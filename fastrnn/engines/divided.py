@@ -47,9 +47,6 @@ class DividedEngine(Engine):
             )
         return self.cpu
 
-    def _check_size(self, n: int) -> None:
-        """Any size will do."""
-
     def _advance_all(self, groups, task, iterations: int, batch: int) -> list:
         engines, made = [self.of(networks.n) for networks, _ in groups], {}
         self.overhead = 0.0

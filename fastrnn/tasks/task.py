@@ -12,13 +12,12 @@ from types import MappingProxyType
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
 from .. import counters
-from ..compiled import compiled, compiled_callback
+from ..compiled import call_by_address, compiled, compiled_callback
 from ..counters import Stream
 from ..errors import UsageError
 from ..shapes import as_float32, check_finite, real_array
@@ -37,21 +36,7 @@ def call_trial(
     typing_context, address, key, purpose, iteration, trial, settings, count, inputs, targets, mask, T, D, K
 ):
     """Call the compiled trial function at `address`; the four arrays by their addresses."""
-    signature = types.void(*(types.int64,) * 1, *(types.uint64,) * 4, *(types.int64,) * 8)
-
-    def generate(context, builder, signature, arguments):
-        whole = ir.IntType(64)
-        real, double = ir.FloatType().as_pointer(), ir.DoubleType().as_pointer()
-        kinds = [whole] * 4 + [double, whole] + [real] * 3 + [whole] * 3
-        function = builder.inttoptr(arguments[0], ir.FunctionType(ir.VoidType(), kinds).as_pointer())
-        values = [
-            builder.inttoptr(value, kind) if kind.is_pointer else value
-            for value, kind in zip(arguments[1:], kinds, strict=True)
-        ]
-        builder.call(function, values)
-        return context.get_dummy_value()
-
-    return signature, generate
+    return call_by_address(TRIAL_SIGNATURE)
 
 
 def trial_address(function, name: str | None) -> int:
@@ -76,12 +61,7 @@ def trial_address(function, name: str | None) -> int:
 
     if name is None:
         entry_compiled = compiled(keep=False)(entry)
-    callback = compiled_callback(TRIAL_SIGNATURE, name=name)(guarded_entry if name is None else entry)
-    _kept_alive.append(callback)
-    return callback.address
-
-
-_kept_alive: list = []  # compiled trial functions: an address must stay valid as long as the process
+    return compiled_callback(TRIAL_SIGNATURE, name=name)(guarded_entry if name is None else entry)
 
 
 @compiled

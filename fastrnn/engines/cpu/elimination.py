@@ -13,6 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ...compiled import part
+from .emit import broadcast
 
 LANES = 8  # float64 in a vector, cut to the processor's by LLVM; columns eliminated at once
 
@@ -85,14 +86,9 @@ def _subtract(count: int):
             row, others, stride, factors, first, end = arguments
             double, whole = ir.DoubleType(), ir.IntType(64)
             vector = ir.VectorType(double, LANES)
-            undefined = ir.Constant(vector, ir.Undefined)
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
             factors = builder.inttoptr(factors, double.as_pointer())
-            spread = []
-            for c in range(count):
-                factor = builder.fneg(builder.load(builder.gep(factors, [whole(c)])))
-                one = builder.insert_element(undefined, factor, ir.IntType(32)(0))
-                spread.append(builder.shuffle_vector(one, undefined, zeros))
+            numbers = [builder.fneg(builder.load(builder.gep(factors, [whole(c)]))) for c in range(count)]
+            spread = [broadcast(builder, number, LANES) for number in numbers]
 
             def at(base, column):
                 byte = builder.add(base, builder.mul(column, whole(8)))

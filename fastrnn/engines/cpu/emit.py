@@ -8,7 +8,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba import types
 
-from .vectors import FLOAT, HAS_FMA, INT64, LANES, VECTOR
+from .vectors import FLOAT, HAS_FMA, INT32, INT64, LANES, VECTOR
 
 ADDRESS = types.intp
 ZERO = ir.Constant(VECTOR, [0.0] * LANES)
@@ -21,23 +21,21 @@ def element(builder, base, offset):
     return builder.gep(base, [offset])
 
 
-def load(builder, pointer):
-    """`LANES` floats, aligned or not."""
-    value = builder.load(builder.bitcast(pointer, VECTOR.as_pointer()))
-    value.align = 4
-    return value
+def load(builder, pointer, kind=VECTOR):
+    """A vector of a kind, aligned to floats at least."""
+    return builder.load(builder.bitcast(pointer, kind.as_pointer()), align=4)
 
 
 def store(builder, value, pointer):
-    """Put `LANES` floats at a pointer, aligned or not."""
-    builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer())).align = 4
+    """Put a vector at a pointer that is aligned to floats at least."""
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=4)
 
 
-def broadcast(builder, scalar):
-    """One float in every lane."""
-    one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), scalar, ir.IntType(32)(0))
-    lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), lanes)
+def broadcast(builder, scalar, lanes=LANES):
+    """A number in every lane."""
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    one = builder.insert_element(undefined, scalar, INT32(0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes))
 
 
 def multiply_add(builder, a, b, c):
@@ -60,10 +58,10 @@ def sum_lanes(builder, vector):
         moved = builder.shuffle_vector(
             vector,
             ir.Constant(VECTOR, ir.Undefined),
-            ir.Constant(ir.VectorType(ir.IntType(32), LANES), upper),
+            ir.Constant(ir.VectorType(INT32, LANES), upper),
         )
         vector = builder.fadd(vector, moved)
-    return builder.extract_element(vector, ir.IntType(32)(0))
+    return builder.extract_element(vector, INT32(0))
 
 
 def accumulate_over(builder, depth, start, body):

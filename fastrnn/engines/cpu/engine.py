@@ -29,7 +29,7 @@ from .vectors import HAS_FMA, LANES
 from .workspace import aligned
 
 NOTHING = (0.0,) * 6  # hyperparameters where none are used
-NO_VALUES = np.empty(0)
+GIVEN = (0, np.uint64(0), 0, np.empty(0))  # trials that are not drawn
 ELEMENT_SECONDS = {"float32": 1.0e-9, "bf16x3": 2.0e-9}  # beside the products, an element of a gate: AVX-512, 2.5 GHz
 
 
@@ -43,6 +43,20 @@ class Workspaces(threading.local):
         if name not in self.arrays or len(self.arrays[name]) < size:
             self.arrays[name] = aligned(size)
         return self.arrays[name][:size]
+
+
+class Call(NamedTuple):
+    """What the compiled loop is to do with one network; see `loop.run_network`."""
+
+    mode: int
+    data: tuple
+    parameters: np.ndarray
+    velocity: np.ndarray
+    losses: np.ndarray
+    trials: tuple = GIVEN
+    first: int = 0
+    count: int = 1
+    hyperparameters: tuple = NOTHING
 
 
 class Shared(NamedTuple):
@@ -95,9 +109,6 @@ class CPUEngine(Engine):
         plural = "thread" if self.threads == 1 else "threads"
         return f"cpu ({self.processor}; {self.threads} {plural})"
 
-    def _check_size(self, n: int) -> None:
-        """Any size will do."""
-
     # ------------------------------------------------------------------------------------------------- training
 
     def _advance_all(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
@@ -119,33 +130,18 @@ class CPUEngine(Engine):
         hyperparameters = tuple(float(getattr(optimizer, name)[i]) for name in names)
         first = int(optimizer.iteration[i])
         parameters, velocity = networks.parameters[i], optimizer.velocity[i]
+        trials = (task.address, networks.keys[i], TRAINING, task.values)
         run = np.full(count, np.nan)
-
-        def call(task_address, data, first, count, losses):
-            return team(
-                networks,
-                layout,
-                TRAIN,
-                task_address,
-                int(networks.keys[i]),
-                TRAINING,
-                first,
-                count,
-                task.values,
-                hyperparameters,
-                data,
-                parameters,
-                velocity,
-                losses,
-            )
-
+        call = Call(TRAIN, _no_data(), parameters, velocity, run, trials, first, count, hyperparameters)
         if task.address:
-            control = call(task.address, _no_data(), first, count, run)
+            control = team(networks, layout, call)
             stopped_at = control[STOPPED_AT]
         else:
             for it in range(count):
                 inputs, targets, mask = task.draw(networks.keys[i : i + 1], TRAINING, first + it, layout.trials)
-                control = call(0, _data(inputs[0], targets[0], mask[0]), first + it, 1, run[it : it + 1])
+                data = _data(inputs[0], targets[0], mask[0])
+                one = call._replace(data=data, losses=run[it : it + 1], first=first + it, count=1)
+                control = team(networks, layout, one)
                 if control[DIVERGED]:
                     stopped_at = it
                     break
@@ -169,12 +165,9 @@ class CPUEngine(Engine):
             if not task.address:
                 inputs, targets, mask = task.draw(networks.keys[i : i + 1], purpose, 0, trials)
                 data = _data(inputs[0], targets[0], mask[0])
-            key = int(networks.keys[i])
             parameters = networks.parameters[i]
-            team(
-                networks, layout, EVALUATE, task.address, key, purpose, 0, 1, task.values, NOTHING, data,
-                parameters, parameters, losses[i],
-            )  # fmt: skip
+            drawn = (task.address, networks.keys[i], purpose, task.values)
+            team(networks, layout, Call(EVALUATE, data, parameters, parameters, losses[i], drawn))
 
         self._share_out(range(len(networks)), evaluate)
         return losses[:, 0]
@@ -187,12 +180,9 @@ class CPUEngine(Engine):
         losses = np.full((N, 1), np.nan)
 
         def differentiate(i, team):
-            data = _data(inputs[i], targets[i], mask[i])
-            parameters = networks.parameters[i]
-            team(
-                networks, layout, GRADIENTS, 0, 0, 0, 0, 1, NO_VALUES, NOTHING, data, parameters, parameters, losses[i],
-                keep_gradient=lambda gradient: np.take(gradient, position, out=flat[i]),
-            )  # fmt: skip
+            data, parameters = _data(inputs[i], targets[i], mask[i]), networks.parameters[i]
+            call = Call(GRADIENTS, data, parameters, parameters, losses[i])
+            team(networks, layout, call, lambda gradient: np.take(gradient, position, out=flat[i]))
 
         self._share_out(range(N), differentiate)
         return losses[:, 0], flat
@@ -205,24 +195,8 @@ class CPUEngine(Engine):
         targets, mask = np.zeros((B, T, networks.K), np.float32), np.ones((B, T), np.float32)
 
         def roll(i, team):
-            data = (inputs[i], targets, mask, states[i], outputs[i])
-            parameters = networks.parameters[i]
-            team(
-                networks,
-                layout,
-                EVALUATE,
-                0,
-                0,
-                0,
-                0,
-                1,
-                NO_VALUES,
-                NOTHING,
-                data,
-                parameters,
-                parameters,
-                np.empty(1),
-            )
+            data, parameters = (inputs[i], targets, mask, states[i], outputs[i]), networks.parameters[i]
+            team(networks, layout, Call(EVALUATE, data, parameters, parameters, np.empty(1)))
 
         self._share_out(range(N), roll)
         return states, outputs
@@ -239,11 +213,10 @@ class CPUEngine(Engine):
     def _by_network(self, networks, states, inputs, method) -> list:
         """What a method of the cell gives for each network."""
         function = getattr(get_cell(networks.cell), method)
-        made = []
-        for i in range(len(networks)):
-            parameters = {name: array[i].astype(np.float64) for name, array in networks.arrays.items()}
-            made.append(function(parameters, networks.activation, networks.gate_bias, states[i], inputs[i]))
-        return made
+        return [
+            function(networks.in_float64(i), networks.activation, networks.gate_bias, states[i], inputs[i])
+            for i in range(len(networks))
+        ]
 
     # -------------------------------------------------------------------------------------------------- estimates
 
@@ -305,22 +278,22 @@ class CPUEngine(Engine):
             wait(futures)
             raise
 
-    def _solo(self, networks, layout, *arguments, keep_gradient=None):
+    def _solo(self, networks, layout, call, keep_gradient=None):
         """The compiled loop on this thread; returns its `control`."""
         shared, work = self._arrays(networks, layout)
-        self._call(networks, layout, arguments, shared, work, 0, 1)
+        self._compute(networks, layout, call, shared, work, 0, 1)
         if keep_gradient:
             keep_gradient(shared.gradients[0])
         return shared.control
 
-    def _team(self, networks, layout, *arguments, keep_gradient=None):
+    def _team(self, networks, layout, call, keep_gradient=None):
         """The compiled loop on as many threads as there are slices to share; returns its `control`."""
         ranks = min(self.threads, layout.slices)
         shared, _ = self._arrays(networks, layout)
 
         def member(rank):
             work = self._workspaces.take("work", layout.work_size)
-            self._call(networks, layout, arguments, shared, work, rank, ranks)
+            self._compute(networks, layout, call, shared, work, rank, ranks)
 
         def give_up():
             shared.control[ABANDONED] = 1  # or those who came to a meeting would wait for ever
@@ -346,25 +319,22 @@ class CPUEngine(Engine):
         )
         return shared, take("work", layout.work_size)
 
-    def _call(self, networks, layout, arguments, shared, work, rank, ranks):
-        """Put the compiled loop's arguments together."""
-        mode, task, key, purpose, first, count, settings, hyperparameters, data, parameters, velocity, losses = (
-            arguments
-        )
+    def _compute(self, networks, layout, call, shared, work, rank, ranks):
+        """The compiled loop as one of `ranks` threads."""
         run_network(
             (tile_address(networks.cell, networks.activation, self.precision), networks.gate_bias),
             np.array([layout], RECORD),
-            mode,
-            (task, np.uint64(key), purpose, settings),
-            first,
-            count,
-            hyperparameters,
-            data,
+            call.mode,
+            call.trials,
+            call.first,
+            call.count,
+            call.hyperparameters,
+            call.data,
             packing(networks.cell, layout),
-            parameters,
-            velocity,
+            call.parameters,
+            call.velocity,
             shared,
-            losses,
+            call.losses,
             work,
             rank,
             ranks,

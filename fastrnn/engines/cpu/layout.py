@@ -9,6 +9,8 @@ multiples of 32 and the depth to one of 16, and operands in bf16 have places of 
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import accumulate
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -102,68 +104,20 @@ def stride(columns: int) -> int:
 def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precision: str = "float32") -> Layout:
     """Layout of one network of a kind and of the workspace of the thread that works on it."""
     cell, in_blocks = get_cell(cell_name), precision == "bf16x3"
-    units, outputs = round_up(n, DEPTH if in_blocks else LANES), round_up(K, 4)
+    units = round_up(n, DEPTH if in_blocks else LANES)
     rows = 2 * SIDE if in_blocks else min(TILE, round_up(B, 8))  # rows * outputs is a multiple of any LANES
     tiles = -(-B // rows)
     depth = units + D + 1
     panel_rows = round_up(depth, SIDE if in_blocks else 4)
     first, second = len(cell.first) * units, len(cell.second) * units
-    state_row, gate_row = stride(panel_rows), stride(first + second)
-    two = cell.state_multiple - 1
+    gate_row, readout_columns = stride(first + second), round_up(K, SIDE)
     keeps_gates = any(where_is(name, cell.blocks)[0] == "gates" for stage in cell.backward for name in stage.reads)
-    gradient_steps = min(T, max(1, (GRADIENT_ROWS_BF16X3 if in_blocks else GRADIENT_ROWS) // rows))
-    readout_columns, input_chunks, error_chunks = round_up(K, SIDE), -(-(D + 1) // CHUNK), -(-K // CHUNK)
-    sums_row = stride(readout_columns + first + second)
-    forward_column = units // DEPTH * STEP + input_chunks * UNIT_TILE  # of 16 columns of the weights' operands
-    operands_size = (readout_columns + first + second) // SIDE * forward_column
-    operands_size += units // SIDE * ((first + second) // DEPTH * STEP + error_chunks * UNIT_TILE)
-
-    sizes = {
-        "second": panel_rows * first,
-        "out": panel_rows * second,
-        "b_out": outputs * units,
-        "h0": round_up(outputs, 16),
-        "end": round_up(cell.state_multiple * units, 16),
-    }
-    packed, position = {}, 0
-    for name, size in sizes.items():
-        position += size
-        packed[name] = position
-
-    regions = {
-        "h": (T + 1) * rows * state_row,
-        "operand": T * rows * state_row * bool(second),
-        "gates": (T if keeps_gates else 1) * rows * gate_row,
-        "da": gradient_steps * rows * gate_row * (not in_blocks),
-        "cell": (T + 1) * rows * units * two,
-        "phi_cell": T * rows * units * two,
-        "dh": rows * units,
-        "dcell": rows * units * two,
-        "drh": rows * units * bool(second),
-        "error": T * rows * outputs,
-        "target": T * rows * outputs,
-        "mask": T * rows * outputs,
-        "bias": rows * outputs,
-        "trial": T * (D + K + 1),
-        "sums": rows * sums_row * in_blocks,
-        "left_h": rows * units * in_blocks,
-        "left_rh": rows * units * bool(second) * in_blocks,
-        "left_inputs": 2 * input_chunks * UNIT_TILE * in_blocks,
-        "left_da": rows * (first + second) * in_blocks,
-        "left_errors": 2 * error_chunks * UNIT_TILE * in_blocks,
-        "gradient_left": gradient_steps * rows * panel_rows * in_blocks,
-        "gradient_right": gradient_steps * rows * (first + second) * in_blocks,
-    }
-    at, position = {}, 0
-    for name, size in regions.items():
-        at["at_" + name] = position
-        position += round_up(size, 16) + 16
-    return Layout(
+    sizes = SimpleNamespace(
         n=n,
         units=units,
         D=D,
         K=K,
-        outputs=outputs,
+        outputs=round_up(K, 4),
         T=T,
         trials=B,
         rows=rows,
@@ -171,27 +125,76 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precisio
         slices=min(tiles, SLICES),
         depth=depth,
         panel_rows=panel_rows,
-        state_row=state_row,
+        state_row=stride(panel_rows),
         gate_row=gate_row,
         gate_step=rows * gate_row * keeps_gates,
         first_columns=first,
         second_columns=second,
-        cell_states=two,
-        packed_second=packed["second"],
-        packed_out=packed["out"],
-        packed_b_out=packed["b_out"],
-        packed_h0=packed["h0"],
-        packed_size=packed["end"],
-        gradient_steps=gradient_steps,
+        cell_states=cell.state_multiple - 1,
+        gradient_steps=min(T, max(1, (GRADIENT_ROWS_BF16X3 if in_blocks else GRADIENT_ROWS) // rows)),
         dh_passes=int(cell.dh_passes),
         readout_columns=readout_columns,
-        input_chunks=input_chunks,
-        error_chunks=error_chunks,
-        sums_row=sums_row,
-        **at,
-        work_size=position,
-        operands_size=operands_size * in_blocks,
+        input_chunks=-(-(D + 1) // CHUNK),
+        error_chunks=-(-K // CHUNK),
+        sums_row=stride(readout_columns + first + second),
     )
+    operands_size = _operands_size(sizes) if in_blocks else 0
+    return Layout(**vars(sizes), **_packed_offsets(sizes), **_regions(sizes, in_blocks), operands_size=operands_size)
+
+
+def _operands_size(s) -> int:
+    """Of the right operands that are made of the weights, in bf16."""
+    columns = s.first_columns + s.second_columns
+    forward = s.units // DEPTH * STEP + s.input_chunks * UNIT_TILE  # of 16 columns
+    back = columns // DEPTH * STEP + s.error_chunks * UNIT_TILE
+    return (s.readout_columns + columns) // SIDE * forward + s.units // SIDE * back
+
+
+def _packed_offsets(s) -> dict[str, int]:
+    """Where the packed parameters lie behind the first product's weights, and `packed_size`."""
+    parts = {
+        "packed_second": s.panel_rows * s.second_columns,
+        "packed_out": s.outputs * s.units,
+        "packed_b_out": round_up(s.outputs, 16),
+        "packed_h0": round_up((s.cell_states + 1) * s.units, 16),
+    }
+    return _offsets(parts, "packed_size", s.panel_rows * s.first_columns)
+
+
+def _regions(s, in_blocks: bool) -> dict[str, int]:
+    """Where the regions of the workspace lie, and `work_size`."""
+    plain, outputs = s.rows * s.units, s.rows * s.outputs
+    columns, second = s.first_columns + s.second_columns, bool(s.second_columns)
+    regions = {
+        "at_h": (s.T + 1) * s.rows * s.state_row,
+        "at_operand": s.T * s.rows * s.state_row * second,
+        "at_gates": (s.T if s.gate_step else 1) * s.rows * s.gate_row,
+        "at_da": s.gradient_steps * s.rows * s.gate_row * (not in_blocks),
+        "at_cell": (s.T + 1) * plain * s.cell_states,
+        "at_phi_cell": s.T * plain * s.cell_states,
+        "at_dh": plain,
+        "at_dcell": plain * s.cell_states,
+        "at_drh": plain * second,
+        "at_error": s.T * outputs,
+        "at_target": s.T * outputs,
+        "at_mask": s.T * outputs,
+        "at_bias": outputs,
+        "at_trial": s.T * (s.D + s.K + 1),
+        "at_sums": s.rows * s.sums_row * in_blocks,
+        "at_left_h": plain * in_blocks,
+        "at_left_rh": plain * second * in_blocks,
+        "at_left_inputs": 2 * s.input_chunks * UNIT_TILE * in_blocks,
+        "at_left_da": s.rows * columns * in_blocks,
+        "at_left_errors": 2 * s.error_chunks * UNIT_TILE * in_blocks,
+        "at_gradient_left": s.gradient_steps * s.rows * s.panel_rows * in_blocks,
+        "at_gradient_right": s.gradient_steps * s.rows * columns * in_blocks,
+    }
+    return _offsets({name: round_up(size, 16) + 16 for name, size in regions.items()}, "work_size")
+
+
+def _offsets(sizes: dict[str, int], end: str, start: int = 0) -> dict[str, int]:
+    """Where each part begins, one behind the other from `start`, and as `end` where the last one ends."""
+    return dict(zip((*sizes, end), accumulate(sizes.values(), initial=start), strict=True))
 
 
 def in_panels(row, column, rows: int, columns: int):

@@ -23,13 +23,12 @@ from functools import cache
 from typing import NamedTuple
 
 import numba
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from ...cells import get_cell
 from ...cells.cell import Cell
-from ...compiled import compiled_callback, part
+from ...compiled import call_by_address, compiled_callback, part
 
 FIRST, SECOND, BACK = 0, 1, 2  # what a pointwise function does: a forward stage, or all derivatives
 SIGNATURE = types.void(types.int64, types.float64, types.int64, types.CPointer(types.float64))
@@ -189,24 +188,10 @@ def pointwise_function(cell: str, activation: str) -> tuple[int, int]:
     text, rows = source_of(get_cell(cell), activation)
     names = {"__name__": __name__, "math": math, "numba": numba, "rectified": rectified, "sigmoid": sigmoid}
     exec(compile(text, __file__, "exec"), names)
-    callback = compiled_callback(SIGNATURE, name=f"pointwise-{cell}-{activation}")(names["pointwise"])
-    _kept_alive.append(callback)
-    return callback.address, rows
-
-
-_kept_alive: list = []  # an address must stay valid as long as the process
+    return compiled_callback(SIGNATURE, name=f"pointwise-{cell}-{activation}")(names["pointwise"]), rows
 
 
 @intrinsic
 def call_pointwise(typing_context, address, which, k, n, values):
     """Run a pointwise function (`FIRST`, `SECOND` or `BACK` of it) on the table at the address `values`."""
-    signature = types.void(types.intp, types.int64, types.float64, types.int64, types.intp)
-
-    def generate(context, builder, signature, arguments):
-        whole, double = ir.IntType(64), ir.DoubleType()
-        kinds = [whole, double, whole, double.as_pointer()]
-        function = builder.inttoptr(arguments[0], ir.FunctionType(ir.VoidType(), kinds).as_pointer())
-        builder.call(function, [*arguments[1:4], builder.inttoptr(arguments[4], kinds[3])])
-        return context.get_dummy_value()
-
-    return signature, generate
+    return call_by_address(SIGNATURE)

@@ -12,11 +12,10 @@ from functools import cache
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ...compiled import compiled_callback, part
+from ...compiled import call_by_address, compiled_callback, part
 from .bf16x3 import tiles as bf16x3
 from .layout import RECORD
 from .products import four_dots, multiply_packed, multiply_rows, multiply_transposed
@@ -29,7 +28,7 @@ TILE_SIGNATURE = types.void(types.float64, LAYOUT, REAL, REAL, REAL, REAL, DOUBL
 
 
 @cache
-def tile_address(cell: str, activation: str, precision: str = "float32") -> int:
+def tile_address(cell: str, activation: str, precision: str) -> int:
     """Address of the tile function of a kind, for `call_tile`; compiles it or reads it from the cache."""
     kind = KINDS[cell, activation]
     forward, backward = PASSES[precision]
@@ -44,12 +43,7 @@ def tile_address(cell: str, activation: str, precision: str = "float32") -> int:
             total = numba.carray(gradient, (layout.packed_size,))
             backward(kind(gate_bias), layout, parameters, others, workspace, total)
 
-    callback = compiled_callback(TILE_SIGNATURE, name=f"tile-{cell}-{activation}-{precision}")(tile)
-    _kept_alive.append(callback)
-    return callback.address
-
-
-_kept_alive: list = []  # an address must stay valid as long as the process
+    return compiled_callback(TILE_SIGNATURE, name=f"tile-{cell}-{activation}-{precision}")(tile)
 
 
 @intrinsic
@@ -61,20 +55,7 @@ def call_tile(typing_context, address, gate_bias, layouts, packed, beside, work,
 
     Adds the sum of mask * squared error to sums[0], the tile's gradient of half of it to `gradient`.
     """
-    signature = types.void(types.intp, types.float64, *(types.intp,) * 6, types.int64)
-
-    def generate(context, builder, signature, arguments):
-        real, whole, double = ir.FloatType(), ir.IntType(64), ir.DoubleType()
-        kinds = [double, *(kind.as_pointer() for kind in (whole, real, real, real, real, double)), whole]
-        function = builder.inttoptr(arguments[0], ir.FunctionType(ir.VoidType(), kinds).as_pointer())
-        values = [
-            builder.inttoptr(value, kind) if kind.is_pointer else value
-            for value, kind in zip(arguments[1:], kinds, strict=True)
-        ]
-        builder.call(function, values)
-        return context.get_dummy_value()
-
-    return signature, generate
+    return call_by_address(TILE_SIGNATURE)
 
 
 @part

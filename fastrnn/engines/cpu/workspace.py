@@ -9,7 +9,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ...compiled import part
-from .emit import ADDRESS, element
+from .emit import ADDRESS, broadcast, element, load, store
 from .products import multiply_rows
 from .stages import Streams
 from .vectors import FLOAT, INT64
@@ -58,30 +58,23 @@ def make_spread(repeat: bool):
         def generate(context, builder, signature, arguments):
             source, width, beside, destination, stride, count, columns = arguments
             four, index = ir.VectorType(FLOAT, 4), ir.VectorType(INT64, 4)
-
-            def in_all(value, kind):
-                one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.IntType(32)(0))
-                lanes = ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4)
-                return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), lanes)
-
             with (
                 cgutils.for_range(builder, count) as row_loop,
                 cgutils.for_range(builder, builder.sdiv(columns, INT64(4))) as column_loop,
             ):
                 first = builder.mul(column_loop.index, INT64(4))
-                lane = builder.add(in_all(first, index), ir.Constant(index, [0, 1, 2, 3]))
+                lane = builder.add(broadcast(builder, first, 4), ir.Constant(index, [0, 1, 2, 3]))
                 if repeat:
-                    value = in_all(builder.load(element(builder, source, row_loop.index)), four)
+                    value = broadcast(builder, builder.load(element(builder, source, row_loop.index)), 4)
                 else:
                     start = builder.add(builder.mul(row_loop.index, width), first)
-                    value = builder.load(builder.bitcast(element(builder, source, start), four.as_pointer()))
-                    value.align = 4
-                within = builder.icmp_signed("<", lane, in_all(width, index))
-                at_end = builder.icmp_signed("==", lane, in_all(width, index))
-                rest = builder.select(at_end, in_all(beside, four), ir.Constant(four, [0.0] * 4))
+                    value = load(builder, element(builder, source, start), four)
+                ends = broadcast(builder, width, 4)
+                within = builder.icmp_signed("<", lane, ends)
+                at_end = builder.icmp_signed("==", lane, ends)
+                rest = builder.select(at_end, broadcast(builder, beside, 4), ir.Constant(four, [0.0] * 4))
                 place = element(builder, destination, builder.add(builder.mul(row_loop.index, stride), first))
-                value = builder.select(within, value, rest)
-                builder.store(value, builder.bitcast(place, four.as_pointer())).align = 4
+                store(builder, builder.select(within, value, rest), place)
             return context.get_dummy_value()
 
         return signature, generate

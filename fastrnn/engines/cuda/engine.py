@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 
@@ -113,6 +114,10 @@ class CUDAEngine(Engine):
         pieces = (tuple(part[piece] for part in whole) for piece in (slice(None, half), slice(half, None)))
         return [np.concatenate([self._cut([piece], work, one)[0] for piece in pieces])]
 
+    def _cut_one(self, group, work, one: str = "network") -> np.ndarray:
+        """`_cut` for one group and `work(*group)`, which gives its array."""
+        return self._cut([group], lambda groups: [work(*groups[0])], one)[0]
+
     def _train(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
         """Of groups that fit into memory together."""
         self.prepare([networks for networks, _ in groups], task, batch)
@@ -160,10 +165,7 @@ class CUDAEngine(Engine):
     # -------------------------------------------------------------------------------------- losses and gradients
 
     def _loss(self, networks, task, trials: int, purpose: int) -> np.ndarray:
-        def evaluate(groups):
-            return [self._evaluate(networks, task, trials, purpose) for (networks,) in groups]
-
-        return self._cut([(networks,)], evaluate)[0]
+        return self._cut_one((networks,), lambda networks: self._evaluate(networks, task, trials, purpose))
 
     def _evaluate(self, networks, task, trials: int, purpose: int) -> np.ndarray:
         batch = min(trials, EVALUATED)
@@ -186,10 +188,7 @@ class CUDAEngine(Engine):
             return sums[:, 0] / (sums[:, 1] * networks.K)
 
     def _loss_and_gradients(self, networks, inputs, targets, mask):
-        def differentiate(groups):
-            return [self._gradients(*group) for group in groups]
-
-        made = self._cut([(networks, inputs, targets, mask)], differentiate)[0]
+        made = self._cut_one((networks, inputs, targets, mask), self._gradients)
         return made[:, -2:].copy().view(np.float64)[:, 0], np.ascontiguousarray(made[:, :-2])
 
     def _gradients(self, networks, inputs, targets, mask) -> np.ndarray:
@@ -207,10 +206,7 @@ class CUDAEngine(Engine):
         return np.concatenate([gradients, losses[:, None].view(np.float32)], axis=1)
 
     def _run(self, networks, inputs):
-        def roll(groups):
-            return [self._roll_out(*group) for group in groups]
-
-        made = self._cut([(networks, inputs)], roll)[0]
+        made = self._cut_one((networks, inputs), self._roll_out)
         return np.ascontiguousarray(made[..., : networks.S]), np.ascontiguousarray(made[..., networks.S :])
 
     def _roll_out(self, networks, inputs) -> np.ndarray:
@@ -246,11 +242,7 @@ class CUDAEngine(Engine):
 
     def _at_points(self, kernel, name: str, shape, networks, states, inputs) -> np.ndarray:
         """What a kernel makes, of shape `shape` at each point, at states (N, M, S) and inputs (N, M, D)."""
-
-        def work(groups):
-            return [self._make_at_points(kernel, name, shape, *group) for group in groups]
-
-        return self._cut([(networks, states, inputs)], work)[0]
+        return self._cut_one((networks, states, inputs), partial(self._make_at_points, kernel, name, shape))
 
     def _make_at_points(self, kernel, name, shape, networks, states, inputs) -> np.ndarray:
         xp = self.device.xp
@@ -295,14 +287,13 @@ class CUDAEngine(Engine):
         rules = check_shape("rules", np.asarray(rules, np.float64), ("M", "numbers"), M=M, numbers=6)
         limits = check_shape("limits", np.asarray(limits, np.float64), "S", S=S)
         starts = (states, which, inputs, rules)
+        most = max(1, MATRICES_BYTES // (16 * S * S))
+        pieces = (tuple(array[first : first + most] for array in starts) for first in range(0, M, most))
 
-        def search(groups):
-            return [self._levenberg_marquardt(networks, *group, limits, iterations, patience) for group in groups]
+        def search(*piece):
+            return self._levenberg_marquardt(networks, *piece, limits, iterations, patience)
 
-        most, made = max(1, MATRICES_BYTES // (16 * S * S)), [np.empty((0, S + 2))]
-        for first in range(0, M, most):
-            made += self._cut([tuple(array[first : first + most] for array in starts)], search, "start")
-        made = np.concatenate(made)
+        made = np.concatenate([np.empty((0, S + 2)), *(self._cut_one(piece, search, "start") for piece in pieces)])
         return np.ascontiguousarray(made[:, :S]), made[:, S].copy(), made[:, S + 1].astype(np.int64)
 
     def _levenberg_marquardt(self, networks, states, which, inputs, rules, limits, iterations, patience) -> np.ndarray:

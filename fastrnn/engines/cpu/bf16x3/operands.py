@@ -17,7 +17,7 @@ from ....compiled import part
 from ..emit import ADDRESS
 from ..products import PANEL
 from ..vectors import FLOAT, INT32, INT64
-from .unit import CHUNK, DEPTH, HAS_UNIT, HIGH, LOW, SIDE, STEP, TILE, UPPER, WIDE, WORDS, at, constant, read
+from .unit import CHUNK, DEPTH, HAS_UNIT, HIGH, LOW, SIDE, STEP, TILE, UPPER, WIDE, WORDS, constant, read, write
 
 # ---------------------------------------------------------------------------------------------------- pieces of code
 
@@ -56,11 +56,6 @@ def paired(builder, first, second):
     return builder.call(choose, [lowered(builder, first), second, constant(UPPER), INT32(0xF8)])
 
 
-def write(builder, words, base, offset):
-    """16 words at so many floats behind the address `base`."""
-    builder.store(words, at(builder, base, offset, WORDS)).align = 4
-
-
 def transposed(builder, rows: list) -> list:
     """16 vectors of 16 lanes, rows for columns."""
     for s in (1, 2, 4, 8):
@@ -81,7 +76,7 @@ def row_or_zero(builder, source, stride, row: int, count, column=0):
     """16 floats of a row, or zeros if it is not below `count`."""
     within = builder.icmp_signed("<", INT64(row), count)
     safe = builder.select(within, INT64(row), INT64(0))
-    value = read(builder, at(builder, source, builder.add(builder.mul(safe, stride), INT64(column)), WIDE))
+    value = read(builder, source, builder.add(builder.mul(safe, stride), INT64(column)))
     return builder.select(within, value, ir.Constant(WIDE, [0.0] * 16))
 
 
@@ -97,10 +92,7 @@ def split_rows(typing_context, source, stride, steps, left):
         with cgutils.for_range(builder, INT64(2 * SIDE)) as row_loop, cgutils.for_range(builder, steps) as k_loop:
             row, k = row_loop.index, k_loop.index
             start = builder.add(builder.mul(row, stride), builder.mul(k, INT64(DEPTH)))
-            halves = [
-                parts(builder, read(builder, at(builder, source, builder.add(start, INT64(offset)), WIDE)))
-                for offset in (0, SIDE)
-            ]
+            halves = [parts(builder, read(builder, source, builder.add(start, INT64(offset)))) for offset in (0, SIDE)]
             place = row_in_left(builder, row, builder.mul(steps, INT64(STEP)))
             place = builder.add(place, builder.mul(k, INT64(STEP)))
             for part_, pair in enumerate(zip(*halves, strict=True)):
@@ -126,7 +118,7 @@ def chunk_of_rows(typing_context, source, stride, left, tile):
         twice = ir.Constant(WORDS, [*range(CHUNK)] * 2)
         eight = ir.VectorType(FLOAT, CHUNK)
         with cgutils.for_range(builder, INT64(2 * SIDE)) as loop:
-            row = read(builder, at(builder, source, builder.mul(loop.index, stride), eight))
+            row = read(builder, source, builder.mul(loop.index, stride), eight)
             row = builder.shuffle_vector(row, ir.Constant(eight, ir.Undefined), twice)
             write(builder, paired(builder, *parts(builder, row)), left, row_in_left(builder, loop.index, tile))
         return context.get_dummy_value()
@@ -143,8 +135,7 @@ def transpose_trials(typing_context, source, stride, left):
         sides = ([], [])
         for row in range(SIDE):
             halves = [
-                parts(builder, read(builder, at(builder, source, builder.mul(stride, INT64(place)), WIDE)))
-                for place in (row, SIDE + row)
+                parts(builder, read(builder, source, builder.mul(stride, INT64(place)))) for place in (row, SIDE + row)
             ]
             for side, pair in zip(sides, zip(*halves, strict=True), strict=True):
                 side.append(paired(builder, *pair))
@@ -168,7 +159,7 @@ def step_of_weights(typing_context, source, stride, right):
         with cgutils.for_range(builder, INT64(SIDE)) as loop:
             start = builder.mul(loop.index, stride)
             both = [
-                parts(builder, read(builder, at(builder, source, builder.add(start, offset), WIDE)))
+                parts(builder, read(builder, source, builder.add(start, offset)))
                 for offset in (INT64(0), builder.mul(stride, INT64(SIDE)))
             ]
             for part_, (first, second) in enumerate(zip(*both, strict=True)):

@@ -9,12 +9,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ....cells import CELLS
-from ..emit import broadcast
+from ..emit import broadcast, element, load, store
 from ..stages import KIND_OF_TYPE, STRIDE_OF, Streams, where_is
 from ..vectors import INT64, Vector
 from .mathematics import TableMath
-from .operands import lowered, paired, parts, row_in_left, upper, write
-from .unit import DEPTH, SIDE, STEP, TILE, WIDE, WORDS, at, read
+from .operands import lowered, paired, parts, row_in_left, upper
+from .unit import DEPTH, SIDE, STEP, TILE, WORDS, read, write
 
 
 class Operands(NamedTuple):
@@ -70,17 +70,17 @@ def run_stage(builder, cell, activation, stage, gate_bias, streams, operands, st
             offset = builder.add(
                 builder.mul(row, stride[STRIDE_OF.get(where, "units")]), builder.mul(units, INT64(block))
             )
-            return at(builder, stream[where], builder.add(builder.add(offset, first), INT64(SIDE * vector)), WIDE)
+            return element(builder, stream[where], builder.add(builder.add(offset, first), INT64(SIDE * vector)))
 
         made = {}
         for vector in (0, 1):
-            values = {name: Vector(builder, read(builder, place(name, vector))) for name in stage.reads}
+            values = {name: Vector(builder, load(builder, place(name, vector))) for name in stage.reads}
             for name, value in stage(m, k, values).items():
                 if name == "dh" and not cell.dh_passes:
                     continue  # the product makes it anew
                 where = where_is(name, cell.blocks)[0]
                 if where != "da":
-                    builder.store(value.value, place(name, vector)).align = 4
+                    store(builder, value.value, place(name, vector))
                 if where in ("h_next", "rh", "da"):
                     made.setdefault(name, []).append(parts(builder, value.value))
         for name, vectors in made.items():
@@ -125,7 +125,7 @@ def keep_for_gradient(builder, base, tile_stride, vectors, column, row, half) ->
             if half == 0:
                 write(builder, lowered(builder, words), base, place)
             else:
-                below = read(builder, at(builder, base, place, WORDS))
+                below = read(builder, base, place, WORDS)
                 write(builder, builder.or_(below, upper(builder, words)), base, place)
 
 

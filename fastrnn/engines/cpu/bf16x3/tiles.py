@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ....compiled import part
-from ..emit import ADDRESS, element
+from ..emit import ADDRESS, element, load, store
 from ..products import PANEL
 from ..stages import weigh_errors
 from ..vectors import FLOAT, INT64
@@ -194,17 +194,14 @@ def gather_rows(typing_context, source, source_row, rows, columns, to):
 
     def generate(context, builder, signature, arguments):
         source, source_row, rows, columns, to = arguments
-        four = ir.VectorType(FLOAT, 4).as_pointer()
         with (
             cgutils.for_range(builder, rows) as row_loop,
             cgutils.for_range(builder, builder.sdiv(columns, INT64(4))) as loop,
         ):
             first = builder.mul(loop.index, INT64(4))
             place = builder.add(builder.mul(row_loop.index, source_row), first)
-            value = builder.load(builder.bitcast(element(builder, source, place), four))
-            value.align = 4
-            place = builder.add(builder.mul(row_loop.index, columns), first)
-            builder.store(value, builder.bitcast(element(builder, to, place), four)).align = 4
+            value = load(builder, element(builder, source, place), ir.VectorType(FLOAT, 4))
+            store(builder, value, element(builder, to, builder.add(builder.mul(row_loop.index, columns), first)))
         return context.get_dummy_value()
 
     return types.void(*(ADDRESS,) * 5), generate

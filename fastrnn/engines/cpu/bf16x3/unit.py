@@ -27,7 +27,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ....compiled import compiled
-from ..emit import ADDRESS, element
+from ..emit import ADDRESS, broadcast, element, load, store
 from ..vectors import FLOAT, INT32, INT64, LANES, host_features
 from ..workspace import aligned
 
@@ -66,16 +66,14 @@ def constant(value: int) -> ir.Constant:
     return ir.Constant(WORDS, [value] * 16)
 
 
-def at(builder, base, offset, kind):
+def read(builder, base, offset, kind=WIDE):
     """The vector of a kind that begins `offset` floats behind the address `base`."""
-    return builder.bitcast(element(builder, base, offset), kind.as_pointer())
+    return load(builder, element(builder, base, offset), kind)
 
 
-def read(builder, pointer):
-    """A vector, aligned to floats at least."""
-    value = builder.load(pointer)
-    value.align = 4
-    return value
+def write(builder, vector, base, offset):
+    """Put a vector `offset` floats behind the address `base`."""
+    store(builder, vector, element(builder, base, offset))
 
 
 # ------------------------------------------------------------------------------------------------------ instructions
@@ -114,8 +112,7 @@ def make_edge(name: str, rows: int, columns: int):
                     unit(builder, instruction, BYTE(register), builder.bitcast(corner, POINTER), row_bytes)
                 elif name == "new":
                     with cgutils.for_range(builder, INT64(SIDE)) as loop:
-                        place = at(builder, corner, builder.mul(loop.index, c_row), WIDE)
-                        builder.store(ir.Constant(WIDE, [0.0] * 16), place).align = 4
+                        write(builder, ir.Constant(WIDE, [0.0] * 16), corner, builder.mul(loop.index, c_row))
             return context.get_dummy_value()
 
         return types.void(*(ADDRESS,) * 3), generate
@@ -155,7 +152,6 @@ def make_depth(passes: tuple, rows: int, columns: int):
 
     def with_vectors(context, builder, signature, arguments):
         a, a_tile, b, b_tile, c, c_row, c_pair = arguments
-        lanes = ir.Constant(WORDS, [0] * 16)
 
         def floats(words):
             """The lower and the upper halves of 16 words, as floats."""
@@ -168,23 +164,22 @@ def make_depth(passes: tuple, rows: int, columns: int):
                 for stride, index in zip((a_tile, b_tile), divmod(place, columns), strict=True)
             )
             with cgutils.for_range(builder, INT64(SIDE)) as row_loop:
-                c_place = at(builder, corner, builder.mul(row_loop.index, c_row), WIDE)
+                c_place = element(builder, corner, builder.mul(row_loop.index, c_row))
                 total = cgutils.alloca_once(builder, WIDE)
-                builder.store(read(builder, c_place), total)
+                builder.store(load(builder, c_place, WIDE), total)
                 a_row = builder.add(a_start, builder.mul(row_loop.index, INT64(SIDE)))
                 with cgutils.for_range(builder, INT64(SIDE)) as pair_loop:
                     value = builder.load(total)
                     for left_part, right_part in passes:
                         a_place = builder.add(builder.add(a_row, pair_loop.index), INT64(left_part * TILE))
                         word = builder.load(builder.bitcast(element(builder, a, a_place), INT32.as_pointer()))
-                        one = builder.insert_element(ir.Constant(WORDS, ir.Undefined), word, INT32(0))
-                        left = floats(builder.shuffle_vector(one, ir.Constant(WORDS, ir.Undefined), lanes))
+                        left = floats(broadcast(builder, word, 16))
                         b_place = builder.add(b_start, builder.mul(pair_loop.index, INT64(SIDE)))
-                        b_place = at(builder, b, builder.add(b_place, INT64(right_part * TILE)), WORDS)
-                        for x, y in zip(left, floats(read(builder, b_place)), strict=True):
+                        right = read(builder, b, builder.add(b_place, INT64(right_part * TILE)), WORDS)
+                        for x, y in zip(left, floats(right), strict=True):
                             value = builder.fadd(value, builder.fmul(x, y), flags=("contract",))
                     builder.store(value, total)
-                builder.store(builder.load(total), c_place).align = 4
+                store(builder, builder.load(total), c_place)
         return context.get_dummy_value()
 
     return depth
