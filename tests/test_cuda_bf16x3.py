@@ -11,6 +11,7 @@ from samples import oracle_parameters, random_networks, random_trials, relative_
 from fastrnn import engines
 from fastrnn.engines.cuda.engine import CUDAEngine
 from fastrnn.engines.cuda.group import Group
+from fastrnn.engines.cuda.tiling import make_tiling
 from fastrnn.errors import UsageError
 from fastrnn.optimizer import Optimizer
 from fastrnn.tasks import get_task
@@ -35,6 +36,18 @@ def test_gradients_against_oracle(engine, cell, n):
         cell, "tanh", 0.5, oracle_parameters(networks, 0), inputs[0], targets[0], mask[0].astype(np.float64)
     )
     assert relative_error(losses[0], value) < tolerances.STATES_BF16X3
+    for name, gradient in gradients.items():
+        assert relative_error(gradient[0], expected[name]) < tolerances.GRADIENT_BF16X3, name
+
+
+def test_with_many_inputs_the_gradient_of_the_weights_is_that_of_float32(engine):
+    networks = random_networks("gru", "tanh", 64, 20, 2, 1, seed=1)
+    assert make_tiling("gru", "tanh", 64, 16, 2, 20, 227 << 10, "bf16x3").weight_gradient.source == "weight_gradient"
+    inputs, targets, _ = random_trials(networks, 5, 2)
+    _, gradients = engine.loss_and_gradients(networks, inputs, targets)
+    _, expected, _ = oracle.loss_and_gradients(
+        "gru", "tanh", 1.0, oracle_parameters(networks, 0), inputs[0], targets[0]
+    )
     for name, gradient in gradients.items():
         assert relative_error(gradient[0], expected[name]) < tolerances.GRADIENT_BF16X3, name
 

@@ -24,10 +24,11 @@ from fastrnn.tasks import Task, get_task
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="g++ is missing: kernels can't be run without a GPU")
 
-# N, B, T, n, D, K: one of everything; trials that fill no tile; several outputs beyond a chunk; two tiles of trials
-SHAPES = [(1, 1, 1, 16, 1, 1), (2, 17, 3, 16, 3, 6), (1, 70, 2, 16, 2, 1)]
+# N, B, T, n, D, K: one of everything; trials that fill no tile; several outputs beyond a chunk; two tiles of trials;
+# more inputs than units
+SHAPES = [(1, 1, 1, 16, 1, 1), (2, 17, 3, 16, 3, 6), (1, 70, 2, 16, 2, 1), (1, 3, 2, 16, 40, 1)]
 # n that takes several passes, weights that stream through shared memory, vectors of all widths
-LARGE = [("vanilla", 144), ("ugrnn", 144), ("gru", 144), ("lstm", 80)]
+LARGE = [("vanilla", 144), ("ugrnn", 144), ("gru", 144), ("lstm", 80), *((cell, 256) for cell in oracle.CELLS)]
 SCHEDULES = [(order, late, 7) for order in ("forward", "backward", "random") for late in (True, False)]
 
 
@@ -75,9 +76,10 @@ def test_gradients_of_large_networks(engine, cell, n):
     check_gradients(engine, networks, *random_trials(networks, 20, 2, seed=3))
 
 
-def test_every_schedule_gives_the_same_bits(engine):
+@pytest.mark.parametrize(("cell", "n"), [("gru", 144), ("vanilla", 144), ("ugrnn", 48), ("lstm", 48)])
+def test_every_schedule_gives_the_same_bits(engine, cell, n):
     """Streamed weights, two products, several passes: whatever the order of threads and whenever copies arrive."""
-    networks = random_networks("gru", "tanh", 144, 2, 2, 1, seed=1)
+    networks = random_networks(cell, "tanh", n, 2, 2, 1, seed=1)
     trials = random_trials(networks, 9, 2, seed=3)
     results = set()
     for schedule in SCHEDULES:
@@ -100,6 +102,14 @@ def test_less_shared_memory_means_smaller_tiles(cpu):
         assert relative_error(gradient, exact[name]) < tolerances.GRADIENT
     with pytest.raises(UsageError, match=r"lstm networks with n = 32 need more shared memory than this device has"):
         CUDAEngine(HostDevice(shared_limit=9 << 10)).loss_and_gradients(networks, *trials)
+
+
+def test_more_inputs_than_the_device_has_room_for_are_told(engine):
+    networks = random_networks("vanilla", "tanh", 16, 4000, 1, 1)
+    with pytest.raises(
+        UsageError, match=r"the CUDA engine does at most 3599 inputs with n = 16; D is 4000: take 'cpu'"
+    ):
+        engine.run(networks, np.zeros((1, 1, 4000)))
 
 
 @pytest.mark.parametrize("cell", oracle.CELLS)

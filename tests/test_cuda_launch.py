@@ -1,10 +1,12 @@
 """Launches that are refused, GPUs that can't be used and why, and how the work is cut."""
 
 import os
+import shutil
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -166,6 +168,13 @@ def test_bad_arguments_are_refused(changes, message):
         Launcher(Recorder()).launch(TRANSPOSE, (2, 1, 1), **arguments(**changes))
 
 
+def test_an_array_of_another_gpu_is_refused():
+    elsewhere = on_device(np.zeros((2, 32), np.float32))
+    elsewhere.device.id = 1
+    assert not GPU.owns(SimpleNamespace(xp=ON_DEVICE, number=0), elsewhere)
+    assert GPU.owns(SimpleNamespace(xp=ON_DEVICE, number=1), elsewhere)
+
+
 def test_missing_arguments_and_impossible_launches_are_refused():
     launcher, few = Launcher(Recorder()), arguments()
     del few["status"]
@@ -231,14 +240,16 @@ def test_signatures_are_those_of_the_kernels():
 
 
 def test_the_text_that_is_compiled_changes_with_the_sources(tmp_path, monkeypatch):
-    (tmp_path / "common.cuh").write_text("// one")
-    digests = {sources_digest()}
     assert sources_digest() in source_text(["rollout"])
-    monkeypatch.setattr(launch, "kernels_folder", lambda: tmp_path)
-    for text in ("// one", "// two"):
-        (tmp_path / "common.cuh").write_text(text)
+    shutil.copytree(launch.kernels_folder(), tmp_path / "kernels")
+    monkeypatch.setattr(launch, "kernels_folder", lambda: tmp_path / "kernels")
+    digests = {sources_digest.__wrapped__()}
+    assert digests == {sources_digest()}
+    for file in ("rollout.cu", "common.cuh", "cells/gru.cuh"):
+        with open(tmp_path / "kernels" / file, "a") as source:
+            source.write("// more\n")
         digests.add(sources_digest.__wrapped__())
-    assert len(digests) == 3
+    assert len(digests) == 4
 
 
 def test_an_installation_without_kernels_is_told(monkeypatch, tmp_path):

@@ -24,6 +24,7 @@ pytestmark = [
 # cell, n, kB of shared memory, precision: streamed weights, two products, a place where dh waits; resident weights,
 # the cell state, blocks of da in several chunks; tensor cores
 NETWORKS = [("gru", 80, 227, "float32"), ("lstm", 48, 50, "float32"), ("gru", 64, 227, "bf16x3")]
+NETWORKS += [("vanilla", 144, 227, "float32"), ("ugrnn", 48, 227, "float32")]
 
 
 def run_all(cell, n, kilobytes, precision):

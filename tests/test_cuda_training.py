@@ -171,41 +171,66 @@ from fastrnn.networks import Networks
 from fastrnn.optimizer import Optimizer
 from fastrnn.tasks import get_task
 
-engine = CUDAEngine(HostDevice(check="memory", shared_limit=50 << 10, kernels=sys.argv[2]))
-for cell in sys.argv[3].split(","):
-    task, networks = get_task("cdi", steps=2), Networks.initialize(cell, "tanh", 48, 4, 1, keys=[1, 2])
-    states, outputs = engine.run(networks, np.zeros((9, 2, 4)))
-    optimizer = Optimizer.start(networks, learning_rate=0.1, iterations=2)
-    assert np.isfinite(engine.advance(networks, optimizer, task, 1, batch=9)).all()
+cell, n, precision, task, points = sys.argv[3], int(sys.argv[4]), *sys.argv[5:7], int(sys.argv[7])
+shared = {} if precision == "bf16x3" else {"shared_limit": 50 << 10}
+engine = CUDAEngine(HostDevice(check="memory", kernels=sys.argv[2], **shared), precision)
+task = get_task(task, steps=2)
+networks = Networks.initialize(cell, "tanh", n, task.D, task.K, keys=[1, 2])
+states, outputs = engine.run(networks, np.zeros((9, 2, task.D)))
+optimizer = Optimizer.start(networks, learning_rate=0.1, iterations=2)
+assert np.isfinite(engine.advance(networks, optimizer, task, 1, batch=9)).all()
+if points:
+    states, held = np.zeros((2, 3, networks.S)), np.zeros((3, task.D))
+    engine.step(networks, states, held)
+    engine.jacobian(networks, states, held)
+    rules = np.repeat([[1e-20, 0, 1e-3, 1e-12, 1e6, 1e-3]], 2, axis=0)
+    engine.levenberg_marquardt(networks, [0, 1], states[0, :2], held[:2], np.full(networks.S, 5.0), rules, 3, 3)
 print("clean")
 """
 
 
-def sanitized(kernels, cells):
-    """Output and errors of a Python with AddressSanitizer in it that runs all kernels of some cells."""
+def sanitized(kernels, cell, n, precision="float32", task="cdi", points=False):
+    """Output and errors of a Python with AddressSanitizer in it: rollouts, an iteration of training, single states."""
     library = subprocess.check_output([COMPILER, "-print-file-name=libasan.so"], text=True).strip()
     environment = os.environ | {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "NUMBA_DISABLE_JIT": "1"}
-    command = [sys.executable, "-c", SANITIZED, str(Path(__file__).parent), str(kernels), cells]
+    command = [sys.executable, "-c", SANITIZED, str(Path(__file__).parent), str(kernels), cell, str(n), precision, task]
+    command.append(str(int(points)))
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     return done.stdout, done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="AddressSanitizer is preloaded as on Linux")
-def test_no_kernel_goes_beyond_its_arrays():
-    """Streamed and resident weights, two products, blocks of da in several chunks."""
-    stdout, stderr = sanitized(kernels_folder(), "gru,lstm")
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("gru", 48),  # streamed weights, two products
+        ("lstm", 48),  # blocks of da in several chunks
+        ("vanilla", 16, "float32", "flipflop"),  # the smallest; resident weights
+        ("ugrnn", 16, "float32", "sine"),
+        ("gru", 64, "bf16x3", "flipflop"),
+        ("lstm", 16, "float32", "flipflop", True),
+    ],
+)
+def test_no_kernel_goes_beyond_its_arrays(case):
+    stdout, stderr = sanitized(kernels_folder(), *case)
     assert stdout == "clean\n", stderr[-3000:]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="AddressSanitizer is preloaded as on Linux")
-def test_a_kernel_that_goes_beyond_an_array_is_found(tmp_path):
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "case"),
+    [
+        ("forward.cuh", "e < Products::trials * L::S", "e < (P * T + Products::trials) * L::S + 1", ("vanilla", 48)),
+        ("tensor_product.cuh", "if (k + 1 < DEEP)", "", ("gru", 64, "bf16x3")),
+    ],
+)
+def test_a_kernel_that_goes_beyond_an_array_is_found(file, right, wrong, case, tmp_path):
     shutil.copytree(kernels_folder(), tmp_path / "kernels")
-    source = tmp_path / "kernels" / "forward.cuh"
+    source = tmp_path / "kernels" / file
     text = source.read_text()
-    right = "e < Products::trials * L::S"
     assert text.count(right) == 1
-    source.write_text(text.replace(right, "e < (P * T + Products::trials) * L::S + 1"))
-    stdout, stderr = sanitized(tmp_path / "kernels", "vanilla")
+    source.write_text(text.replace(right, wrong))
+    stdout, stderr = sanitized(tmp_path / "kernels", *case)
     assert stdout == ""
     assert "heap-buffer-overflow" in stderr
-    assert "forward.cuh:" in stderr
+    assert f"{file}:" in stderr

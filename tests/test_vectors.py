@@ -57,12 +57,21 @@ def sample(limit):
     return np.concatenate([sizes, -sizes, np.linspace(-limit, limit, 80_001), [0.0, -0.0]]).astype(np.float32)
 
 
-@pytest.mark.parametrize(("name", "limit", "most"), [("tanh", 20, 5), ("sigmoid", 80, 3), ("exp", 87, 3)])
-def test_accuracy(name, limit, most):
-    x = sample(limit)
-    wide = x.astype(np.float64)
-    expected = {"tanh": np.tanh, "exp": np.exp, "sigmoid": ArrayMath("tanh").sigmoid}[name](wide)
-    assert errors_in_ulp(vector_function(name)(x), expected).max() <= most
+@pytest.mark.parametrize(
+    ("name", "low", "high", "most"), [("tanh", -20, 20, 6), ("sigmoid", -87, 88, 4), ("exp", -87, 88, 3)]
+)
+def test_accuracy(name, low, high, most):
+    assert worst_error(name, low, high) <= most
+
+
+def worst_error(name, low, high, every=53):
+    """In units in the last place: `sample`, and of the numbers beyond 2^-14, where errors grow, one in `every`."""
+    first, last = np.float32([2**-14, max(-low, high)]).view(np.int32)
+    dense = np.arange(first, last, every, np.int32).view(np.float32)
+    x = np.concatenate([sample(max(-low, high)), dense, -dense])
+    x = x[(x >= low) & (x <= high)]
+    expected = {"tanh": np.tanh, "exp": np.exp, "sigmoid": ArrayMath("tanh").sigmoid}[name](x.astype(np.float64))
+    return errors_in_ulp(vector_function(name)(x), expected).max()
 
 
 @pytest.mark.parametrize("name", ["tanh", "sigmoid", "exp"])
@@ -126,6 +135,7 @@ def test_lanes_follow_the_features():
 
 PARITY = """
 import numpy as np, oracle
+from test_vectors import worst_error
 from samples import oracle_parameters, random_networks, random_trials, relative_error
 from fastrnn import engines
 from fastrnn.engines.cpu.vectors import HAS_FMA, LANES
@@ -139,7 +149,7 @@ for cell, activation in (("gru", "tanh"), ("lstm", "relu")):
         p = oracle_parameters(networks, i)
         _, expected, _ = oracle.loss_and_gradients(cell, activation, 1.0, p, inputs[i], targets[i])
         worst = max(worst, *(relative_error(gradients[name][i], expected[name]) for name in expected))
-print(LANES, int(HAS_FMA), worst)
+print(LANES, int(HAS_FMA), worst, *(worst_error(*which, 211) for which in (("tanh", -20, 20), ("sigmoid", -87, 88))))
 """
 
 
@@ -148,7 +158,7 @@ print(LANES, int(HAS_FMA), worst)
     ("features", "lanes", "fused"),
     [("+sse2,+avx,+avx2,+fma", 8, 1), ("+sse2", 4, 0)],
 )
-def test_gradients_with_narrower_vectors(features, lanes, fused, tmp_path):
+def test_gradients_and_accuracy_with_narrower_vectors(features, lanes, fused, tmp_path):
     """Processors with AVX2, and with neither AVX nor fused operations."""
     environment = os.environ | {
         "NUMBA_CPU_NAME": "x86-64",
@@ -160,3 +170,4 @@ def test_gradients_with_narrower_vectors(features, lanes, fused, tmp_path):
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.split()
     assert [int(output[0]), int(output[1])] == [lanes, fused]
     assert float(output[2]) < tolerances.GRADIENT
+    assert float(output[3]) <= 6 and float(output[4]) <= 4

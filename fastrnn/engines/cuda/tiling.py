@@ -22,6 +22,7 @@ STAGES = 3  # tiles of weights in flight where not all of them stay in shared me
 RESIDENT = 64 << 10  # bytes of weights up to which all of them stay
 TRIALS = (64, 32, 16, 8)  # trials of a block
 WARPS = 8  # of a block of the readout
+MOST_SPLIT_INPUTS = 15  # on tensor cores a thread has a register for each; with more the gradient is that of float32
 POINT_THREADS = 128  # kernels/points.cu
 
 
@@ -137,7 +138,13 @@ def make_tiling(
     kind = type_of(cell, activation)
     slices = min(T, 8 if n < 128 else 4)
     readout_bytes = 4 * CHUNK * (n + WARPS * (n + 1))
-    edge, gradient = (_weight_gradient if precision == "float32" else _weight_gradient_bf16x3)(kind, n, D)
+    split = precision == "bf16x3" and D <= MOST_SPLIT_INPUTS
+    edge, gradient = (_weight_gradient_bf16x3 if split else _weight_gradient)(kind, n, D)
+    if gradient.shared > shared_limit:
+        most = shared_limit // (8 * LENGTH) - 2 * edge - 1
+        raise UsageError(
+            f"on this device the CUDA engine does at most {most} inputs with n = {n}; D is {D}: take 'cpu'"
+        )
     padded = -(-B // trials) * trials
     return Tiling(
         rollout=forward,
