@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from functools import partial
 
 import numpy as np
 
@@ -12,12 +13,18 @@ from fastrnn.analysis.fixed_points import sample_states
 from fastrnn.analysis.starts import NOISE, TRIALS, draw_starts, spread_of
 from fastrnn.tasks import get_task
 
+from . import beside
+from .peers import adam_descent
 from .rounds import significant
 from .section import Bench, Section, Step
 
 UNITS, ITERATIONS, SEARCHES = 64, 1500, 7
 LEARNT = get_task("flipflop").threshold  # loss of a network whose searches are worth telling
 LARGE = {"cell": "vanilla", "activation": "tanh", "n": 256, "iterations": 800, "starts": 2000}  # all starts are used
+BESIDE, STARTS = ("vanilla", "tanh", UNITS), 256  # the kind that is searched in PyTorch too, and from how many starts
+TRIED = 50  # steps, to see how many threads suit it
+TOLERANCE = 1e-26  # of our q, over 1 + |h|^2: the default
+NEAR = 1e-3  # of ours lie the points that it finds
 
 
 def steps(bench: Bench) -> list[Step]:
@@ -60,7 +67,41 @@ def searched(
     found = {name: str(row[name]) for name in ("search_status", "by_unstable")}
     found |= {name: int(row[name]) for name in ("exact", "starts")}
     times = {"seconds": significant(float(np.median(seconds))), "slowest_seconds": significant(max(seconds))}
+    if (cell, activation, n) == BESIDE and bench.settings.peers and adam_descent.is_installed():
+        given = many_starts(networks, held, run.task, STARTS)
+        found["beside"] = beside_adam(networks, held, given, run.task, threads)
     return kind | found | times
+
+
+def beside_adam(networks, held, given, task, threads: int) -> dict:
+    """Seconds from the starts `given` (M, S) of one network to their ends, ours and PyTorch's; all of ours count.
+
+    Ours goes on to a tolerance far below the other's.
+    """
+
+    def ours():
+        return fastrnn.find_fixed_points(networks, held, given, task=task, tolerance=TOLERANCE, threads=threads)
+
+    def descend(threads, **bound):
+        return adam_descent.descend(networks, held, given, threads, **bound)
+
+    def check(threads):
+        ends, q, taken = descend(threads)
+        fixed = q < adam_descent.FIXED
+        said = {"steps": taken, "converged": float(fixed.mean())}
+        if not fixed.any():
+            return said | {"failed": f"none of its starts converged in {taken} steps"}
+        distances = np.linalg.norm(ends[fixed, None] - points.xstar, axis=-1)  # (theirs, ours)
+        farthest = float(distances.min(axis=1, initial=np.inf).max())
+        if not farthest < NEAR:
+            return said | {"failed": f"its points lie up to {farthest:.2g} from ours"}
+        return said | {"distance": significant(farthest, 2), "points": len(np.unique(distances.argmin(axis=1)))}
+
+    points = ours()
+    title = f"PyTorch, Adam to q = {adam_descent.FIXED:g}"
+    adam = beside.Instead("torch-adam", title, 1, descend, partial(descend, steps=TRIED), check)
+    found = {"starts": len(given), "points": len(points), "converged": float((points.candidate_point >= 0).mean())}
+    return found | beside.compare(ours, 1, [adam], threads)
 
 
 def many_starts(networks, held, task, count: int) -> np.ndarray:
@@ -94,6 +135,21 @@ def lines(result: dict) -> list[str]:
         told = f"{kind['search_status']:<16}{kind['exact']:>4} points ({kind['by_unstable']}), {kind['starts']} starts"
         slowest = f"({1e3 * kind['slowest_seconds']:.0f})"
         text.append(f"{name:<18}{1e3 * kind['seconds']:>6.0f} {slowest:>7} ms  {told}")
+    for kind in result["kinds"]:
+        if made := kind.get("beside"):
+            text += ["", *_beside_lines(f"{kind['cell']} {kind['activation']} {kind['n']}", made)]
+    return text
+
+
+def _beside_lines(name: str, made: dict) -> list[str]:
+    """Ours and PyTorch's times from the same starts, and where they end."""
+    text = [f"{name}, the same {made['starts']} starts: time (range), times as fast (range)"]
+    text += beside.lines(made, f"ours, to q = {TOLERANCE:g} (1 + |h|^2)")
+    text.append(f"ours: {made['converged']:.0%} of the starts end there, at {made['points']} points")
+    for entry in made["peers"]:
+        if "failed" not in entry:
+            steps = f"{entry['steps']:,} steps, {adam_descent.STEPS:,} at most"
+            text.append(f"Adam: {entry['converged']:.0%}, at {entry['points']} of ours, after {steps}")
     return text
 
 

@@ -22,7 +22,7 @@ def steps(bench: Bench) -> list[Step]:
     s = bench.settings
     n = max(s.sizes)
     kinds = [(s.tasks[0], cell, n) for cell in s.cells] + [(task, s.cells[-1], n) for task in s.tasks[1:]]
-    if not restart_peak():
+    if not s.memory or not restart_peak():
         return []
     return [Step(f"memory, {task} {cell}-{n}", 2.0, _measure(bench, task, cell, n)) for task, cell, n in kinds]
 
@@ -82,7 +82,7 @@ def gather(bench: Bench, kinds: list[dict]) -> dict:
 def lines(result: dict) -> list[str]:
     """A line a kind."""
     if not result["kinds"]:
-        return ["Memory: not measured, this system does not tell a process's peak"]
+        return ["Memory: not measured (a quick run, or a system that tells no process's peak)"]
     text = ["Memory of one network in flight: measured, as stated by the engine, ratio"]
     for kind in result["kinds"]:
         name = f"{kind['task']} {kind['cell']}-{kind['activation']}"

@@ -29,6 +29,7 @@ class Settings:
     compared : numbers of networks whose responses are compared, all pairs of them; none: not timed
     starts : how often each start-up is timed
     cold : whether to time a start with nothing compiled
+    memory : whether to measure the memory of a network in flight
     """
 
     tasks: tuple[str, ...] = ("flipflop", "cdi", "sine")
@@ -55,6 +56,7 @@ class Settings:
     compared: tuple[int, ...] = (90, 180, 360)
     starts: int = 5
     cold: bool = True
+    memory: bool = True
 
     def __post_init__(self):
         for what, names, allowed in (
@@ -108,7 +110,7 @@ def choose(quickly: bool, **given) -> Settings:
 
 
 def quick(**changes) -> Settings:
-    """A minute or two: flip-flop only, short turns, peers on two cells with n = 64, growth with N only."""
+    """Under a minute on two free cores: flip-flop only, short turns, peers on two cells with n = 64, growth with N."""
     return Settings(
         **{
             "tasks": ("flipflop",),
@@ -118,10 +120,11 @@ def quick(**changes) -> Settings:
             "rounds": 3,
             "turn_seconds": 0.05,
             "products": 2,
-            "scaling": (("N", (1, 4, 16)),),
+            "scaling": (("N", (1, 4)),),
             "compared": (),
             "starts": 1,
             "cold": False,
+            "memory": False,
         }
         | changes
     )

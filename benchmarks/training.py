@@ -76,7 +76,7 @@ def measure_kind(bench: Bench, work: Work, peers: list[Peer]) -> dict:
             if trainer is not None:
                 trainers.append(trainer)
                 count = entry["iterations"]
-                contenders[peer.name] = _guarded(turn(trainer, count, trainer.networks * work.flops), entry)
+                contenders[peer.name] = guarded(turn(trainer, count, trainer.networks * work.flops), entry)
         rates = interleave(contenders, s.rounds)
     finally:
         for trainer in trainers:
@@ -133,7 +133,7 @@ def _prepare(bench: Bench, work: Work, peer: Peer) -> tuple[dict, Trainer | None
     return entry | {"networks": trainer.networks}, trainer
 
 
-def _guarded(contender: Contender, entry: dict) -> Contender:
+def guarded(contender: Contender, entry: dict) -> Contender:
     """A peer's turns; from one that fails on there are none, and the entry says why."""
 
     def take(r: int) -> list[float]:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from benchmarks import children, memory, ours, peak, picture, rounds, scaling, startup, suite, table, training
 from benchmarks.children import environment
-from benchmarks.peers import installed_peers
+from benchmarks.peers import all_peers, installed_peers
 from benchmarks.peers import peer as peer_module
 from benchmarks.peers.workers import Workers
 from benchmarks.section import Section, Step
@@ -585,16 +585,20 @@ def test_a_process_that_fails_is_told():
 def test_memory_in_flight_is_what_the_engine_states():
     if not memory.restart_peak():
         pytest.skip("this system does not tell a process's peak")
-    bench = small_bench(replace(SMALL, cells=("lstm",), sizes=(256,), batch=64))
+    bench = small_bench(replace(SMALL, cells=("lstm",), sizes=(256,), batch=64, memory=True))
     (step,) = memory.steps(bench)
     result = memory.gather(bench, [step.measure()])
     assert 0.95 < result["kinds"][0]["ratio"] < 1.05
     assert "lstm-tanh" in memory.lines(result)[1]
 
 
+def test_memory_is_not_measured_in_a_quick_run():
+    assert memory.steps(small_bench()) == [] and "quick run" in memory.lines({"kinds": []})[0]
+
+
 def test_memory_where_the_system_says_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
-    assert memory.steps(small_bench()) == []
+    assert memory.steps(small_bench(replace(SMALL, memory=True))) == []
     assert "not measured" in memory.lines(memory.gather(small_bench(), []))[0]
 
 
@@ -766,6 +770,14 @@ def test_settings_are_chosen_and_checked():
     ):
         with pytest.raises(UsageError, match=match):
             Settings(**given)
+
+
+def test_a_quick_run_is_planned_to_take_less_than_a_minute():
+    """By the sections' own guesses, with every peer and a matrix unit."""
+    bench = small_bench(quick(), all_peers())
+    bench.engine, bench.bf16x3 = SimpleNamespace(threads=2), object()
+    planned = {section.name: sum(step.seconds for step in section.steps(bench)) for section in suite.SECTIONS}
+    assert 0 < sum(planned.values()) < 55 and planned["memory"] == planned["similarity"] == 0
 
 
 def test_an_interrupted_run_says_so(monkeypatch):

@@ -1,4 +1,7 @@
-"""What others would use instead: each file one way to train the same networks with another library."""
+"""What others would use instead: each file one way to train the same networks with another library.
+
+Two do without our analyses: `svcca_pairs` and `adam_descent`.
+"""
 
 from __future__ import annotations
 

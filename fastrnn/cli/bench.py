@@ -13,7 +13,7 @@ from .options import Debug, Json, values
 
 def bench(
     quick: Annotated[
-        bool, typer.Option("--quick/--full", help="A minute or two and less exact, or everything: half an hour.")
+        bool, typer.Option("--quick/--full", help="Under a minute and less exact, or everything: half an hour.")
     ] = False,
     tasks: Annotated[
         str | None, typer.Option(help="To train, any of flipflop,cdi,sine.  [default: all; quick: flipflop]")
