@@ -1,4 +1,4 @@
-"""Our analyses beside what others would do instead, which is checked against ours and then takes turns with it."""
+"""Our analyses beside what others would do instead: checked against ours, then timed in turns with them."""
 
 from __future__ import annotations
 

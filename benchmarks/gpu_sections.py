@@ -281,21 +281,26 @@ class Benchmark:
                     stage()
 
             whole = seconds_a_call(self.device, iteration, s.turn_seconds)
-            stages["sum_gradients"] = group.sum_gradients  # a part of going back
             parts = {name: seconds_a_call(self.device, stage, s.turn_seconds / 5) for name, stage in stages.items()}
+            weights = seconds_a_call(self.device, group.sum_gradients, s.turn_seconds / 5)  # a part of going back
         rate = work.flops * s.networks / whole
         peak = self.report.results.get("peak_rates", {}).get("float32_flops")
         busy = min(1.0, s.networks * group.tiling.tiles / self.device.processors)  # one block at a time on each
         expected = busy * EFFICIENCY.get(work.n, 0.5)
         share = rate / peak if peak else None
-        there, back = (1e6 * t / work.task.T for t in (parts["roll_out"], parts["go_back"] - parts["sum_gradients"]))
+        there, back = (1e6 * t / work.task.T for t in (parts["roll_out"], parts["go_back"] - weights))
         self.report.say(
             f"{work.label} {precision}: {1e3 * whole:8.3f} ms, {rate / 1e12:6.2f} TFLOP/s, {share or 0:.2f} of the "
-            f"peak (model {expected:.2f}, of which {(share or 0) / expected:.2f}); us a step: there {there:.1f}, "
-            f"back {back:.1f}; ms " + ", ".join(f"{name} {1e3 * part:.2f}" for name, part in parts.items())
+            f"peak (model {expected:.2f}; {(share or 0) / expected:.2f} of that); us a step: there {there:.1f}, "
+            f"back {back:.1f}; ms gradient of the weights {1e3 * weights:.2f}, "
+            + ", ".join(f"{name} {1e3 * part:.2f}" for name, part in parts.items())
         )
         made = {"seconds": whole, "flops": rate, "share_of_peak": share, "share_of_model": share and share / expected}
-        return made | {"stages": parts, "kernels": [group.tiling.rollout.name, group.tiling.backward.name]}
+        return made | {
+            "stages": parts,
+            "sum_gradients": weights,
+            "kernels": [group.tiling.rollout.name, group.tiling.backward.name],
+        }
 
     def together(self, n: int) -> dict:
         """All groups of one size beside each other, as in training."""

@@ -135,7 +135,7 @@ def existing_folder(path: Path) -> Path:
 
 
 def load(path) -> dict:
-    """Results that `save` wrote; `UsageError` for anything else."""
+    """Results of `fastrnn bench` from a file; `UsageError` for anything else."""
     try:
         results = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -218,7 +218,7 @@ def compiled_callback(signature, *, name: str | None = None):
     return decorate
 
 
-_kept_alive: list = []
+_kept_alive: list = []  # an address must stay valid as long as the process
 
 
 def call_by_address(signature):

@@ -79,7 +79,7 @@ def train(
         training = Training(folder, engine, shown, interruption, checkpoint_seconds)
         worked = training.run()
         run = load_run(out, spec.resolved_task)
-        if worked or not (out / "figures" / "learning_curves.svg").exists():
+        if worked or not (out / FIGURES / "learning_curves.svg").exists():
             draw_learning_curves(run)
     return run
 

@@ -64,7 +64,7 @@ struct FloatBackward {
 // parameters (N, stride); transposed (N, G n, n): W_rec^T; states (N, T + 1, P, S); gates (N, T, P, G n);
 // errors (N, T, P, K): gradient by the outputs; das (N, T, P, G n); dh0 (N, P / TRIALS, S): partial sums over trials
 template <class Cell, int n, int TRIALS, int ROWS, int SLOTS, int STAGES, int THREADS, int SHARED>
-__global__ void __launch_bounds__(THREADS, n < 128 ? 0 : 1)  // small ones: several blocks on a multiprocessor
+__global__ void __launch_bounds__(THREADS, n < 128 ? 0 : 1)  // 0: as the compiler chooses
     backward(const float* __restrict__ parameters, const float* __restrict__ transposed,
              const float* __restrict__ states, const float* __restrict__ gates, const float* __restrict__ errors,
              float* das, float* __restrict__ dh0, const int* __restrict__ status, int stride, int T, int P, int D,

@@ -14,7 +14,7 @@ constexpr int LENGTH = 8;
 
 // states (N, T + 1, P, S); inputs (N, T, P, D); gates, das (N, T, P, G n); gradients (N, slices, stride)
 template <class Cell, int n, int EDGE, int D, int THREADS, int SHARED>
-__global__ void __launch_bounds__(THREADS, THREADS == 256 ? 2 : 1)
+__global__ void __launch_bounds__(THREADS, THREADS == 256 && D < EDGE / 8 ? 2 : 1)
     weight_gradient(const float* __restrict__ states, const float* __restrict__ inputs, const float* __restrict__ gates,
                     const float* __restrict__ das, float* __restrict__ gradients, const int* __restrict__ status,
                     int stride, int T, int P, int slices) {
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(THREADS, THREADS == 256 ? 2 : 1)
   constexpr int rows = D + 1, extra = (rows + groups - 1) / groups;  // of x and 1; of them, a thread's
   constexpr int vectors = LENGTH * EDGE / 4, per_thread = (vectors + THREADS - 1) / THREADS;
   constexpr int of_inputs = (LENGTH * rows + THREADS - 1) / THREADS;
-  constexpr int UNROLL = Cell::second ? 1 : 2;  // registers are left for two blocks on a multiprocessor, one waiting
+  constexpr int UNROLL = Cell::second ? 1 : 2;  // so little that two blocks fit on a multiprocessor
   constexpr int tile_floats = 2 * LENGTH * EDGE + LENGTH * rows;
   static_assert(n % EDGE == 0 && EDGE % 8 == 0, "EDGE: a multiple of 8 that divides n");
   static_assert(THREADS == groups * groups, "THREADS: one for 8 x 8 weights");

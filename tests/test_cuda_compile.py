@@ -16,7 +16,6 @@ SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}  # bytes a block may hav
 SHARED_OF_CARDS = {86: 99 << 10, 120: 99 << 10}  # the same of GeForce cards: smaller tiles
 MOST, USUAL, TWO_BLOCKS = 255, 224, 128  # registers; the last where two blocks are to fit, of 256 threads
 SPILLED = {80: 0, 90: 0, 100: 112}  # bytes at most, by architecture: the GRU's way back, outside its products
-SMALLEST = 72  # of n = 16, where few threads hold all weights
 # around calls of pow, exp and tanh
 AROUND_CALLS = {"descend": 16, "step_points": 48, "jacobian_points": 24, "levenberg_marquardt": 152}
 POINTS = ("step_points", "jacobian_points", "levenberg_marquardt")
@@ -61,7 +60,7 @@ def kind_compiles(case):
         usual = MOST if cell == "gru" or n == 16 or architecture == 100 else USUAL
         assert registers <= (TWO_BLOCKS if name in two_blocks and n in (128, 256) else usual), (name, registers)
         gru_back = cell == "gru" and precision == [] and name.startswith("backward")
-        most = SMALLEST if n == 16 else SPILLED[architecture] if gru_back else 0
+        most = SPILLED[architecture] if gru_back else 0
         assert spilled <= most, (name, spilled)
 
 

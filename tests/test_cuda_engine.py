@@ -106,10 +106,10 @@ def test_less_shared_memory_means_smaller_tiles(cpu):
 
 def test_more_inputs_than_the_device_has_room_for_are_told(engine):
     networks = random_networks("vanilla", "tanh", 16, 4000, 1, 1)
-    with pytest.raises(
-        UsageError, match=r"the CUDA engine does at most 3599 inputs with n = 16; D is 4000: take 'cpu'"
-    ):
-        engine.run(networks, np.zeros((1, 1, 4000)))
+    most = r"trains networks of n = 16 with at most 3599 inputs; D is 4000: take device 'cpu'"
+    with pytest.raises(UsageError, match=most):
+        engine.loss_and_gradients(networks, np.zeros((1, 1, 1, 4000)), np.zeros((1, 1, 1, 1)))
+    assert engine.run(networks, np.zeros((1, 1, 4000)))[1].shape == (1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("cell", oracle.CELLS)

@@ -211,7 +211,7 @@ def test_of_all_that_steps_load_only_what_decides_no_result_is_not_among_their_s
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout
     loaded = {name.split(".")[1] for name in said.split()}
     sources = {Path(pattern).parts[0].removesuffix(".py") for pattern in (*ledger.TOOLS, *steps.STUDIES)}
-    assert loaded - sources == {"errors", "folder", "optimizer", "processors", "progress", "shapes", "values"}
+    assert loaded - sources == {"folder", "optimizer", "processors", "progress", "values"}
     assert sources <= loaded
 
 

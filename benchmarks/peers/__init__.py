@@ -1,6 +1,6 @@
 """What others would use instead: each file one way to train the same networks with another library.
 
-Two do without our analyses: `svcca_pairs` and `adam_descent`.
+`svcca_pairs` and `adam_descent` stand in for our analyses instead.
 """
 
 from __future__ import annotations

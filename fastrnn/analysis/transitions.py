@@ -149,9 +149,9 @@ def _graphs(networks, points, pairs, runs, threads) -> list[TransitionGraph]:
     """Graphs of pairs (network, condition); threads share the runs of one graph too, where there are many."""
     _check(networks, points, starts=runs["starts"], steps=runs["steps"])
     check_positive(radius=runs["radius"], settled=runs["settled"])
-    graphs = [_Graph(networks, points, *pair, **runs) for pair in pairs]
-    pieces = [(graph, rows) for graph in graphs for rows in chunks(graph.runs, max(1, NUMBERS // networks.S))]
     with team(threads) as workers:
+        graphs = workers.each(lambda pair: _Graph(networks, points, *pair, **runs), pairs)
+        pieces = [(graph, rows) for graph in graphs for rows in chunks(graph.runs, max(1, NUMBERS // networks.S))]
         ends = workers.each(lambda piece: piece[0].run(piece[1]), pieces)
     for (graph, rows), end in zip(pieces, ends, strict=True):
         graph.end[rows] = end

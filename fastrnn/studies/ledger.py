@@ -25,7 +25,16 @@ from .steps import Step, Steps, selection_step
 RECORD = f"{ANALYSIS}/record.json"
 PACKAGE = Path(__file__).resolve().parents[1]
 TOOLS = ("analysis/**/*.py", "cells/**/*.py", "tasks/**/*.py", "engines/**/*.py", "compiled.py", "counters.py")
-TOOLS += ("groups.py", "hyperparameters.py", "networks.py", "runs.py", "spec.py", "storage.py")
+TOOLS += (
+    "errors.py",
+    "groups.py",
+    "hyperparameters.py",
+    "networks.py",
+    "runs.py",
+    "shapes.py",
+    "spec.py",
+    "storage.py",
+)
 
 
 def out_of_date(run: Run) -> list[str]:

@@ -89,11 +89,10 @@ def get_task(task: str | Task, **settings) -> Task:
         if settings:
             raise UsageError(f"task {task.name!r} is given as an object; change its settings there, not by {settings}")
         return _of_own_name(task)
-    if task in TASKS:
-        return TASKS[task].make(**settings)
     if ".py:" in task:
         return _of_own_name(_from_file(task, settings))
     check_name("task", task, TASKS, also=", or your own as file.py:name")
+    return TASKS[task].make(**settings)
 
 
 def with_whole_path(task: str | Task) -> str | Task:

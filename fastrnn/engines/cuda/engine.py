@@ -157,7 +157,7 @@ class CUDAEngine(Engine):
 
     def prepare(self, stacks, task, batch: int = 64) -> None:
         """Compile what training some stacks of networks takes, kinds and sizes beside each other."""
-        tilings = (tiling_of(self.device, networks, batch, task.T, self.precision) for networks in stacks)
+        tilings = (tiling_of(self.device, networks, batch, task.T, True, self.precision) for networks in stacks)
         kernel = drawing_kernel(task)
         trials = [(kernel,)] if kernel else []
         self.launcher.compile_all([COMMON, *trials, *dict.fromkeys(t.kernels(way_back=True) for t in tilings)])

@@ -13,7 +13,7 @@ import numpy as np
 from ...cells import get_cell
 from ...errors import Status
 from .launch import Launcher
-from .tiling import Kernel, Tiling, make_tiling
+from .tiling import Kernel, Tiling, check_inputs, make_tiling
 
 LINE = 32  # floats; each network's parameters begin on a cache line
 TRIAL_THREADS, UPDATE_THREADS, FRAGMENT_THREADS = 128, 512, 256
@@ -25,10 +25,13 @@ FRAGMENTS = Kernel("update", "fragments", FRAGMENT_THREADS)
 COMMON = (TRANSPOSE, FRAGMENTS, *UPDATE.values())  # kernels of every group
 
 
-def tiling_of(device, networks, batch: int, T: int, precision: str) -> Tiling:
+def tiling_of(device, networks, batch: int, T: int, way_back: bool, precision: str) -> Tiling:
     """How the work of a group is cut on a device."""
     kind = (networks.cell, networks.activation, networks.n)
-    return make_tiling(*kind, batch, T, networks.D, device.shared_limit, precision)
+    tiling = make_tiling(*kind, batch, T, networks.D, device.shared_limit, precision)
+    if way_back:
+        check_inputs(tiling, networks.n, networks.D, device.shared_limit)
+    return tiling
 
 
 def drawing_kernel(task) -> Kernel | None:
@@ -69,7 +72,7 @@ class Group:
         self.launcher, self.device, self.networks = launcher, launcher.device, networks
         self.B, self.T, self.D, self.K = batch, T, networks.D, networks.K
         cell = get_cell(networks.cell)
-        self.tiling = tiling_of(self.device, networks, batch, T, precision)
+        self.tiling = tiling_of(self.device, networks, batch, T, way_back, precision)
         self.N, self.P, self.S, self.columns = len(networks), self.tiling.padded, networks.S, cell.gates * networks.n
         self.stride = -(-networks.count // LINE) * LINE
         self.gate_steps = T if way_back and cell.gates > 1 else 1  # the vanilla cell keeps none
@@ -117,7 +120,7 @@ class Group:
         return self.device.to_host(padded[:, : self.networks.count])
 
     def _launch(self, kernel: Kernel, blocks, side_by_side: int = 1, **arguments) -> None:
-        """Launch so many neighbouring blocks of each network, as often as `blocks` says."""
+        """Launch `side_by_side` neighbouring blocks for each network, and all of that as often as `blocks` says."""
         if self.N:  # a launch has at least one block
             self.launcher.launch(kernel, (self.N * side_by_side, *blocks), status=self.status, **arguments)
 

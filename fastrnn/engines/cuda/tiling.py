@@ -22,7 +22,7 @@ STAGES = 3  # tiles of weights in flight where not all of them stay in shared me
 RESIDENT = 64 << 10  # bytes of weights up to which all of them stay
 TRIALS = (64, 32, 16, 8)  # trials of a block
 WARPS = 8  # of a block of the readout
-MOST_SPLIT_INPUTS = 15  # on tensor cores a thread has a register for each; with more the gradient is that of float32
+MOST_SPLIT_INPUTS = 15  # on tensor cores a thread has four registers for each; with more it is done as in float32
 POINT_THREADS = 128  # kernels/points.cu
 
 
@@ -84,6 +84,16 @@ def check_size(n: int, precision: str = "float32") -> None:
         )
 
 
+def check_inputs(tiling: Tiling, n: int, D: int, shared_limit: int) -> None:
+    """`UsageError` where the gradient of the weights of so many inputs needs more shared memory than there is."""
+    if tiling.weight_gradient.shared > shared_limit:
+        most = shared_limit // (8 * LENGTH) - 2 * tiling.edge - 1
+        raise UsageError(
+            f"on this device the CUDA engine trains networks of n = {n} with at most {most} inputs; D is {D}: take "
+            "device 'cpu'"
+        )
+
+
 def type_of(cell: str, activation: str) -> str:
     """The C++ type of a kind.
 
@@ -140,11 +150,6 @@ def make_tiling(
     readout_bytes = 4 * CHUNK * (n + WARPS * (n + 1))
     split = precision == "bf16x3" and D <= MOST_SPLIT_INPUTS
     edge, gradient = (_weight_gradient_bf16x3 if split else _weight_gradient)(kind, n, D)
-    if gradient.shared > shared_limit:
-        most = shared_limit // (8 * LENGTH) - 2 * edge - 1
-        raise UsageError(
-            f"on this device the CUDA engine does at most {most} inputs with n = {n}; D is {D}: take 'cpu'"
-        )
     padded = -(-B // trials) * trials
     return Tiling(
         rollout=forward,
