@@ -16,6 +16,7 @@ from fastrnn.groups import FinishedGroup
 from fastrnn.networks import Networks
 from fastrnn.runs import load_run
 from fastrnn.studies import selection as selection_module
+from fastrnn.studies.assembly import _at
 from fastrnn.studies.cdi import along_line, cdi_study, line_modes, off_curve
 from fastrnn.studies.contexts import context_points, join_conditions
 from fastrnn.studies.flipflop import flipflop_study
@@ -459,3 +460,9 @@ def test_errors_of_means_leave_out_what_is_missing():
     mean, error = mean_and_sem(values)
     np.testing.assert_allclose(mean, [2, 6])
     np.testing.assert_allclose(error, [1, 1])
+
+
+def test_states_are_found_where_a_whole_group_has_no_point():
+    states = np.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(_at(states, np.array([2, -1, 0])), [[4, 5], [np.nan, np.nan], [0, 1]])
+    assert np.isnan(_at(states[:0], np.array([-1, -1]))).all()

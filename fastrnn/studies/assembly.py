@@ -106,8 +106,10 @@ def _sine_topology(parts: Parts, groups, left_out):
 
 
 def _at(states, index):
-    """States (C, S) at an index (C,); NaN where it is negative."""
-    return np.where(index[:, None] >= 0, states[np.maximum(index, 0)], np.nan)
+    """Of states (F, S), of which there may be none, those at an index (C,), (C, S); NaN where it is negative."""
+    made = np.full((len(index), states.shape[1]), np.nan)
+    made[index >= 0] = states[index[index >= 0]]
+    return made
 
 
 def _cdi_topology(parts: Parts, groups, left_out):
