@@ -15,13 +15,15 @@ import hashlib
 import os
 import pickle
 import re
+import secrets
 import shutil
 import sys
 import tempfile
 import time
 from contextlib import suppress
-from functools import cache
+from functools import cache, update_wrapper
 from pathlib import Path
+from types import FunctionType
 
 import llvmlite
 import numba
@@ -183,12 +185,30 @@ def compiled(function=None, *, keep=True, inline=False):
     """
 
     def decorate(py_func):
+        if not keep:
+            py_func = _of_its_own_name(py_func)
         dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_MATH, forceinline=inline)(py_func)
         if keep and not numba.config.DISABLE_JIT:
             dispatcher._cache = SourceKeyedCache(py_func)
         return dispatcher
 
     return decorate if function is None else decorate(function)
+
+
+def _of_its_own_name(function):
+    """The same function under a qualified name that no other one has, in this process or any.
+
+    Machine code that is kept holds a copy of all it calls, and of copies of one name the first that a process loads is
+    called by all. numba tells functions of one qualified name (two from one closure, say) apart by a number alone,
+    which another process may have given to the other one.
+    """
+    same = FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    update_wrapper(same, function)
+    same.__kwdefaults__ = function.__kwdefaults__
+    same.__qualname__ = f"{function.__qualname__}_{secrets.token_hex(8)}"
+    return same
 
 
 def part(function):
@@ -204,7 +224,7 @@ def compiled_callback(signature, *, name: str | None = None):
 
     def decorate(py_func):
         callback = ccallback.CFunc(
-            py_func,
+            _of_its_own_name(py_func),
             sigutils.normalize_signature(signature),
             locals={},
             options={"error_model": "numpy", "fastmath": FAST_MATH},

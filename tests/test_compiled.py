@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
 from fastrnn import compiled as module
-from fastrnn.compiled import cache_folder, compiled, sources_digest
+from fastrnn.compiled import cache_folder, compiled, part, sources_digest
 
 
 def triple(x):
@@ -37,6 +39,54 @@ def test_the_second_time_is_read_from_disk(folder):
     assert not sum(again.stats.cache_misses.values())
     assert again(2.5) == 7.5  # other types, an entry of its own
     assert len(entries(folder)) == 2
+
+
+def test_functions_from_one_closure_have_names_of_their_own_in_machine_code():
+    """Else code that several processes have kept would call the one in place of the other, where they meet."""
+
+    def times(k):
+        @part
+        def closed(x):
+            return k * x
+
+        assert closed(2) == 2 * k
+        (made,) = closed.overloads.values()
+        return made.fndesc.qualname
+
+    names = [times(k) for k in (2, 3, 3)]
+    assert len(set(names)) == 3 and all("closed" in name for name in names)
+
+
+COLLISION = """
+import sys
+import numpy as np
+from samples import random_networks, random_trials
+from fastrnn import engines
+from fastrnn.engines.cpu.engine import measured_rate
+engine = engines.get("cpu", threads=1)
+for cell in sys.argv[1:]:
+    if cell == "rate":
+        measured_rate()
+        continue
+    networks = random_networks(cell, "tanh", 5, 3, 5, 2, seed=5, gate_bias=0.75)
+    losses, gradients = engine.loss_and_gradients(networks, *random_trials(networks, 16, 3, seed=3))
+    print(cell, losses.tobytes().hex(), *(gradient.tobytes().hex() for gradient in gradients.values()))
+"""
+
+
+def test_code_that_other_processes_have_kept_computes_the_same(tmp_path):
+    """Kept by two processes that compiled in different orders, loaded together by a third."""
+
+    def run(folder, *cells):
+        # one order of sets, as names of machine code hold some
+        variables = {"PYTHONHASHSEED": "0", "FASTRNN_CACHE_DIR": str(tmp_path / folder)}
+        environment = os.environ | variables | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", COLLISION, *cells]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    run("kept", "ugrnn")
+    run("kept", "rate", "gru")
+    assert run("kept", "ugrnn", "gru") == run("fresh", "ugrnn", "gru")
 
 
 def test_nothing_else_is_left_in_the_folder(folder):
