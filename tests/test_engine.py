@@ -17,13 +17,14 @@ from samples import KINDS, oracle_parameters, random_networks, random_trials, re
 from fastrnn import engines
 from fastrnn.counters import PROBE, TRAINING, VALIDATION
 from fastrnn.engines.cpu.engine import Workspaces
+from fastrnn.engines.cpu.layout import CACHED_WORKSPACE, make_layout
 from fastrnn.engines.cpu.loop import run_network
 from fastrnn.errors import Status, UsageError
 from fastrnn.networks import Networks
 from fastrnn.optimizer import Optimizer
 from fastrnn.tasks import Task, get_task
 
-# N, B, T, n, D, K: ones; odd numbers below and beyond a vector; trials that fill no tile of 16, or several;
+# N, B, T, n, D, K: ones; odd numbers below and beyond a vector; trials that fill no tile, or several;
 # more steps than one block of the weight gradient; more units than one block of the product's depth
 SHAPES = [
     (1, 1, 1, 1, 1, 1),
@@ -65,6 +66,35 @@ def test_gradients_against_oracle(engine, cell, activation, shape, masked):
         assert relative_error(losses[i], value) < tolerances.LOSS
         for name, gradient in gradients.items():
             assert relative_error(gradient[i], expected[name]) < tolerances.GRADIENT, name
+
+
+@pytest.mark.parametrize(("cell", "activation", "n", "T"), [("lstm", "tanh", 32, 400), ("gru", "relu", 48, 350)])
+def test_long_trials_in_small_tiles_against_oracle(engine, cell, activation, n, T):
+    """Three tiles of 8 trials, one of them half empty."""
+    networks = random_networks(cell, activation, n, 2, 1, 2, seed=n)
+    B = 20
+    layout = make_layout(cell, n, 2, 1, T, B)
+    assert (layout.rows, layout.tiles) == (8, 3)
+    assert 4 * layout.work_size < CACHED_WORKSPACE
+    inputs, targets, _ = random_trials(networks, B, T, seed=B)
+    losses, gradients = engine.loss_and_gradients(networks, inputs, targets)
+    for i in range(2):
+        value, expected, _ = oracle.loss_and_gradients(
+            *oracle_kind(networks), oracle_parameters(networks, i), inputs[i], targets[i], None
+        )
+        assert relative_error(losses[i], value) < tolerances.LOSS
+        for name, gradient in gradients.items():
+            assert relative_error(gradient[i], expected[name]) < tolerances.GRADIENT, name
+
+
+def test_tiles_are_small_where_that_keeps_them_in_the_cache():
+    """Not where 16 trials fit anyway, and not where the weights, which small tiles read twice as often, don't."""
+    sizes = {
+        (cell, n, T): make_layout(cell, n, 3, 3, T, 64).rows
+        for cell, n, T in [("lstm", 64, 100), ("lstm", 64, 500), ("lstm", 128, 100), ("lstm", 256, 500)]
+    }
+    assert list(sizes.values()) == [16, 8, 8, 16]
+    assert make_layout("lstm", 64, 3, 3, 500, 64).tiles == 8
 
 
 @pytest.mark.parametrize("cell", oracle.CELLS)

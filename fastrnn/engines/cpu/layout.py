@@ -22,7 +22,9 @@ from .products import PANEL
 from .stages import where_is
 from .vectors import LANES
 
-TILE = 16  # trials of a tile: its states, gates and weights stay in the second-level cache
+TILE, SMALL_TILE = 16, 8  # trials of a tile; 16 reuse weights better, 8 need half the workspace
+CACHED_WORKSPACE = 4 << 20  # bytes; what a core has of a server's last cache, about
+CACHED_WEIGHTS = 512 << 10  # bytes of recurrent weights, straight and transposed, which the second-level cache holds
 SLICES = 16  # at most so many partial gradients of a batch, summed in order: bits don't depend on the team's size
 GRADIENT_ROWS = 64  # rows (steps x trials) of a block of the weight-gradient product
 GRADIENT_ROWS_BF16X3 = 384  # the unit is fast: sums should move seldom, and operands stay in the second-level cache
@@ -103,9 +105,20 @@ def stride(columns: int) -> int:
 @lru_cache(maxsize=256)
 def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precision: str = "float32") -> Layout:
     """Layout of one network of a kind and of the workspace of the thread that works on it."""
-    cell, in_blocks = get_cell(cell_name), precision == "bf16x3"
+    if precision == "bf16x3":
+        return _layout_of(cell_name, n, D, K, T, B, 2 * SIDE, True)
+    rows = min(TILE, round_up(B, SMALL_TILE))  # rows * outputs is a multiple of any LANES
+    layout = _layout_of(cell_name, n, D, K, T, B, rows, False)
+    weights = 2 * layout.units * (layout.first_columns + layout.second_columns)
+    if 4 * layout.work_size > CACHED_WORKSPACE and 4 * weights <= CACHED_WEIGHTS:
+        return _layout_of(cell_name, n, D, K, T, B, SMALL_TILE, False)
+    return layout
+
+
+def _layout_of(cell_name: str, n: int, D: int, K: int, T: int, B: int, rows: int, in_blocks: bool) -> Layout:
+    """With so many trials a tile."""
+    cell = get_cell(cell_name)
     units = round_up(n, DEPTH if in_blocks else LANES)
-    rows = 2 * SIDE if in_blocks else min(TILE, round_up(B, 8))  # rows * outputs is a multiple of any LANES
     tiles = -(-B // rows)
     depth = units + D + 1
     panel_rows = round_up(depth, SIDE if in_blocks else 4)
