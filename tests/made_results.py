@@ -8,6 +8,7 @@ from populations import small
 
 from fastrnn.analysis.comparison import Comparison
 from fastrnn.analysis.comparison import _save as save_comparison
+from fastrnn.analysis.completeness import PointStatus
 from fastrnn.analysis.embedding import Embedding
 from fastrnn.analysis.portrait import Portrait
 from fastrnn.errors import Status
@@ -124,7 +125,7 @@ def made_portrait(run, group, rng) -> Portrait:
         condition=condition,
         readout=points[:, :K],
         speed=np.full(F, 0.0 if task != "cdi" else 1e-4),
-        exact=np.full(F, task != "cdi"),
+        status=np.full(F, PointStatus.SLOW if task == "cdi" else PointStatus.EXACT, np.int8),
         n_unstable=unstable,
         eigenvalues=eigenvalues,
         path_source=source,

@@ -11,6 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from fastrnn.analysis.completeness import PointStatus
 from fastrnn.figures import cdi, distances, flipflop, losses, portraits, sine, tasks
 from fastrnn.figures.figure import ACTIVATION_COLOURS, CELL_COLOURS, PAIR, POINT_COLOURS, render
 from fastrnn.figures.paper import panels
@@ -107,6 +108,9 @@ def test_what_is_far_from_the_trajectories_is_counted_only(kept):
     words = [text.get_text() for text in ax.texts]
     assert "8 + 12 + 6 points, 1 out of view" in words
     assert np.ptp(ax.dataLim.intervalx) == pytest.approx(np.ptp(near.dataLim.intervalx))
+    one.status[[0, 1, 2, far]] = [PointStatus.SLOW, PointStatus.DEGENERATE, PointStatus.DEGENERATE, PointStatus.SLOW]
+    ax = portraits.fixed_points([one], "flipflop").axes[0]
+    assert "8 + 12 + 6 points (2 degenerate, 1 slow), 1 out of view" in [text.get_text() for text in ax.texts]
     labels = [text.get_text() for text in ax.figure.legends[0].texts]
     assert "3 unstable" not in labels and "2 unstable" in labels
 
@@ -269,7 +273,7 @@ def test_no_half_of_a_complex_pair_is_drawn(kept, monkeypatch):
     for most, shown in ((4, 4), (3, 3), (2, 1), (1, 1)):
         monkeypatch.setattr(sine, "MODES", most)
         (dots,) = sine.eigenvalues([one]).axes[0].collections
-        assert np.isfinite(np.ma.filled(dots.get_offsets(), np.nan)).all(axis=1).sum() == shown * one.exact.sum()
+        assert np.isfinite(np.ma.filled(dots.get_offsets(), np.nan)).all(axis=1).sum() == shown * one.fixed.sum()
 
 
 def test_names_of_a_matrix_stay_in_the_picture(kept):

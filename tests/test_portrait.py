@@ -55,7 +55,7 @@ def test_points_and_paths_are_in_the_same_coordinates(tmp_path):
     paths = heteroclinic_paths(networks, points, network=1)
     inputs, targets = trials(1, 2)
     made = portrait(networks, 1, "wells", inputs, targets, points, paths)
-    assert sorted(made.n_unstable) == [0, 0, 1] and made.exact.all() and len(made.each_path()) == 2
+    assert sorted(made.n_unstable) == [0, 0, 1] and made.fixed.all() and len(made.each_path()) == 2
     places = (points.xstar[points.of(1)] - made.center) @ made.axes.T
     np.testing.assert_allclose(made.points, places)
     for source, target, path in made.each_path():

@@ -14,6 +14,7 @@ from populations import small
 from typer.testing import CliRunner
 
 import fastrnn
+from fastrnn.analysis.completeness import PointStatus
 from fastrnn.cli import app
 from fastrnn.errors import RunError
 from fastrnn.figures import figure, paper
@@ -213,7 +214,7 @@ def test_long_trajectories_and_many_points_are_thinned(tmp_path):
         "condition": 40,
         "readout": 40,
         "speed": 40,
-        "exact": 40,
+        "status": 40,
         "n_unstable": 40,
         "eigenvalues": 40,
     }
@@ -268,6 +269,10 @@ def test_points_far_from_the_trajectories_are_out_of_the_scene(tmp_path):
     assert len(made["points"]) == 26 and len(made["paths"]) == len(near["paths"])
     assert [made["points"][path["source"]]["unstable"] for path in made["paths"]] == [1] * len(made["paths"])
     assert "27 fixed points, 1 of them far away and not shown" in made["about"]
+    one.status[[0, 3, 4, 7]] = [PointStatus.DEGENERATE, PointStatus.SLOW, PointStatus.SLOW, PointStatus.DEGENERATE]
+    made = scene(one, "flipflop")
+    assert "25 fixed points (2 degenerate) and 2 slow points, 1 of them far away and not shown" in made["about"]
+    assert [point["status"] for point in made["points"]][2:7] == ["slow", "slow", "exact", "exact", "degenerate"]
     assert made["shade"] == {"what": "the first channel holds", "ends": ["\N{MINUS SIGN}1", "+1"], "colours": [*PAIR]}
 
 

@@ -56,10 +56,10 @@ def rows(count, cells=("vanilla",), activations=("tanh",)):
 # ------------------------------------------------------------------------------------------------------- flip-flop
 
 
-def three_memories(gains):
+def three_memories(gains, activation="tanh"):
     """Networks of three independent units; of unit k there are 3 fixed points where its gain is above 1, else 1."""
     return vanilla(
-        "tanh",
+        activation,
         W_rec=np.array([np.diag(gain) for gain in gains], float),
         W_in=np.repeat(np.eye(3)[None], len(gains), axis=0),
         W_out=np.repeat(np.eye(3)[None] / 0.9575, len(gains), axis=0),
@@ -88,6 +88,13 @@ def test_corners_and_saddles_are_counted():
     assert everyone.low < everyone.share == 2 / 3 < everyone.high
     assert study.slots.shape == (27, 3) and study.connectivity.shape == (3, 27, 28)
     np.testing.assert_allclose(study.connectivity.sum(axis=2)[:2], 1, atol=1e-6)
+
+
+def test_degenerate_points_are_counted():
+    study, _ = studied(three_memories([[2, 2, 0.5], [0.5, 0.5, 0.5]]))
+    assert study.table[["points", "degenerate"]].to_numpy().tolist() == [[9, 0], [1, 0]]
+    study, _ = studied(three_memories([[0.5, 0.5, 0.5]] * 2, "relu"))  # rest at 0, the kink
+    assert study.table[["points", "degenerate"]].to_numpy().tolist() == [[1, 1], [1, 1]]
 
 
 def test_every_kind_has_its_own_modal_count():

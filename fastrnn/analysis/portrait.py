@@ -31,7 +31,7 @@ class Portrait:
     axes : (3, n) the components, of length 1; center : (n,) mean of the states
     held : (C, D) inputs held where points were searched
     points : (F, 3); condition : int (F,) index into `held`; readout : (F, K)
-    speed : (F,) |F(h) - h| at the points; exact : bool (F,) fixed, not only slow
+    speed : (F,) |F(h) - h| at the points; status : int8 (F,) of `PointStatus`: exact, degenerate, slow
     n_unstable : int (F,); eigenvalues : complex (F, S), largest magnitude first
     path_source, path_target : int (P,) indices into `points`, a target of -1 for elsewhere
     path_length : int (P,) states on each path; paths : (sum of path_length, 3) one path after another
@@ -52,7 +52,7 @@ class Portrait:
     condition: np.ndarray
     readout: np.ndarray
     speed: np.ndarray
-    exact: np.ndarray
+    status: np.ndarray
     n_unstable: np.ndarray
     eigenvalues: np.ndarray
     path_source: np.ndarray
@@ -64,6 +64,11 @@ class Portrait:
     def n(self) -> int:
         """Units of the network."""
         return self.axes.shape[1]
+
+    @property
+    def fixed(self) -> np.ndarray:
+        """Which points are fixed, not only slow, bool (F,)."""
+        return self.status != PointStatus.SLOW
 
     def each_path(self) -> list[tuple[int, int, np.ndarray]]:
         """Source, target and places (L, 3) of every path."""
@@ -185,7 +190,7 @@ def _of_points(points, at, networks, place) -> dict:
     """The fields that tell of the points `at`, whether there are any or not."""
     if points is None:
         numbers = {"n_unstable": np.zeros(0, np.int64), "condition": np.zeros(0, np.int64), "speed": np.zeros(0)}
-        numbers |= {"exact": np.zeros(0, bool), "eigenvalues": np.zeros((0, networks.S), complex)}
+        numbers |= {"status": np.zeros(0, np.int8), "eigenvalues": np.zeros((0, networks.S), complex)}
         places = {"points": np.zeros((0, DIMENSIONS)), "readout": np.zeros((0, networks.K))}
         return numbers | places | {"held": np.zeros((0, networks.D))}
     return {
@@ -194,7 +199,7 @@ def _of_points(points, at, networks, place) -> dict:
         "condition": points.condition[at],
         "readout": points.readout[at],
         "speed": np.sqrt(2 * points.qstar[at]),
-        "exact": points.status[at] != PointStatus.SLOW,
+        "status": points.status[at],
         "n_unstable": points.n_unstable[at],
         "eigenvalues": points.eigenvalues[at],
     }

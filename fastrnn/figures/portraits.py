@@ -8,6 +8,7 @@ from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..analysis.completeness import PointStatus
 from ..analysis.portrait import Portrait
 from .figure import (
     DETAIL,
@@ -114,10 +115,11 @@ def in_view(points, trajectories) -> np.ndarray:
 def _census(one: Portrait, seen) -> str:
     """How many points of each kind are in view, stable first."""
     kinds = np.bincount(point_kind(one.n_unstable[seen])) if seen.any() else np.array([0])
-    slow = int((seen & ~one.exact).sum())
     text = " + ".join(str(count) for count in kinds)
     what = "point" if text == "1" else "points"
-    return f"{text} {what}" + (f" ({slow} slow)" if slow else "")
+    special = [(int((seen & (one.status == s)).sum()), s.label) for s in (PointStatus.DEGENERATE, PointStatus.SLOW)]
+    noted = ", ".join(f"{count} {label}" for count, label in special if count)
+    return f"{text} {what}" + (f" ({noted})" if noted else "")
 
 
 def segment_colours(one: Portrait, task: str, trials) -> tuple[list[str], np.ndarray]:

@@ -38,16 +38,16 @@ def eigenvalues(portraits: list[Portrait]) -> Figure:
     """
     columns = min(COLUMNS, max(1, len(portraits)))
     rows = max(1, -(-len(portraits) // columns))
-    every = np.concatenate([SHOWN, *(one.eigenvalues[one.exact, :MODES].ravel() for one in portraits)])
+    every = np.concatenate([SHOWN, *(one.eigenvalues[one.fixed, :MODES].ravel() for one in portraits)])
     left, right, up = 1.05 * every.real.min(), 1.02 * every.real.max(), 1.05 * np.abs(every.imag).max()
     height = 1.45 * min(2 * up / (right - left), 2.0)
     figure, axes = new_figure(1.75 * columns, 0.95 + (height + 0.3) * rows, rows, columns, sharex=True, sharey=True)
     circle = np.exp(1j * np.linspace(0, 2 * np.pi, 181))
     for ax, one in zip(axes.flat, portraits, strict=False):
         ax.plot(circle.real, circle.imag, color="#888888", linewidth=0.7, linestyle=REFERENCE, zorder=1)
-        values = one.eigenvalues[one.exact, :MODES]
+        values = one.eigenvalues[one.fixed, :MODES]
         values[paired(values) & (np.arange(values.shape[1]) == MODES - 1)] = np.nan  # without its other half
-        inputs = np.repeat(one.held[one.condition[one.exact], 0], values.shape[1])
+        inputs = np.repeat(one.held[one.condition[one.fixed], 0], values.shape[1])
         shown = values.ravel()
         dots = {"c": inputs, "cmap": SEQUENTIAL, "vmin": 0, "vmax": 1, "s": 5, "linewidths": 0, "rasterized": True}
         ax.scatter(shown.real, shown.imag, zorder=2, **dots)

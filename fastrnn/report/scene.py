@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..analysis.completeness import PointStatus
 from ..analysis.portrait import Portrait
 from ..figures.figure import POINT_COLOURS, evenly, kind_name
 from ..figures.portraits import chosen, colour_scale, in_view, segment_colours
@@ -55,8 +56,9 @@ def scene(one: Portrait, task: str) -> dict:
 
 def _about(one: Portrait, unseen: int) -> str:
     share = f"{100 * one.share.sum():.0f}% of its variance on {len(one.inputs)} probe trials is in these components"
-    slow = int((~one.exact).sum())
-    points = counted(len(one.points) - slow, "fixed point") + (f" and {counted(slow, 'slow point')}" if slow else "")
+    slow, degenerate = (int((one.status == status).sum()) for status in (PointStatus.SLOW, PointStatus.DEGENERATE))
+    points = counted(len(one.points) - slow, "fixed point") + (f" ({degenerate:,} degenerate)" if degenerate else "")
+    points += f" and {counted(slow, 'slow point')}" if slow else ""
     return f"{one.id}: {points}{f', {unseen:,} of them far away and not shown' if unseen else ''}; {share}."
 
 
@@ -76,7 +78,7 @@ def _points(one: Portrait, seen, place) -> list[dict]:
             {
                 "at": place(one.points[i]),
                 "unstable": int(one.n_unstable[i]),
-                "exact": bool(one.exact[i]),
+                "status": PointStatus(one.status[i]).label,
                 "condition": int(one.condition[i]),
                 "readout": [f"{value:.3g}" for value in one.readout[i]],
                 "speed": f"{one.speed[i]:.1e}",

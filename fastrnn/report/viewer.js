@@ -171,7 +171,7 @@
 
   function describe(scene, point) {
     const words = ["stable", "1 unstable dimension"][point.unstable] || `${point.unstable} unstable dimensions`;
-    const lines = [`${point.exact ? "" : "slow point, "}${words}`];
+    const lines = [`${point.status === "exact" ? "" : `${point.status} point, `}${words}`];
     if (scene.held.length > 1) lines.push(`${scene.held_name} ${scene.held[point.condition]}`);
     lines.push(`output ${point.readout.join(", ")}`, `speed |F(h) - h| ${point.speed}`, "largest eigenvalues:");
     return lines.concat(point.eigenvalues.slice(0, LISTED).map((value) => "  " + wordsOf(value)));
