@@ -43,10 +43,19 @@ def run(settings: Settings, progress: Progress | None = None, sections=SECTIONS)
     Returns
     -------
     results : plain data as JSON has it: schema, fastrnn, date, seconds, settings, machine, and one entry a section
+
+    Raises
+    ------
+    UsageError
+        for more threads than processors, whose times would be those of waiting
     """
     progress = progress or Progress(show=False)
     start = time.perf_counter()
     processors = usable_processors()
+    if settings.threads is not None and settings.threads > processors:
+        raise UsageError(
+            f"threads must be at most {processors}, the processors this process may use; it is {settings.threads}"
+        )
     with only_processors(settings.threads):
         bench = make_bench(settings, progress)
         machine = describe(processors, bench.engine.threads)

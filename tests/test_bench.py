@@ -827,6 +827,7 @@ def test_the_command_measures_says_saves_and_draws(results, monkeypatch, tmp_pat
         (["--cells", "cell"], "vanilla, ugrnn, gru, lstm"),
         (["--sizes", "big"], "whole numbers"),
         (["--threads", "0"], "threads must be"),
+        (["--threads", "100000"], "threads must be at most"),
         (["--plot", "a.gif"], ".png or .svg"),
         (["--plot", "nowhere/a.png"], "there is no folder"),
         (["--out", "nowhere/a.json"], "there is no folder"),
