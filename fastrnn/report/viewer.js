@@ -1,6 +1,6 @@
 "use strict";
 // A network's trajectories, fixed points and paths in three dimensions, on a canvas: drag turns, wheel or pinch zooms,
-// a pointer over a point tells what it is. Data: the JSON of scene.py in <script id="scenes">.
+// a pointer over a point, or the key n, tells what it is. Data: the JSON of scene.py in <script id="scenes">.
 (() => {
   const canvas = document.getElementById("view");
   if (!canvas) return;
@@ -214,6 +214,11 @@
       const away = (px - x) ** 2 + (py - y) ** 2;
       if (away < least) [best, least] = [index, away];
     }
+    tell(best, x, y);
+  }
+
+  // What there is to say of a point, beside a place; of none (-1), nothing.
+  function tell(best, x, y) {
     if (best !== view.hover) {
       view.hover = best;
       redraw();
@@ -226,6 +231,16 @@
     const box = canvas.getBoundingClientRect();
     tip.style.left = `${Math.max(4, Math.min(x + 16, box.width - tip.offsetWidth - 4))}px`;
     tip.style.top = `${Math.max(4, Math.min(y + 16, box.height - tip.offsetHeight - 4))}px`;
+  }
+
+  // The next point that is in the picture, or the one before, round and round.
+  function step(by) {
+    const box = canvas.getBoundingClientRect();
+    const seen = drawn.filter(([x, y]) => x >= 0 && y >= 0 && x <= box.width && y <= box.height);
+    if (!seen.length) return;
+    const now = seen.findIndex((place) => place[2] === view.hover);
+    const [x, y, index] = seen[now < 0 ? (by > 0 ? 0 : seen.length - 1) : (now + by + seen.length) % seen.length];
+    tell(index, x, y);
   }
 
   // ---------------------------------------------------------------------------------- pointers and keys
@@ -282,6 +297,7 @@
       ArrowLeft: () => turn(-0.1, 0), ArrowRight: () => turn(0.1, 0),
       ArrowUp: () => turn(0, -0.1), ArrowDown: () => turn(0, 0.1),
       "+": () => zoomBy(1.15), "=": () => zoomBy(1.15), "-": () => zoomBy(1 / 1.15), 0: reset,
+      n: () => step(1), p: () => step(-1), Escape: () => tell(-1),
     };
     if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return; // the browser's
     event.preventDefault();
