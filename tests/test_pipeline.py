@@ -477,6 +477,8 @@ def test_of_all_runs_those_that_can_not_be_used_are_named_and_the_others_done(do
     assert "give its task" in made["moved"]["failed"]["run"] and made["moved"]["claims"] == []
     assert "could not write" in made["unwritable"]["failed"]["report"] and made["unwritable"]["claims"] != []
     assert made["done"]["failed"] == {} and made["done"]["claims"] == made["unwritable"]["claims"]
+    said, _ = call(moved, "--only", "similarity", code=3)
+    assert said.startswith(f"{moved}: not analyzed: ") and "give its task" in said and said.count("\n") == 1
     (done / "analysis" / "claims.safetensors").write_bytes(b"torn")
     assert pipeline.Analyzed(load_run(done)).report()["claims"] == []
 

@@ -86,6 +86,9 @@ def _print_for_people(report: dict) -> None:
     """For people: what was done, who was left out, what failed, and the paper's statements."""
     from ..progress import counted
 
+    if "run" in report["failed"]:
+        print(f"{report['run']}: not analyzed: {report['failed']['run']}")
+        return
     if report["done"]:
         done = f"{_analyses(len(report['done']))} done, {report['up_to_date']} were up to date"
     else:
