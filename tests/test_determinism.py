@@ -7,6 +7,7 @@ from samples import KINDS, random_networks, random_trials
 from fastrnn import engines
 from fastrnn.counters import TRAINING
 from fastrnn.engines.cpu.engine import Workspaces
+from fastrnn.engines.cpu.layout import make_layout
 from fastrnn.errors import Status
 from fastrnn.networks import Networks
 from fastrnn.optimizer import Optimizer
@@ -80,6 +81,22 @@ def test_one_network_on_many_threads(one, many, task, batch):
         networks, optimizer = population(count=1)
         results.append(bits(networks, optimizer, engine.advance(networks, optimizer, task, 4, batch=batch)))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("batch", [20, 150])  # three tiles, 19 tiles in 16 slices
+def test_small_tiles_on_many_threads(one, many, batch):
+    """Tiles of eight trials: the same bits for a team, and of a trial whatever trials are beside it."""
+    networks = random_networks("lstm", "tanh", 32, 2, 1, N=2)
+    inputs, targets, mask = random_trials(networks, batch, 400, masked=True)
+    assert make_layout("lstm", 32, 2, 1, 400, batch).rows == 8
+    losses, gradients = one.loss_and_gradients(networks, inputs, targets, mask)
+    same, those = many.loss_and_gradients(networks, inputs, targets, mask)
+    assert losses.tobytes() == same.tobytes()
+    assert all(gradient.tobytes() == those[name].tobytes() for name, gradient in gradients.items())
+    states, outputs = one.run(networks, inputs)
+    for part in (slice(3, 4), slice(5, 17)):
+        some = many.run(networks, inputs[:, part])
+        assert some[0].tobytes() == states[:, part].tobytes() and some[1].tobytes() == outputs[:, part].tobytes()
 
 
 def test_losses_gradients_and_rollouts_on_many_threads(one, many, task):

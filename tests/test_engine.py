@@ -608,8 +608,14 @@ def test_estimated_memory_holds_the_states(engine):
     """At least what must be kept for the way back: states of a tile of trials, gradients of all parameters."""
     networks, task = random_networks("gru", "tanh", 64, 3, 3, N=1), get_task("flipflop")
     held = engine.workspace_bytes(networks.cell, networks.n, task, 64)
-    assert 4 * (16 * task.T * 64 + networks.count) < held < 1e8
-    assert engine.workspace_bytes(networks.cell, networks.n, get_task("flipflop", steps=200), 64) > held
+    rows = make_layout("gru", 64, 3, 3, task.T, 64).rows
+    assert 4 * (rows * task.T * 64 + networks.count) < held < 1e8
+
+    def bytes_of(steps):
+        return engine.workspace_bytes("gru", 64, get_task("flipflop", steps=steps), 64)
+
+    assert held < bytes_of(150) > bytes_of(200)  # tiles of 16 trials to 8
+    assert bytes_of(200) < bytes_of(300)
 
 
 # --- errors ---

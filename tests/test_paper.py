@@ -110,7 +110,9 @@ def test_what_is_far_from_the_trajectories_is_counted_only(kept):
     assert np.ptp(ax.dataLim.intervalx) == pytest.approx(np.ptp(near.dataLim.intervalx))
     one.status[[0, 1, 2, far]] = [PointStatus.SLOW, PointStatus.DEGENERATE, PointStatus.DEGENERATE, PointStatus.SLOW]
     ax = portraits.fixed_points([one], "flipflop").axes[0]
-    assert "8 + 12 + 6 points (2 degenerate, 1 slow), 1 out of view" in [text.get_text() for text in ax.texts]
+    said = "8 + 12 + 6 points,\n2 degenerate, 1 slow, 1 out of view"
+    assert said in [text.get_text() for text in ax.texts]
+    assert ax.get_title(loc="left").count("\n") == 2
     labels = [text.get_text() for text in ax.figure.legends[0].texts]
     assert "3 unstable" not in labels and "2 unstable" in labels
 

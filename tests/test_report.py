@@ -399,13 +399,15 @@ def test_the_view_obeys_keys_choices_and_touch(browser, written):
     browser.key("0")
     assert state(browser) == before
     told = []
-    for key in ("n", "n", "p", "p"):
+    for key in ("n", "n", "p", "p", "ArrowLeft", "p"):  # turning takes nothing back
         browser.key(key)
         told.append((state(browser)["hover"], browser.js("document.getElementById('tip-text').textContent")))
-    assert [point for point, _ in told] == ["0", "1", "0", "26"] and told[0] == told[2]
+    assert [point for point, _ in told] == ["0", "1", "0", "26", "-1", "25"] and told[0] == told[2]
+    assert browser.js("document.getElementById('told').textContent") == told[5][1]
     assert told[0][1].startswith("stable\noutput -1, -1, -1") and told[1][1].startswith("1 unstable dimension\n")
     assert not browser.js("document.getElementById('tip').hidden")
     browser.key("Escape")
+    browser.key("ArrowRight")
     assert state(browser) == before and browser.js("document.getElementById('tip').hidden") and ink(browser) == drawn
     for name in ("trajectories", "points", "paths"):
         browser.js(f"document.getElementById('show-{name}').click()")

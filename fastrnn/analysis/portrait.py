@@ -90,7 +90,7 @@ class Portrait:
             metadata.pop("kind", None) != cls.__name__
             or {f.name for f in fields(cls)} != arrays.keys() | metadata.keys()
         ):
-            raise RunError(f"{str(path)!r} holds no {cls.__name__}; give a file that {cls.__name__}.save wrote")
+            raise RunError(f"{str(path)!r} holds no {cls.__name__}; run fastrnn analyze again to make it anew")
         values = arrays.pop("eigenvalues")
         return cls(**metadata, **arrays, eigenvalues=values[..., 0] + 1j * values[..., 1])
 

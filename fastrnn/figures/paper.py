@@ -192,8 +192,10 @@ PANELS = (
         lambda kept: portraits.fixed_points(_each(kept), kept.run.task_name),
         lambda kept: _seen(
             kept,
-            f"Fixed points under held inputs: {KINDS_OF_POINTS}; numbers are given in this order. Lines of the "
-            f"same colours, where there are any, lead away from unstable points along their unstable directions. {FAR}",
+            f"Fixed points under held inputs: {KINDS_OF_POINTS}; numbers are given in this order, and how many of "
+            "the points are degenerate (their linearization doesn't tell: a continuum, or a kink of relu) or slow (not "
+            "fixed), where any are. Lines of the same colours, where there are any, lead away from unstable points "
+            f"along their unstable directions. {FAR}",
         ),
         ("portraits",),
         {"flipflop": "1e", "sine": "2d"},

@@ -31,6 +31,7 @@ TRIALS_DRAWN = 24
 SHADES = 64  # of a colour map
 NARROWEST = 3.6  # inches, so that a key fits below
 KEY_ENTRY = 1.15  # inches an entry of it takes
+DETAIL_LETTERS = 40  # of a line above a panel
 BEYOND = 0.3  # of the extent of the trajectories: points farther off are not drawn, but counted
 SCALES = {"sine": "input, which commands the frequency", "cdi": "target: sum of the cued stream so far"}
 
@@ -101,7 +102,10 @@ def title(ax, one: Portrait, second: str | None = None, unseen: int = 0) -> None
     """
     second = second or f"{100 * one.share.sum():.0f}% of the variance"
     second += f", {unseen} out of view" if unseen else ""
-    ax.set_title(f"{kind_name(one.cell, one.activation, one.n)}\n", pad=2, linespacing=1.2)
+    if len(second) > DETAIL_LETTERS:
+        second = second.replace(", ", ",\n", 1)
+    below = "\n" * len(second.splitlines())
+    ax.set_title(f"{kind_name(one.cell, one.activation, one.n)}{below}", pad=2, linespacing=1.2)
     ax.text(0, 1, second, transform=ax.transAxes, va="bottom", **DETAIL)
 
 
@@ -118,8 +122,7 @@ def _census(one: Portrait, seen) -> str:
     text = " + ".join(str(count) for count in kinds)
     what = "point" if text == "1" else "points"
     special = [(int((seen & (one.status == s)).sum()), s.label) for s in (PointStatus.DEGENERATE, PointStatus.SLOW)]
-    noted = ", ".join(f"{count} {label}" for count, label in special if count)
-    return f"{text} {what}" + (f" ({noted})" if noted else "")
+    return ", ".join([f"{text} {what}", *(f"{count} {label}" for count, label in special if count)])
 
 
 def segment_colours(one: Portrait, task: str, trials) -> tuple[list[str], np.ndarray]:

@@ -34,16 +34,18 @@ def viewer(portraits: list) -> str:
     return (
         "<p>One network of each kind in its own first three principal components. Drag to turn, wheel or pinch to "
         "zoom, double click to go back; arrow keys, +, - and 0 do the same. A pointer over a point tells its "
-        "eigenvalues; so do the keys n and p, point after point.</p>\n"
+        "eigenvalues; so do the keys n and p, point after point, and Escape ends it. Of a degenerate point the "
+        "linearization doesn't tell (a continuum of points, or a kink of relu); a slow one is not fixed.</p>\n"
         f'<div class="controls"><label>network <select id="scene">{options}</select></label>{boxes}'
         '<span><button type="button" id="closer" aria-label="zoom in">+</button> '
         '<button type="button" id="farther" aria-label="zoom out">-</button> '
         '<button type="button" id="reset">reset</button></span></div>\n'
         '<div class="viewer"><canvas id="view" tabindex="0" role="img" '
         'aria-label="trajectories and fixed points in three dimensions; n and p go from point to point"></canvas>'
-        '<div id="tip" hidden><pre id="tip-text" role="status"></pre>'
+        '<div id="tip" hidden><pre id="tip-text"></pre>'
         '<canvas id="plane" aria-label="eigenvalues in the complex plane"></canvas>'
-        f'</div></div>\n<ul class="legend">{legend}<li id="shade">trajectories: <span id="shade-what"></span> '
+        '</div></div>\n<p id="told" role="status"></p>\n'
+        f'<ul class="legend">{legend}<li id="shade">trajectories: <span id="shade-what"></span> '
         '<span id="shade-low"></span> <i id="shade-bar"></i> <span id="shade-high"></span></li></ul>\n'
         '<p class="soft" id="about"></p>\n'
     )

@@ -13,6 +13,7 @@
   const LISTED = 6; // eigenvalues told in words; all that the page has are drawn
   const STILL = 4; // pixels that a finger moves by without meaning to
   const view = { ...START, scene: 0, hover: -1 };
+  let told = -1; // the point that keys last went to
   const pointers = new Map();
   let drawn = []; // points as last drawn: x, y on the canvas, index
   let asked = false;
@@ -171,7 +172,8 @@
 
   function describe(scene, point) {
     const words = ["stable", "1 unstable dimension"][point.unstable] || `${point.unstable} unstable dimensions`;
-    const lines = [`${point.status === "exact" ? "" : `${point.status} point, `}${words}`];
+    const status = { slow: "slow point, ", degenerate: "degenerate; its linearization may not tell: " };
+    const lines = [`${status[point.status] || ""}${words}`];
     if (scene.held.length > 1) lines.push(`${scene.held_name} ${scene.held[point.condition]}`);
     lines.push(`output ${point.readout.join(", ")}`, `speed |F(h) - h| ${point.speed}`, "largest eigenvalues:");
     return lines.concat(point.eigenvalues.slice(0, LISTED).map((value) => "  " + wordsOf(value)));
@@ -238,9 +240,11 @@
     const box = canvas.getBoundingClientRect();
     const seen = drawn.filter(([x, y]) => x >= 0 && y >= 0 && x <= box.width && y <= box.height);
     if (!seen.length) return;
-    const now = seen.findIndex((place) => place[2] === view.hover);
-    const [x, y, index] = seen[now < 0 ? (by > 0 ? 0 : seen.length - 1) : (now + by + seen.length) % seen.length];
+    const after = by > 0 ? seen.find((place) => place[2] > told) : seen.findLast((place) => place[2] < told);
+    const [x, y, index] = after || seen[by > 0 ? 0 : seen.length - 1];
     tell(index, x, y);
+    told = index;
+    document.getElementById("told").textContent = document.getElementById("tip-text").textContent;
   }
 
   // ---------------------------------------------------------------------------------- pointers and keys
@@ -319,6 +323,7 @@
   const chooser = document.getElementById("scene");
   function choose(index) {
     leave();
+    told = -1;
     view.scene = index;
     document.getElementById("about").textContent = scenes[index].about;
     const shade = scenes[index].shade;
