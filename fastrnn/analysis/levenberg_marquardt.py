@@ -16,9 +16,9 @@ import numpy as np
 from .newton import Solved, half_square, residual_slope, solve_each, threshold
 
 MU_START, MU_LOW, MU_HIGH = 1e-2, 1e-15, 1e8
-# Relative fall of q below which a step counts as no progress, and steps without progress before a start is left where it
-# is. Most starts that Newton's method gives up end in minima of q: of 6,814 (46 networks on flip-flop and sine) 582 led
-# to a fixed point, in 18 steps on average; the others took 70 with 1e-12. With 1e-3 all took half as many steps and
+# Relative fall of q below which a step counts as no progress, and steps without progress before a start is left where
+# it is. Most starts that Newton's method gives up end in minima of q: of 6,814 (46 networks on flip-flop and sine) 582
+# led to a fixed point, in 18 steps on average; the others took 70 with 1e-12. With 1e-3 all took half as many steps and
 # found the same exact points.
 FLAT = 1e-3
 PATIENCE = 10
