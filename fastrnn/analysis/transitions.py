@@ -25,6 +25,7 @@ from .threads import chunks, team
 LEVEL = 0.1  # readouts closer than this share of their range are one level of the lexicographic order
 STARTS, RADIUS, SETTLED, STEPS = 100, 1e-2, 1e-3, 10_000  # as `transition_graph` explains them
 NUMBERS = 1 << 17  # of the states that one thread runs at once
+TOGETHER = 64  # paths that are followed side by side
 
 
 @dataclass(eq=False)
@@ -239,14 +240,17 @@ def heteroclinic_paths(
     check_fixed(make, points, points.of(network, condition))
     held = make(network, points.inputs[condition])
     nodes, spread = node_order(points, network, condition), points.spread[network]
-    paths = []
-    for source in nodes[points.n_unstable[nodes] > 0]:
-        others = nodes[nodes != source]
-        for direction in unstable_directions(held.jacobian(points.xstar[source : source + 1])[0]):
-            for sign in (1.0, -1.0):
-                h = points.xstar[source] + sign * radius * spread * direction
-                target, path = _path(held, h, points.xstar[others], settled * spread, steps)
-                paths.append((int(source), -1 if target == ELSEWHERE else int(others[target]), path))
+    sources, starts = [], []
+    for a in np.flatnonzero(points.n_unstable[nodes] > 0):
+        here = points.xstar[nodes[a]]
+        for direction in unstable_directions(held.jacobian(here[None])[0]):
+            starts += [here + sign * radius * spread * direction for sign in (1.0, -1.0)]
+            sources += [a, a]
+    paths, places = [], points.xstar[nodes]
+    for some in chunks(len(starts), TOGETHER):
+        reached, ways = _ways(held, np.array(starts[some]), sources[some], places, settled * spread, steps)
+        for a, b, way in zip(sources[some], reached, ways, strict=True):
+            paths.append((int(nodes[a]), -1 if b == ELSEWHERE else int(nodes[b]), way))
     return paths
 
 
@@ -264,18 +268,30 @@ def unstable_directions(J) -> np.ndarray:
     return np.array([d / np.linalg.norm(d) for d in directions]).reshape(len(directions), len(J))
 
 
-def _path(held, h, targets, radius, steps):
-    """The first of the targets (P, S) that one state (S,) reaches, and the states on its way."""
-    path = [h]
+def _ways(held, h, sources, places, radius, steps):
+    """The first of the places (P, S), other than its source, that each state h (M, S) reaches; the states on its ways.
+
+    Returns
+    -------
+    reached : int (M,), which place, or `ELSEWHERE`
+    ways : M arrays (T, S), the start and what follows it
+    """
+    reached, ways, active = np.full(len(h), ELSEWHERE), [[state] for state in h], np.arange(len(h))
+    own, squares = np.array(sources), np.einsum("pu,pu->p", places, places)
     for _ in range(steps):
-        away = np.linalg.norm(targets - h, axis=1) if len(targets) else np.array([np.inf])
-        if away.min() <= radius:
-            return int(away.argmin()), np.array(path)
-        h = held.step(h[None])[0]
-        if not h @ h < ESCAPED**2:
+        away = squares - 2.0 * (h @ places.T)  # and |h|^2, the same for all places
+        away[np.arange(len(h)), own[active]] = np.inf
+        nearest = away.argmin(axis=1)
+        there = (np.linalg.norm(h - places[nearest], axis=1) <= radius) & (nearest != own[active])
+        reached[active[there]] = nearest[there]
+        h, active = held.step(h[~there]), active[~there]
+        bounded = np.einsum("mu,mu->m", h, h) < ESCAPED**2
+        h, active = h[bounded], active[bounded]
+        if not len(active):
             break
-        path.append(h)
-    return ELSEWHERE, np.array(path)
+        for m, state in zip(active, h, strict=True):
+            ways[m].append(state)
+    return reached, [np.array(way) for way in ways]
 
 
 def _check(networks, points, **whole) -> None:
