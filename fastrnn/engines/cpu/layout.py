@@ -23,8 +23,8 @@ from .stages import where_is
 from .vectors import LANES
 
 # Trials of a tile. 16 read the weights half as often as 8, which need half as much for states and gates. Where 16 need
-# more than a core's part of a server's last cache and the weights are small, 8 are faster, by 3 to 16% up to 8 MB
-# and as fast beyond (measured on AMD Zen 4). Bits depend on the choice: it is never made by the processor there is.
+# more than a core's part of a server's last cache and the weights are small, 8 are as fast to within 2%, and mostly
+# faster, by up to 17% (measured on AMD Zen 4). Bits depend on the choice: it is never made by the processor there is.
 TILE, SMALL_TILE = 16, 8
 CACHED_WORKSPACE = 4 << 20  # bytes
 CACHED_WEIGHTS = 512 << 10  # bytes of recurrent weights, straight and transposed
