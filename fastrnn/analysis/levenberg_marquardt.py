@@ -13,15 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..engines.cpu.levenberg_marquardt import FLAT, MU_DOWN, MU_HIGH, MU_LOW, MU_START, MU_UP, PATIENCE
 from .newton import Solved, half_square, residual_slope, solve_each, threshold
-
-MU_START, MU_LOW, MU_HIGH = 1e-2, 1e-15, 1e8
-# Relative fall of q below which a step counts as no progress, and steps without progress before a start is left where
-# it is. Most starts that Newton's method gives up end in minima of q: of 6,814 (46 networks on flip-flop and sine) 582
-# led to a fixed point, in 18 steps on average; the others took 70 with 1e-12. With 1e-3 all took half as many steps and
-# found the same exact points.
-FLAT = 1e-3
-PATIENCE = 10
 
 
 def levenberg_marquardt(map, h, tolerance: float, iterations: int, floor: float = MU_LOW, speed: float = 0.0) -> Solved:
@@ -34,6 +27,8 @@ def levenberg_marquardt(map, h, tolerance: float, iterations: int, floor: float 
     speed : stop where |F(h) - h| is at most so much, too
     """
     enough = 0.5 * speed * speed
+    if map.solver is not None:
+        return Solved(*map.solver().levenberg_marquardt(h, tolerance, iterations, floor, enough))
     h = np.array(h, np.float64)
     r = map.step(h) - h
     q = half_square(r)
@@ -55,7 +50,7 @@ def levenberg_marquardt(map, h, tolerance: float, iterations: int, floor: float 
         idle[active] = np.where(q_new < (1.0 - FLAT) * q[active], 0, idle[active] + 1)
         rows = active[better]
         h[rows], r[rows], q[rows] = h_new[better], r_new[better], q_new[better]
-        mu[active] = np.where(better, np.maximum(mu[active] / 5, floor), np.minimum(mu[active] * 4, MU_HIGH))
+        mu[active] = np.where(better, np.maximum(mu[active] * MU_DOWN, floor), np.minimum(mu[active] * MU_UP, MU_HIGH))
         taken[active] += 1
         going = q[active] > np.maximum(threshold(h[active], tolerance), enough)
         active = active[going & (idle[active] < PATIENCE)]

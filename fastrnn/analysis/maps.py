@@ -30,7 +30,7 @@ class Map:
     ball : whether F maps a ball into itself, so that the index theorem holds
     limit : (S,) or a number, all fixed points have |h_u| <= limit_u and a search stays inside: far beyond it a gated
         cell keeps any state, its gate being 1 to rounding
-    newton : what `newton.newton` does without its map, compiled; None where there is no such thing
+    solver : gives the compiled methods, an `engines.cpu.solver.Solver`; None where there are none
     kinked : states (M, S) -> bool (M,), on a kink of relu to rounding, where the Jacobian is that of one side; None
         where there are no kinks, or none are known of
     """
@@ -42,7 +42,7 @@ class Map:
     readout: Callable
     ball: bool
     limit: np.ndarray | float = np.inf
-    newton: Callable | None = None
+    solver: Callable | None = None
     kinked: Callable | None = None
 
     def inside(self, h) -> np.ndarray:
@@ -142,8 +142,8 @@ def network_map(networks: Networks, parameters: dict, x) -> Map:
         limit[:n] = 1.0  # h is tanh of something, a mean of such values, or less (LSTM: the cell has no such limit)
 
     @cache
-    def compiled():
-        from ..engines.cpu.newton import Solver
+    def solver():
+        from ..engines.cpu.solver import Solver
 
         return Solver(networks.cell, networks.activation, networks.gate_bias, parameters, x, limit)
 
@@ -163,7 +163,7 @@ def network_map(networks: Networks, parameters: dict, x) -> Map:
         lambda h: h[..., :n] @ parameters["W_out"] + parameters["b_out"],
         networks.activation == "tanh",
         limit,
-        newton=lambda *arguments: compiled().solve(*arguments),
+        solver=solver,
         kinked=kinked if networks.activation == "relu" else None,
     )
 

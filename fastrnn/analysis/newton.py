@@ -72,8 +72,8 @@ def newton(map, h, tolerance: float, iterations: int, known=None, radius: float 
     iterations : at most so many
     known : (P, S) fixed points; a state that comes within `radius` of one has arrived there
     """
-    if map.newton is not None:
-        return Solved(*map.newton(h, tolerance, iterations, known, radius))
+    if map.solver is not None:
+        return Solved(*map.solver().newton(h, tolerance, iterations, known, radius))
     h = np.array(h, np.float64)
     r = map.step(h) - h
     q = half_square(r)
@@ -136,8 +136,8 @@ def line_search(map, h, r, q, active, s) -> np.ndarray:
 
 def polish(map, h) -> np.ndarray:
     """Full Newton steps from converged states h (M, S), each kept where it lowers q: down to rounding."""
-    if map.newton is not None:
-        return map.newton(h, 0.0, POLISH_STEPS, None, 0.0)[0]
+    if map.solver is not None:
+        return map.solver().newton(h, 0.0, POLISH_STEPS, None, 0.0)[0]
     h = np.array(h, np.float64)
     r = map.step(h) - h
     q = half_square(r)

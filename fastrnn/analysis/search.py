@@ -128,7 +128,7 @@ class Search:
             return self._each(lambda h: levenberg_marquardt(self.map, h, tolerance, LM_STEPS, *self.damping), starts)
         known, radius = self.points[self.status == PointStatus.EXACT], s.unique * self.spread
         # the compiled method treats every start by itself: shared out in any way, the ends are the same
-        size = -(-len(starts) // self.team.threads) if self.map.newton else None
+        size = -(-len(starts) // self.team.threads) if self.map.solver else None
         solved = self._each(lambda h: newton(self.map, h, tolerance, NEWTON_STEPS, known, radius), starts, size)
         left = np.flatnonzero(~(solved.q <= threshold(solved.h, tolerance)))
         if s.method == "auto" and len(left):

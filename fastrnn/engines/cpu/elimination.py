@@ -50,6 +50,13 @@ def solve_in_place(table, multipliers, solution):
                 subtract_one(rows + row * p, rows + row * q, 0, factors + kept * p + 8 * (q - k), end, width)
         for i in range(end, S):
             subtract_rows(rows + row * i, rows + row * k, width, factors + kept * i, end, width)
+    substitute_back(table, solution)
+
+
+@part
+def substitute_back(table, solution):
+    """Solve U s = r for rows (U | r | 0), U the upper triangle; an element 0 on the diagonal gives 0 in `solution`."""
+    S = len(table)
     for u in range(S):
         solution[u] = table[u, S]
     for v in range(S - 1, -1, -1):

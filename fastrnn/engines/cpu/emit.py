@@ -72,7 +72,7 @@ def accumulate_over(builder, depth, start, body):
     builder.position_at_end(loop)
     k = builder.phi(INT64)
     k.add_incoming(INT64(0), before)
-    carried = [builder.phi(VECTOR) for _ in start]
+    carried = [builder.phi(value.type) for value in start]
     for phi, value in zip(carried, start, strict=True):
         phi.add_incoming(value, before)
     sums = body(k, carried)

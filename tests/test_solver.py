@@ -1,4 +1,4 @@
-"""The compiled Newton's method: its parts against NumPy and the cells, its ends against those of the general method."""
+"""The compiled methods for fixed points: their parts against NumPy, their ends against those of the general ones."""
 
 import dataclasses
 
@@ -7,13 +7,15 @@ import pytest
 from samples import KINDS, oracle_parameters, random_networks, relative_error
 from tolerances import EXACT_FORMULA
 
+from fastrnn.analysis.levenberg_marquardt import MU_LOW, levenberg_marquardt
 from fastrnn.analysis.maps import network_map
 from fastrnn.analysis.newton import newton
 from fastrnn.cells import get_cell
 from fastrnn.compiled import compiled
 from fastrnn.engines.cpu.elimination import padded, scratch, solve_in_place
-from fastrnn.engines.cpu.newton import Solver
+from fastrnn.engines.cpu.normal import Normal, form_product, solve_damped
 from fastrnn.engines.cpu.pointwise import BACK, FIRST, SECOND, call_pointwise, pointwise_function, rows_of
+from fastrnn.engines.cpu.solver import Solver
 
 X = np.array([0.3, -0.2])
 
@@ -53,6 +55,30 @@ def test_a_singular_system_gets_one_of_its_solutions():
 
 
 @compiled(keep=False)
+def solve_normal(table, normal, mu, solution):
+    form_product(table, normal.product)
+    solve_damped(normal, mu, solution)
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.1])
+@pytest.mark.parametrize("S", [1, 3, 7, 8, 9, 16, 21, 64])
+def test_damped_normal_equations(S, mu):
+    rng = np.random.default_rng(S)
+    A, r, size = rng.normal(size=(S, S)), rng.normal(size=S), padded(S)
+    table, _ = scratch(size)
+    table[:, :size] = np.eye(size)
+    table[:S, :S], table[:S, size] = A, r
+    normal, s = Normal.of(size), np.full(size, np.nan)
+    solve_normal(table, normal, mu, s)
+    upper = np.triu_indices(S)
+    np.testing.assert_allclose(normal.product[:S, :S][upper], (A.T @ A)[upper], atol=1e-12)
+    np.testing.assert_allclose(normal.product[:S, size], A.T @ r, atol=1e-12)
+    damped = A.T @ A + mu * np.eye(S)
+    assert np.linalg.norm(damped @ s[:S] - A.T @ r) < 1e-12 * np.linalg.cond(damped)
+    assert (s[S:] == 0.0).all()
+
+
+@compiled(keep=False)
 def fill_in(address, values):
     for which in (FIRST, SECOND, BACK):
         call_pointwise(address, which, 0.7, values.shape[1], values.ctypes.data)
@@ -89,53 +115,88 @@ def test_pointwise_derivatives_against_central_differences(cell, activation):
 
 
 def solvers(cell, activation, n, limit=np.inf):
-    """The compiled method and the map for the general one, of one network."""
+    """The compiled methods and the map for the general ones, of one network."""
     networks = random_networks(cell, activation, n=n, D=2, K=1, N=1, seed=3, gate_bias=0.5)
     p = oracle_parameters(networks, 0)
-    plain = dataclasses.replace(network_map(networks, p, X), limit=limit, newton=None)
+    plain = dataclasses.replace(network_map(networks, p, X), limit=limit, solver=None)
     return Solver(cell, activation, 0.5, p, X, np.full(networks.S, limit)), plain
 
 
+def newton_twice(solver, plain, starts, steps):
+    """Newton's method, compiled and general."""
+    return solver.newton(starts, 1e-26, steps, None, 0.0), newton(plain, starts, 1e-26, steps)
+
+
+def levenberg_marquardt_twice(solver, plain, starts, steps, floor=MU_LOW, speed=0.0):
+    """Levenberg-Marquardt, compiled and general."""
+    made = solver.levenberg_marquardt(starts, 1e-26, steps, floor, 0.5 * speed**2)
+    return made, levenberg_marquardt(plain, starts, 1e-26, steps, floor, speed)
+
+
+BOTH = pytest.mark.parametrize("twice", [newton_twice, levenberg_marquardt_twice])
+
+
+@BOTH
 @pytest.mark.parametrize("n", [3, 8, 13])
 @pytest.mark.parametrize(("cell", "activation"), KINDS)
-def test_one_step_is_that_of_the_general_method(cell, activation, n):
-    compiled_method, plain = solvers(cell, activation, n)
+def test_one_step_is_that_of_the_general_method(cell, activation, n, twice):
+    solver, plain = solvers(cell, activation, n)
     starts = np.random.default_rng(1).normal(size=(5, plain.S))
-    h, q, taken = compiled_method.solve(starts, 1e-26, 1, None, 0.0)
-    expected = newton(plain, starts, 1e-26, 1)
+    (h, q, taken), expected = twice(solver, plain, starts, 1)
     assert relative_error(h, expected.h) < 100 * EXACT_FORMULA  # the condition number of I - J
     assert relative_error(q, expected.q) < 100 * EXACT_FORMULA
     assert taken.tolist() == expected.iterations.tolist() == [1] * 5
 
 
+@BOTH
 @pytest.mark.parametrize(("cell", "activation"), [("vanilla", "tanh"), ("gru", "tanh"), ("lstm", "tanh")])
-def test_the_whole_way_is_that_of_the_general_method(cell, activation):
-    compiled_method, plain = solvers(cell, activation, 6)
+def test_the_whole_way_is_that_of_the_general_method(cell, activation, twice):
+    solver, plain = solvers(cell, activation, 6)
     starts = np.random.default_rng(1).normal(size=(20, plain.S))
-    h, q, _ = compiled_method.solve(starts, 1e-26, 50, None, 0.0)
-    expected = newton(plain, starts, 1e-26, 50)
+    (h, q, _), expected = twice(solver, plain, starts, 50)
     there = expected.q < 1e-25
     assert there.sum() >= 10
     np.testing.assert_allclose(h[there], expected.h[there], atol=1e-11)
     assert (q[there] < 1e-25).all()
 
 
-def test_steps_end_at_the_limit():
-    compiled_method, plain = solvers("vanilla", "relu", 6, limit=0.1)
+@BOTH
+def test_steps_end_at_the_limit(twice):
+    solver, plain = solvers("vanilla", "relu", 6, limit=0.1)
     starts = np.random.default_rng(1).uniform(-0.1, 0.1, size=(5, 6))
-    h, q, _ = compiled_method.solve(starts, 1e-26, 3, None, 0.0)
+    (h, q, _), expected = twice(solver, plain, starts, 3)
     assert np.abs(h).max() == 0.1
-    expected = newton(plain, starts, 1e-26, 3)
     np.testing.assert_allclose(h, expected.h, atol=1e-12)
     np.testing.assert_allclose(q, expected.q, atol=1e-12)
 
 
+def test_starts_that_find_nothing_are_left_as_by_the_general_method():
+    """Within limits that hold no fixed point: steps that raise q, mu up and down, and an end without progress."""
+    solver, plain = solvers("gru", "relu", 8, limit=0.1)
+    starts = np.random.default_rng(2).normal(size=(20, 8)).clip(-0.1, 0.1)
+    (_, q, taken), expected = levenberg_marquardt_twice(solver, plain, starts, 100)
+    assert (expected.q > 1e-3).all()
+    assert len(set(expected.iterations)) > 3 and max(expected.iterations) < 100
+    assert taken.tolist() == expected.iterations.tolist()
+    np.testing.assert_allclose(q, expected.q, rtol=1e-10)
+
+
+def test_slow_points_end_the_descent_and_the_floor_holds():
+    solver, plain = solvers("gru", "tanh", 6)
+    starts = np.random.default_rng(1).normal(size=(20, 6))
+    (h, q, taken), expected = levenberg_marquardt_twice(solver, plain, starts, 50, 1e-2, 1e-3)
+    np.testing.assert_allclose(h, expected.h, atol=1e-11)
+    assert taken.tolist() == expected.iterations.tolist()
+    assert ((q <= 0.5e-6) & (q > 1e-20)).sum() >= 10
+    assert (taken < levenberg_marquardt_twice(solver, plain, starts, 50)[0][2]).any()
+
+
 def test_a_state_near_a_known_point_has_arrived():
-    compiled_method, _ = solvers("vanilla", "tanh", 6)
-    (point,), _, _ = compiled_method.solve(np.zeros((1, 6)), 1e-28, 50, None, 0.0)
+    solver, _ = solvers("vanilla", "tanh", 6)
+    (point,), _, _ = solver.newton(np.zeros((1, 6)), 1e-28, 50, None, 0.0)
     known = np.stack([point + 5.0, point + 1e-3])
     for radius, there in ((1e-2, True), (1e-4, False)):
-        h, q, taken = compiled_method.solve(np.zeros((1, 6)), 1e-28, 50, known, radius)
+        h, q, taken = solver.newton(np.zeros((1, 6)), 1e-28, 50, known, radius)
         assert np.array_equal(h[0], known[1]) == there
         assert (q[0] == 0.0) == there
     assert taken[0] > 1
@@ -146,10 +207,10 @@ def test_starts_that_are_not_finite_on_the_way_stay_where_they_are():
     networks.W_rec[:] = 1e30
     solver = Solver("vanilla", "relu", 1.0, oracle_parameters(networks, 0), X, np.full(4, np.inf))
     starts = np.stack([np.full(4, 1e300), np.zeros(4)])
-    h, q, _ = solver.solve(starts, 1e-26, 5, None, 0.0)
-    np.testing.assert_array_equal(h[0], starts[0])
-    assert q[0] == np.inf
-    assert np.isfinite(h).all()
+    for h, q, _ in (solver.newton(starts, 1e-26, 5, None, 0.0), solver.levenberg_marquardt(starts, 1e-26, 5, 0.0, 0.0)):
+        np.testing.assert_array_equal(h[0], starts[0])
+        assert q[0] == np.inf
+        assert np.isfinite(h).all()
 
 
 def test_padding():
