@@ -23,6 +23,7 @@ from .studies.selection import Selection
 from .studies.steps import NAMES, Step, Steps, names_for, selection_step
 from .values import check_name
 
+UNUSABLE = "run"  # among the failures: the folder itself can't be used
 AGAIN = "fastrnn analyze, without --only, makes it again"
 LIBRARIES = 400 << 20  # bytes in memory before any network is looked at
 WORTH_SAYING = 10.0  # seconds of a step: a log of hours would say nothing otherwise
@@ -36,7 +37,7 @@ class Analyzed:
     run : Run
     studied : networks in the studies; left_out : by id, why a network is not
     done : steps that were computed now; fresh : steps that were up to date
-    failed : by step, why it could not be done
+    failed : by step, why it could not be done; under "run" where the folder itself can't be used
     stale : steps that were not asked for and whose results are out of date
     """
 
@@ -65,7 +66,7 @@ class Analyzed:
     def _claims(self) -> list[dict]:
         """Rows of the claims kept; none where the run can't be used, or their file can't be read."""
         path = self.run.path / whole_file("claims")
-        if "run" in self.failed or not path.exists():
+        if UNUSABLE in self.failed or not path.exists():
             return []
         try:
             return Claims.load(path).table.to_dict("records")
@@ -137,7 +138,7 @@ def _usable_or_not(run: Run, wanted: set[str], progress: bool) -> Analyzed:
     except FastrnnError as error:
         with Progress(progress) as shown:
             shown.say(f"{run.path}: {error}")
-        return Analyzed(run, failed={"run": str(error)})
+        return Analyzed(run, failed={UNUSABLE: str(error)})
 
 
 def find_runs(folder) -> list[Path]:

@@ -78,6 +78,11 @@ class FixedPoints(Saved):
         """Indices of the points of one network under one input."""
         return np.flatnonzero((self.network == network) & (self.condition == condition))
 
+    def fixed(self, network: int, condition: int = 0) -> np.ndarray:
+        """The same without slow points: exact and degenerate ones."""
+        at = self.of(network, condition)
+        return at[self.status[at] != PointStatus.SLOW]
+
     @property
     def table(self):
         """A pandas DataFrame, one row a point; the states stay in `xstar`."""

@@ -13,7 +13,6 @@ import numpy as np
 from ..errors import UsageError
 from ..networks import Networks
 from ..values import check_positive, check_sizes
-from .completeness import PointStatus
 from .eigen import magnitude_order
 from .maps import check_source, maps_of
 from .points import FixedPoints, check_fixed
@@ -202,8 +201,7 @@ def node_order(points: FixedPoints, network: int, condition: int) -> np.ndarray:
     A column's values that lie closer than `LEVEL` of its range to the next one are one level, so that noise in an
     early column does not decide the order; within equal levels the plain values do.
     """
-    at = points.of(network, condition)
-    at = at[points.status[at] != PointStatus.SLOW]
+    at = points.fixed(network, condition)
     readout = points.readout[at]
     levels = np.stack([readout_levels(column) for column in readout.T], axis=1) if len(at) else readout
     keys = np.concatenate([levels, readout], axis=1)

@@ -46,7 +46,7 @@ def analyze(
       fastrnn analyze runs/cdi --only similarity,claims --json | jq '.[].claims'
     """
     from ..errors import UsageError
-    from ..pipeline import analyze_all, find_runs
+    from ..pipeline import UNUSABLE, analyze_all, find_runs
     from ..processors import only_processors
     from ..report import write_index
 
@@ -56,7 +56,7 @@ def analyze(
     with only_processors(threads):
         for analyzed in analyze_all(paths, values(only, str, "only")):
             made.append(analyzed.report())
-            if report and "run" not in analyzed.failed:
+            if report and UNUSABLE not in analyzed.failed:
                 _write_report(made[-1])
             if report and every:
                 write_index(folder, paths)
@@ -84,10 +84,11 @@ def _write_report(made: dict) -> None:
 
 def _print_for_people(report: dict) -> None:
     """For people: what was done, who was left out, what failed, and the paper's statements."""
+    from ..pipeline import UNUSABLE
     from ..progress import counted
 
-    if "run" in report["failed"]:
-        print(f"{report['run']}: not analyzed: {report['failed']['run']}")
+    if UNUSABLE in report["failed"]:
+        print(f"{report['run']}: not analyzed: {report['failed'][UNUSABLE]}")
         return
     if report["done"]:
         done = f"{_analyses(len(report['done']))} done, {report['up_to_date']} were up to date"

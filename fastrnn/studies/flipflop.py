@@ -78,8 +78,8 @@ def _elsewhere(graph: TransitionGraph) -> float:
 
 def _counts(found: FixedPoints, i: int) -> dict:
     """Points of network i by kind, and what its search says of itself."""
-    at = found.of(i)
-    fixed = at[found.status[at] != PointStatus.SLOW]
+    fixed = found.fixed(i)
+    degenerate, slow = (int((found.status[found.of(i)] == s).sum()) for s in (PointStatus.DEGENERATE, PointStatus.SLOW))
     unstable = found.n_unstable[fixed]
     corners = slots(found.readout[fixed[unstable == 0]])
     corners = np.unique(corners[(corners != 0).all(axis=1)], axis=0)
@@ -87,7 +87,7 @@ def _counts(found: FixedPoints, i: int) -> dict:
         {"points": len(fixed)}
         | {f"unstable_{d}": int((unstable == d).sum()) for d in range(MOST_UNSTABLE + 1)}
         | {"unstable_more": int((unstable > MOST_UNSTABLE).sum())}
-        | {"degenerate": int((found.status[fixed] == PointStatus.DEGENERATE).sum()), "slow": len(at) - len(fixed)}
+        | {"degenerate": degenerate, "slow": slow}
         | {"corners": len(corners), "search_status": SearchStatus(found.search_status[i, 0]).label}
         | {"index_sum": int(found.index_sum[i, 0])}
     )

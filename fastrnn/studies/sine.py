@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas
 
-from ..analysis.completeness import PointStatus
 from ..analysis.points import FixedPoints
 from ..engines import get as get_engine
 from ..networks import Networks
@@ -100,8 +99,7 @@ def _group(task, networks: Networks, found: FixedPoints) -> dict[str, np.ndarray
     made["taken"] = np.full(shape, -1)
     for i, c in np.ndindex(shape):
         made["output_frequency"][i, c] = output_frequency(outputs[i, c, late:, 0])
-        at = found.of(i, c)
-        at = at[found.status[at] != PointStatus.SLOW]
+        at = found.fixed(i, c)
         made["points"][i, c] = len(at)
         if not len(at):
             continue
