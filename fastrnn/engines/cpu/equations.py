@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...compiled import part
-from .elimination import LANES, scratch, subtract_one, subtract_rows
+from .elimination import LANES, ROWS, scratch, subtract_one, subtract_rows, subtract_tile
 from .pointwise import BACK, FIRST, SECOND, call_pointwise
 
 
@@ -28,14 +28,15 @@ class Weights(NamedTuple):
 class Work(NamedTuple):
     """Scratch of one thread.
 
-    `values` (height, n) is a table of `pointwise`, `table` and `multipliers` are those of `elimination`, `through`
-    (n, n), `factors` (n,), and `step`, `trial`, `h_next` (S,).
+    `values` (height, n) is a table of `pointwise`, `table` and `multipliers` are those of `elimination`, `through` and
+    `left` (n, n), `factors` (n,), and `step`, `trial`, `h_next` (S,).
     """
 
     values: np.ndarray
     table: np.ndarray
     multipliers: np.ndarray
     through: np.ndarray
+    left: np.ndarray
     factors: np.ndarray
     step: np.ndarray
     trial: np.ndarray
@@ -44,7 +45,7 @@ class Work(NamedTuple):
     @classmethod
     def of(cls, height: int, n: int, S: int) -> Work:
         """For states of S numbers of a network of n units."""
-        return cls(np.zeros((height, n)), *scratch(S), np.empty((n, n)), np.empty(n), *np.zeros((3, S)))
+        return cls(np.zeros((height, n)), *scratch(S), *np.empty((2, n, n)), np.empty(n), *np.zeros((3, S)))
 
 
 @part
@@ -113,7 +114,7 @@ def row_of(weights, g, u, n):
 def subtract_second_product(rows, weights, work):
     """From I - J what passes through the blocks that read rh, itself a function of h and of the first product."""
     values, table, through, factors = work.values, work.table, work.through, work.factors
-    n, width = values.shape[1], table.shape[1]
+    n = values.shape[1]
     for u in range(n):
         for v in range(n):
             through[u, v] = 0.0
@@ -122,6 +123,7 @@ def subtract_second_product(rows, weights, work):
             subtract_one(through.ctypes.data + 8 * n * u, row_of(weights, g, u, n), 0, factors.ctypes.data, 0, n)
         for v in range(n):
             table[u, v] -= through[u, v] * values[rows.rh_by_h, v]
+    width, left = table.shape[1], work.left
     for g in range(rows.first):
         largest = 0.0
         for v in range(n):
@@ -130,10 +132,11 @@ def subtract_second_product(rows, weights, work):
             continue
         for u in range(n):
             for v in range(n):
-                factors[v] = through[u, v] * values[rows.rh_by_a + g, v]
-            for v in range(0, n, LANES):
-                place = factors.ctypes.data + 8 * v
-                subtract_rows(table.ctypes.data + 8 * width * u, row_of(weights, g, v, n), n, place, 0, n)
+                left[u, v] = through[u, v] * values[rows.rh_by_a + g, v]
+        for u in range(0, n, ROWS):
+            for j in range(0, n, LANES):
+                here = table.ctypes.data + 8 * (u * width + j)
+                subtract_tile(left.ctypes.data + 8 * u * n, n, 1, row_of(weights, g, 0, n) + 8 * j, n, here, width, n)
 
 
 @part
