@@ -58,23 +58,21 @@ def make_spread(repeat: bool):
         def generate(context, builder, signature, arguments):
             source, width, beside, destination, stride, count, columns = arguments
             four, index = ir.VectorType(FLOAT, 4), ir.VectorType(INT64, 4)
-            with (
-                cgutils.for_range(builder, count) as row_loop,
-                cgutils.for_range(builder, builder.sdiv(columns, INT64(4))) as column_loop,
-            ):
+            with cgutils.for_range(builder, builder.sdiv(columns, INT64(4))) as column_loop:
                 first = builder.mul(column_loop.index, INT64(4))
                 lane = builder.add(broadcast(builder, first, 4), ir.Constant(index, [0, 1, 2, 3]))
-                if repeat:
-                    value = broadcast(builder, builder.load(element(builder, source, row_loop.index)), 4)
-                else:
-                    start = builder.add(builder.mul(row_loop.index, width), first)
-                    value = load(builder, element(builder, source, start), four)
                 ends = broadcast(builder, width, 4)
                 within = builder.icmp_signed("<", lane, ends)
                 at_end = builder.icmp_signed("==", lane, ends)
                 rest = builder.select(at_end, broadcast(builder, beside, 4), ir.Constant(four, [0.0] * 4))
-                place = element(builder, destination, builder.add(builder.mul(row_loop.index, stride), first))
-                store(builder, builder.select(within, value, rest), place)
+                with cgutils.for_range(builder, count) as row_loop:
+                    if repeat:
+                        value = broadcast(builder, builder.load(element(builder, source, row_loop.index)), 4)
+                    else:
+                        start = builder.add(builder.mul(row_loop.index, width), first)
+                        value = load(builder, element(builder, source, start), four)
+                    place = element(builder, destination, builder.add(builder.mul(row_loop.index, stride), first))
+                    store(builder, builder.select(within, value, rest), place)
             return context.get_dummy_value()
 
         return signature, generate
