@@ -315,6 +315,23 @@ def test_frequencies_differ_systematically_and_by_little():
     assert many.verdict == FAILS and many.high < 0.05  # near the commanded ones, but no different by cell
 
 
+def test_cells_that_differ_in_opposite_ways_differ_within_each_activation():
+    study = sine_of(noise=1e-4, per_kind=10)
+    turn = np.where(study.table.activation == "tanh", 1.0, -1.0) * np.where(study.table.cell == "gru", 1.0, -1.0)
+    study.frequency = study.frequency + 5e-4 * turn[:, None]
+    made = measured(task="sine", sine=study)
+    assert row_of(made, "differ between cells").verdict == FAILS
+    for activation in ("tanh", "relu"):
+        row = row_of(made, "differ between cells", activation)
+        assert row.verdict == HOLDS and row.value > 0.9
+    one = study.table.activation == "tanh"
+    alone = SimpleNamespace(
+        table=study.table[one].reset_index(drop=True), commanded=study.commanded, frequency=study.frequency[one]
+    )
+    made = measured(task="sine", sine=alone)
+    assert made[made.statement.str.contains("differ between cells")].subject.tolist() == ["all"]
+
+
 def test_a_network_whose_frequency_stands_still_follows_nothing():
     study = sine_of(correlation=[0.99] * 10 + [np.nan] * 2)
     row = row_of(measured(task="sine", sine=study), "follows the input")

@@ -1,8 +1,8 @@
 """Linear equations in float64 by Gaussian elimination with partial pivoting, one system at a time, within a thread.
 
 `LANES` columns are eliminated at once, and what lies beyond a block of `BLOCK` columns is brought up to date by a
-register tile, so that it is read and written that much less often. At the sizes of networks' states that beats a call of
-LAPACK, and threads share no lock. Source: Golub and Van Loan, Matrix Computations, chapter 3.
+register tile, so that it is read and written that much less often. At the sizes of networks' states that beats a call
+of LAPACK, and threads share no lock. Source: Golub and Van Loan, Matrix Computations, chapter 3.
 """
 
 from __future__ import annotations
