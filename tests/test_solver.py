@@ -13,7 +13,7 @@ from fastrnn.analysis.newton import newton
 from fastrnn.cells import get_cell
 from fastrnn.compiled import compiled
 from fastrnn.engines.cpu.elimination import padded, scratch, solve_in_place
-from fastrnn.engines.cpu.normal import Normal, form_product, solve_damped
+from fastrnn.engines.cpu.normal import form_product, solve_damped
 from fastrnn.engines.cpu.pointwise import BACK, FIRST, SECOND, call_pointwise, pointwise_function, rows_of
 from fastrnn.engines.cpu.solver import Solver
 
@@ -36,7 +36,7 @@ def solution_of(A, r):
     return s[:S]
 
 
-@pytest.mark.parametrize("S", [1, 2, 3, 4, 5, 7, 8, 9, 16, 21, 64])
+@pytest.mark.parametrize("S", [1, 2, 3, 4, 5, 7, 8, 9, 16, 21, 24, 25, 32, 48, 64])
 def test_equations(S):
     rng = np.random.default_rng(S)
     A, r = rng.normal(size=(S, S)), rng.normal(size=S)
@@ -55,27 +55,40 @@ def test_a_singular_system_gets_one_of_its_solutions():
 
 
 @compiled(keep=False)
-def solve_normal(table, normal, mu, solution):
-    form_product(table, normal.product)
-    solve_damped(normal, mu, solution)
+def solve_normal(table, product, multipliers, mu, solution):
+    form_product(table, product)
+    solve_damped(product, mu, table, multipliers, solution)
+
+
+def damped_solution_of(A, r, mu):
+    """(A^T A + mu I) s = A^T r by the compiled elimination, the product that it made, and s in full."""
+    S, size = len(A), padded(len(A))
+    table, multipliers = scratch(size)
+    table[:, :size] = np.eye(size)
+    table[:S, :S], table[:S, size] = A, r
+    product, s = np.zeros_like(table), np.full(size, np.nan)
+    solve_normal(table, product, multipliers, mu, s)
+    return product, s
 
 
 @pytest.mark.parametrize("mu", [0.0, 0.1])
-@pytest.mark.parametrize("S", [1, 3, 7, 8, 9, 16, 21, 64])
+@pytest.mark.parametrize("S", [1, 3, 7, 8, 9, 16, 21, 24, 25, 32, 48, 64])
 def test_damped_normal_equations(S, mu):
     rng = np.random.default_rng(S)
-    A, r, size = rng.normal(size=(S, S)), rng.normal(size=S), padded(S)
-    table, _ = scratch(size)
-    table[:, :size] = np.eye(size)
-    table[:S, :S], table[:S, size] = A, r
-    normal, s = Normal.of(size), np.full(size, np.nan)
-    solve_normal(table, normal, mu, s)
+    A, r = rng.normal(size=(S, S)), rng.normal(size=S)
+    product, s = damped_solution_of(A, r, mu)
     upper = np.triu_indices(S)
-    np.testing.assert_allclose(normal.product[:S, :S][upper], (A.T @ A)[upper], atol=1e-12)
-    np.testing.assert_allclose(normal.product[:S, size], A.T @ r, atol=1e-12)
+    np.testing.assert_allclose(product[:S, :S][upper], (A.T @ A)[upper], atol=1e-12)
+    np.testing.assert_allclose(product[:S, padded(S)], A.T @ r, atol=1e-12)
     damped = A.T @ A + mu * np.eye(S)
-    assert np.linalg.norm(damped @ s[:S] - A.T @ r) < 1e-12 * np.linalg.cond(damped)
+    left = np.linalg.norm(damped @ s[:S] - A.T @ r)
+    assert left < 1e-14 * np.linalg.norm(damped) * np.linalg.norm(s)
     assert (s[S:] == 0.0).all()
+
+
+def test_singular_normal_equations_get_one_of_their_solutions():
+    _, s = damped_solution_of(np.ones((2, 2)), np.ones(2), 0.0)
+    assert s[:2].tolist() == [1.0, 0.0]
 
 
 @compiled(keep=False)
@@ -143,8 +156,8 @@ def test_one_step_is_that_of_the_general_method(cell, activation, n, twice):
     solver, plain = solvers(cell, activation, n)
     starts = np.random.default_rng(1).normal(size=(5, plain.S))
     (h, q, taken), expected = twice(solver, plain, starts, 1)
-    assert relative_error(h, expected.h) < 100 * EXACT_FORMULA  # the condition number of I - J
-    assert relative_error(q, expected.q) < 100 * EXACT_FORMULA
+    assert relative_error(h, expected.h) < EXACT_FORMULA
+    assert relative_error(q, expected.q) < EXACT_FORMULA
     assert taken.tolist() == expected.iterations.tolist() == [1] * 5
 
 
@@ -211,6 +224,12 @@ def test_starts_that_are_not_finite_on_the_way_stay_where_they_are():
         np.testing.assert_array_equal(h[0], starts[0])
         assert q[0] == np.inf
         assert np.isfinite(h).all()
+
+
+def test_no_start_has_no_end():
+    solver, _ = solvers("lstm", "tanh", 6)
+    h, q, taken = solver.newton(np.empty((0, 12)), 1e-26, 5, None, 0.0)
+    assert h.shape == (0, 12) and q.shape == taken.shape == (0,)
 
 
 def test_padding():

@@ -30,7 +30,7 @@ class Map:
     ball : whether F maps a ball into itself, so that the index theorem holds
     limit : (S,) or a number, all fixed points have |h_u| <= limit_u and a search stays inside: far beyond it a gated
         cell keeps any state, its gate being 1 to rounding
-    solver : gives the compiled methods, an `engines.cpu.solver.Solver`; None where there are none
+    solver : () -> the compiled methods, an `engines.cpu.solver.Solver`; None where there are none
     kinked : states (M, S) -> bool (M,), on a kink of relu to rounding, where the Jacobian is that of one side; None
         where there are no kinks, or none are known of
     """

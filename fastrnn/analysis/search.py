@@ -24,6 +24,7 @@ ON_DEVICE = ("auto", "levenberg_marquardt", "slow_points")  # what a GPU does, a
 ROUNDS = {SearchStatus.CONSISTENT: 4, SearchStatus.NOT_APPLICABLE: 8}
 DAMPING_FLOOR = 1e-4  # of Levenberg-Marquardt for slow points
 NEWTON_STEPS, LM_STEPS, DESCENT_STEPS = 50, 100, 3000
+PIECES = 4  # for each thread, of starts that compiled methods solve: some take ten times as long as others
 NOWHERE = -1  # the point of a candidate that did not converge
 
 
@@ -123,13 +124,12 @@ class Search:
         """Where the method leads from starts (M, S)."""
         s, tolerance = self.settings, self.settings.tolerance
         if s.method == "gradient_descent":
-            return self._each(lambda h: descend(self.map, h, self.slow, DESCENT_STEPS), starts)
+            size = chunk_size(self.map.S)
+            return self._each(lambda h: descend(self.map, h, self.slow, DESCENT_STEPS), starts, size)
         if s.method in ("slow_points", "levenberg_marquardt"):
             return self._each(lambda h: levenberg_marquardt(self.map, h, tolerance, LM_STEPS, *self.damping), starts)
         known, radius = self.points[self.status == PointStatus.EXACT], s.unique * self.spread
-        # the compiled method treats every start by itself: shared out in any way, the ends are the same
-        size = -(-len(starts) // self.team.threads) if self.map.solver else None
-        solved = self._each(lambda h: newton(self.map, h, tolerance, NEWTON_STEPS, known, radius), starts, size)
+        solved = self._each(lambda h: newton(self.map, h, tolerance, NEWTON_STEPS, known, radius), starts)
         left = np.flatnonzero(~(solved.q <= threshold(solved.h, tolerance)))
         if s.method == "auto" and len(left):
             again = self._each(lambda h: levenberg_marquardt(self.map, h, tolerance, LM_STEPS), solved.h[left])
@@ -148,8 +148,14 @@ class Search:
         return (DAMPING_FLOOR, self.slow) if self.settings.method == "slow_points" else (MU_LOW, 0.0)
 
     def _each(self, solve, starts, size: int | None = None) -> Solved:
-        """`solve(some starts)` `size` at a time; default: what a core holds in its cache."""
-        pieces = chunks(len(starts), size or chunk_size(self.map.S))
+        """`solve(some starts)`, `size` at a time; default: what a core holds in its cache, of compiled methods a share.
+
+        Compiled methods treat every start by itself: shared out in any way, the ends are the same.
+        """
+        if size is None:
+            shares = PIECES * self.team.threads if self.team.threads > 1 else 1
+            size = -(-len(starts) // shares) if self.map.solver else chunk_size(self.map.S)
+        pieces = chunks(len(starts), size)
         solved = self.team.each(lambda piece: solve(starts[piece]), pieces)
         return Solved(*(np.concatenate(parts) for parts in zip(*solved, strict=True)))
 

@@ -17,7 +17,7 @@ from .emit import accumulate_over, broadcast
 from .vectors import LANES as FLOATS
 
 LANES = 8  # float64 in a vector, cut to the processor's by LLVM; columns eliminated at once
-ROWS = 8 if FLOATS == 16 else 4  # of the register tile, a divisor of LANES: accumulators of 32 or 16 registers
+ROWS = 8 if FLOATS == 16 else 4  # of the register tile, a divisor of LANES; its sums stay in registers
 BLOCK = 24  # columns, a multiple of LANES, after which what lies to the right and below is brought up to date
 
 
@@ -68,7 +68,7 @@ def subtract_pivot(table, multipliers, start, p, i, first, last):
 
 @part
 def subtract_among(table, multipliers, start, k, first, last):
-    """The same of the LANES rows from k on, each from those of them below it."""
+    """The same of the LANES rows from k on, each taken from those below it."""
     for p in range(k + 1, k + LANES):
         for q in range(k, p):
             subtract_pivot(table, multipliers, start, q, p, first, last)
@@ -76,7 +76,7 @@ def subtract_among(table, multipliers, start, k, first, last):
 
 @part
 def subtract_below(table, multipliers, start, k, rows, first, last):
-    """The same of the LANES rows from k on, from the rows below them, up to row `rows`."""
+    """The same of the LANES rows from k on, taken from the rows below them, up to row `rows`."""
     row, kept = 8 * table.shape[1], 8 * BLOCK
     for i in range(k + LANES, rows):
         place = multipliers.ctypes.data + kept * i + 8 * (k - start)
@@ -85,7 +85,7 @@ def subtract_below(table, multipliers, start, k, rows, first, last):
 
 @part
 def subtract_block(table, multipliers, start, end, i, j):
-    """The same of the rows `start` to `end`, from ROWS rows from i on, on LANES columns from j on."""
+    """The same of the rows `start` to `end`, taken from ROWS rows from i on, on LANES columns from j on."""
     width = table.shape[1]
     rows, factors = table.ctypes.data, multipliers.ctypes.data
     above, here = rows + 8 * (start * width + j), rows + 8 * (i * width + j)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ...cells import get_cell
-from .elimination import padded
+from .elimination import LANES, padded
 from .equations import Weights, Work
 from .levenberg_marquardt import descend_from_starts
 from .newton import newton_from_starts
-from .normal import Normal
 from .pointwise import pointwise_function, rows_of
 
 
@@ -51,12 +50,14 @@ class Solver:
         return self._from_starts(newton_from_starts, h, tolerance, iterations, known, radius)
 
     def levenberg_marquardt(self, h, tolerance: float, iterations: int, floor: float, enough: float):
-        """As `analysis.levenberg_marquardt.levenberg_marquardt`, which stops at q <= `enough` too; the same three."""
-        normal = Normal.of(self._rows.H * padded(self._n))
-        return self._from_starts(descend_from_starts, h, tolerance, iterations, floor, enough, normal)
+        """As `analysis.levenberg_marquardt.levenberg_marquardt`, `enough` being speed^2 / 2 there; the same three."""
+        S = self._rows.H * padded(self._n)
+        product = np.zeros((S, S + LANES))
+        return self._from_starts(descend_from_starts, h, tolerance, iterations, floor, enough, product)
 
     def _from_starts(self, method, h, *arguments):
-        ends, q, taken = self._filled(h), np.empty(len(h)), np.empty(len(h), np.int64)
-        work = Work.of(self._height, padded(self._n), ends.shape[1])
+        M, n = len(h), padded(self._n)
+        ends, q, taken = self._filled(h), np.empty(M), np.empty(M, np.int64)
+        work = Work.of(self._height, n, ends.shape[1])
         method(self._kind, self._rows, self._weights, self._limit, *arguments, work, ends, q, taken)
-        return ends.reshape(len(h), self._rows.H, -1)[:, :, : self._n].reshape(len(h), -1), q, taken
+        return ends.reshape(M, self._rows.H, n)[:, :, : self._n].reshape(M, self._rows.H * self._n), q, taken
