@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...compiled import part
-from .elimination import LANES, ROWS, scratch, subtract_one, subtract_rows, subtract_tile
+from .elimination import scratch
 from .pointwise import BACK, FIRST, SECOND, call_pointwise
+from .products64 import LANES, ROWS, subtract_one, subtract_rows, subtract_tile
 
 
 class Weights(NamedTuple):

@@ -7,17 +7,8 @@ Computations, chapter 4.
 from __future__ import annotations
 
 from ...compiled import part
-from .elimination import (
-    BLOCK,
-    LANES,
-    ROWS,
-    multiply_tile,
-    substitute_back,
-    subtract_among,
-    subtract_below,
-    subtract_block,
-    subtract_pivot,
-)
+from .elimination import BLOCK, substitute_back, subtract_among, subtract_below, subtract_block, subtract_pivot
+from .products64 import LANES, ROWS, multiply_tile
 
 
 @part

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ...cells import get_cell
-from .elimination import LANES, padded
+from .elimination import padded
 from .equations import Weights, Work
 from .levenberg_marquardt import descend_from_starts
 from .newton import newton_from_starts
 from .pointwise import pointwise_function, rows_of
+from .products64 import LANES
 
 
 class Solver:
