@@ -68,13 +68,16 @@ def test_gradients_against_oracle(engine, cell, activation, shape, masked):
             assert relative_error(gradient[i], expected[name]) < tolerances.GRADIENT, name
 
 
-@pytest.mark.parametrize(("cell", "activation", "n", "T"), [("lstm", "tanh", 32, 400), ("gru", "relu", 48, 350)])
-def test_long_trials_in_small_tiles_against_oracle(engine, cell, activation, n, T):
-    """Three tiles of 8 trials, one of them half empty."""
+@pytest.mark.parametrize(
+    ("cell", "activation", "n", "T", "rows"),
+    [("lstm", "tanh", 32, 400, 8), ("gru", "relu", 48, 350, 8), ("gru", "tanh", 48, 600, 4)],
+)
+def test_long_trials_in_small_tiles_against_oracle(engine, cell, activation, n, T, rows):
+    """Three tiles of 8 trials, or six of 4, one of them half empty."""
     networks = random_networks(cell, activation, n, 2, 1, 2, seed=n)
-    B = 20
+    B = {8: 20, 4: 22}[rows]
     layout = make_layout(cell, n, 2, 1, T, B)
-    assert (layout.rows, layout.tiles) == (8, 3)
+    assert (layout.rows, layout.tiles) == (rows, {8: 3, 4: 6}[rows])
     assert 4 * layout.work_size < CACHED_WORKSPACE
     inputs, targets, _ = random_trials(networks, B, T, seed=B)
     losses, gradients = engine.loss_and_gradients(networks, inputs, targets)
@@ -89,12 +92,14 @@ def test_long_trials_in_small_tiles_against_oracle(engine, cell, activation, n, 
 
 def test_tiles_are_small_where_that_keeps_them_in_the_cache():
     """Not where 16 trials fit anyway, and not where the weights, which small tiles read twice as often, don't."""
-    sizes = {
-        (cell, n, T): make_layout(cell, n, 3, 3, T, 64).rows
-        for cell, n, T in [("lstm", 64, 100), ("lstm", 64, 500), ("lstm", 128, 100), ("lstm", 256, 500)]
-    }
-    assert list(sizes.values()) == [16, 8, 8, 16]
-    assert make_layout("lstm", 64, 3, 3, 500, 64).tiles == 8
+    shapes = [("lstm", 64, 100), ("lstm", 128, 100), ("lstm", 64, 500), ("lstm", 64, 9000), ("lstm", 256, 500)]
+    rows = [make_layout(cell, n, 3, 3, T, 64).rows for cell, n, T in shapes]
+    assert rows == [16, 8, 4, 4, 16]
+    assert make_layout("lstm", 64, 3, 3, 500, 64).tiles == 16
+
+
+def test_a_tile_is_no_larger_than_the_batch_needs():
+    assert [make_layout("gru", 64, 3, 3, 100, B).rows for B in (1, 4, 5, 8, 9, 16, 17)] == [4, 4, 8, 8, 16, 16, 16]
 
 
 @pytest.mark.parametrize("cell", oracle.CELLS)

@@ -22,10 +22,11 @@ from .products import PANEL
 from .stages import where_is
 from .vectors import LANES
 
-# Trials of a tile. 16 read the weights half as often as 8, which need half as much for states and gates. Where 16 need
-# more than a core's part of a server's last cache and the weights are small, 8 are as fast to within 2%, and mostly
-# faster, by up to 17% (measured on AMD Zen 4). Bits depend on the choice: it is never made by the processor there is.
-TILE, SMALL_TILE = 16, 8
+# Trials of a tile. Half as many read the weights twice as often, and need half as much for states and gates. Where that
+# is more than a core's part of a server's last cache and the weights are small, half as many are faster, down to 4 by
+# up to 19%; where it fits, they are slower by up to 5% (measured on AMD Zen 4). Bits depend on the choice: it is never
+# made by the processor there is.
+TILES = (16, 8, 4)
 CACHED_WORKSPACE = 4 << 20  # bytes
 CACHED_WEIGHTS = 512 << 10  # bytes of recurrent weights, straight and transposed
 SLICES = 16  # at most so many partial gradients of a batch, summed in order: bits don't depend on the team's size
@@ -109,16 +110,17 @@ def stride(columns: int) -> int:
 def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precision: str = "float32") -> Layout:
     """Layout of one network of a kind and of the workspace of the thread that works on it.
 
-    In float32, tiles have `TILE` trials where their workspace is at most `CACHED_WORKSPACE`, or the weights are more
-    than `CACHED_WEIGHTS`; else `SMALL_TILE`.
+    In float32, tiles have the most trials of `TILES` with which the workspace is at most `CACHED_WORKSPACE`; 16, or all
+    that there are, where the weights are more than `CACHED_WEIGHTS`.
     """
     if precision == "bf16x3":
         return _layout_of(cell_name, n, D, K, T, B, 2 * SIDE, True)
-    rows = min(TILE, round_up(B, SMALL_TILE))  # rows * outputs is a multiple of any LANES
+    rows = min((rows for rows in TILES if rows >= B), default=TILES[0])  # rows * outputs is a multiple of any LANES
     layout = _layout_of(cell_name, n, D, K, T, B, rows, False)
     weights = 2 * layout.units * (layout.first_columns + layout.second_columns)
-    if 4 * layout.work_size > CACHED_WORKSPACE and 4 * weights <= CACHED_WEIGHTS:
-        return _layout_of(cell_name, n, D, K, T, B, SMALL_TILE, False)
+    if 4 * weights <= CACHED_WEIGHTS:
+        while 4 * layout.work_size > CACHED_WORKSPACE and layout.rows > TILES[-1]:
+            layout = _layout_of(cell_name, n, D, K, T, B, layout.rows // 2, False)
     return layout
 
 
