@@ -462,6 +462,19 @@ def test_an_interval_holds_its_estimate_also_where_a_share_is_negative():
     assert value < -0.5
 
 
+def test_a_note_says_where_networks_of_one_level_are_farther_from_each_other_than_from_others():
+    rows = table(per_kind=8)
+    within = rows.cell.to_numpy()[:, None] == rows.cell.to_numpy()
+    distances = np.where(within, 2.0, 1.0)
+    np.fill_diagonal(distances, 0)
+    found = statistics(distances, rows[["cell", "activation"]], permutations=99, resamples=100)
+    svcca = SimpleNamespace(metric="svcca", table=rows, distances=distances, statistics=found)
+    made = measured(rows, svcca=svcca)
+    said = "; those of one cell are farther from each other (2) than from others (1)"
+    assert row_of(made, "SVCCA distances cluster by cell").note.endswith(said)
+    assert "farther" not in row_of(made, "SVCCA distances cluster by activation").note
+
+
 # ---------------------------------------------------------------------------------------------------------- statements
 
 

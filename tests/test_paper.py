@@ -356,6 +356,23 @@ def test_points_are_counted_kind_by_kind(kept):
     np.testing.assert_array_equal(image, np.eye(27, 28))
 
 
+def test_bars_of_many_networks_are_in_order_and_the_largest_is_told(kept):
+    study = copy.deepcopy(kept["flipflop"].flipflop)
+    study.table = pandas.concat([study.table] * 40, ignore_index=True)
+    study.table.loc[[16 * 3, 16 * 5], "unstable_1"] = 900, 1200  # of one kind
+    study.table.loc[16 * 7, "unstable_1"] = 0
+    ax = flipflop.counts(study).axes[0]
+    assert [text.get_text() for text in ax.texts] == ["to 1,215"]
+    tops = {}
+    for bars in ax.collections:
+        for path in bars.get_paths():
+            left, top = path.vertices[:, 0].min(), path.vertices[:, 1].max()
+            tops[left] = max(top, tops.get(left, 0))
+    first = [tops[left] for left in sorted(tops)[:80]]
+    assert first == sorted(first, reverse=True) and first[:3] == [1215, 915, 27] and first[-1] == 15
+    assert flipflop.has_slender(study) and not flipflop.has_slender(kept["flipflop"].flipflop)
+
+
 def test_losses_are_counted(kept):
     figure = losses.final_losses(kept["cdi"].run)
     assert [t.get_text() for t in figure.axes[0].get_legend().texts] == ["tanh: 2", "relu: 2"]

@@ -21,7 +21,7 @@ def counts(study) -> Figure:
     """Fixed points of every network, a bar each, kind by kind, stacked by unstable dimensions.
 
     study : `FlipflopStudy`. The dashed line is the number that most networks have; where one has far more, its number
-    stands above its bar.
+    stands above its bar. Kinds of very many networks are in the order of their numbers, and only the largest is told.
     """
     table = study.table
     kinds = list(dict.fromkeys(zip(table.cell, table.activation, strict=True)))
@@ -29,16 +29,21 @@ def counts(study) -> Figure:
     ax, ticks, start = axes[0, 0], [], 0.0
     gap = max(1.0, GAP * len(table))
     whole = study.counts[study.counts.kind == "all"]
-    points = table[list(COLUMNS)].sum(axis=1)
+    points = table[list(COLUMNS)].to_numpy().sum(axis=1)
     modal = 0 if whole.empty else int(whole.iloc[0].modal_count)
     top = max(points.max(), modal, 1)
     top = min(top, BEYOND * modal) if modal else top
     for cell, activation in kinds:
-        mine = (table.cell == cell) & (table.activation == activation)
-        rows = table[mine]
+        mine = np.flatnonzero((table.cell == cell) & (table.activation == activation))
+        slender = len(mine) >= SLENDER
+        if slender:
+            mine = mine[np.argsort(-points[mine], kind="stable")]
+        rows = table.iloc[mine]
         _stack(ax, start, rows[list(COLUMNS)].to_numpy())
-        for i in np.flatnonzero(points[mine] > top):
-            ax.text(start + i, 1.05 * top, f"{points[mine].iloc[i]:,}", ha="center", va="bottom", **DETAIL)
+        beyond = np.flatnonzero(points[mine] > top)
+        for i in beyond[:1] if slender else beyond:
+            said = f"to {points[mine[i]]:,}" if len(beyond) > 1 and slender else f"{points[mine[i]]:,}"
+            ax.text(start + i, 1.05 * top, said, ha="left" if slender else "center", va="bottom", **DETAIL)
         ticks.append(start + (len(rows) - 1) / 2)
         start += len(rows) + gap
     text = counted(len(table), "network")
@@ -56,6 +61,11 @@ def counts(study) -> Figure:
     handles = [Patch(color=colour, label=name) for colour, name in zip(POINT_COLOURS, POINT_NAMES, strict=True)]
     figure.legend(handles=handles, loc="outside lower left", ncols=5, handlelength=1, columnspacing=1.2)
     return figure
+
+
+def has_slender(study) -> bool:
+    """Whether a kind's bars are so many that they are put in order."""
+    return bool((study.table.groupby(["cell", "activation"]).size() >= SLENDER).any())
 
 
 def _stack(ax, start: float, counts: np.ndarray) -> None:

@@ -156,7 +156,9 @@ class Steps:
             made = transition_graphs(self.parts.networks(group), self.parts.points(group))
             TransitionGraph.save_list(self._place(group_file("graphs", group)), made)
 
-        return self._of_group("topology", group, "graphs", work, {}, self._seconds(group, 0.1), ["points"])
+        relu = self.selection.rows(group).activation.iloc[0] == "relu"
+        seconds = self._seconds(group, 0.3 if relu else 0.1)  # more ways lead nowhere
+        return self._of_group("topology", group, "graphs", work, {}, seconds, ["points"])
 
     def lines(self, group: str) -> Step:
         def work():
@@ -248,5 +250,5 @@ class Steps:
     def _seconds(self, group: str, vanilla: float) -> float:
         """Estimate for a group from that for one vanilla network of n = 64."""
         rows = self.selection.rows(group)
-        scale = max(float(rows.n.iloc[0]) / 64, 0.25) ** 1.5
+        scale = max(float(rows.n.iloc[0]) / 64, 0.5) ** 1.5
         return vanilla * len(rows) * SECONDS[rows.cell.iloc[0]] * scale
