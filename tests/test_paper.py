@@ -359,8 +359,8 @@ def test_points_are_counted_kind_by_kind(kept):
 def test_bars_of_many_networks_are_in_order_and_the_largest_is_told(kept):
     study = copy.deepcopy(kept["flipflop"].flipflop)
     study.table = pandas.concat([study.table] * 40, ignore_index=True)
-    study.table.loc[[16 * 3, 16 * 5], "unstable_1"] = 900, 1200  # of one kind
-    study.table.loc[16 * 7, "unstable_1"] = 0
+    study.table.loc[[16 * 3 + 1, 16 * 5 + 1], "unstable_1"] = 900, 1200  # of the first kind, as all of row 16 k + 1
+    study.table.loc[16 * 7 + 1, "unstable_1"] = 0
     ax = flipflop.counts(study).axes[0]
     assert [text.get_text() for text in ax.texts] == ["to 1,215"]
     tops = {}
