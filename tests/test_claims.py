@@ -325,9 +325,7 @@ def test_cells_that_differ_in_opposite_ways_differ_within_each_activation():
         row = row_of(made, "differ between cells", activation)
         assert row.verdict == HOLDS and row.value > 0.9
     one = study.table.activation == "tanh"
-    alone = SimpleNamespace(
-        table=study.table[one].reset_index(drop=True), commanded=study.commanded, frequency=study.frequency[one]
-    )
+    alone = SimpleNamespace(table=study.table[one], commanded=study.commanded, frequency=study.frequency[one])
     made = measured(task="sine", sine=alone)
     assert made[made.statement.str.contains("differ between cells")].subject.tolist() == ["all"]
 
@@ -470,7 +468,7 @@ def test_a_note_says_where_networks_of_one_level_are_farther_from_each_other_tha
     found = statistics(distances, rows[["cell", "activation"]], permutations=99, resamples=100)
     svcca = SimpleNamespace(metric="svcca", table=rows, distances=distances, statistics=found)
     made = measured(rows, svcca=svcca)
-    said = "; those of one cell are farther from each other (2) than from others (1)"
+    said = "; on average those of one cell are farther from each other (2) than from others (1)"
     assert row_of(made, "SVCCA distances cluster by cell").note.endswith(said)
     assert "farther" not in row_of(made, "SVCCA distances cluster by activation").note
 

@@ -290,12 +290,13 @@ def same(a, b, i, j):
     return all(np.array_equal(getattr(a, name)[at], getattr(b, name)[other]) for name in ("xstar", "hits", "qstar"))
 
 
-def test_neighbours_and_threads_change_nothing():
+@pytest.mark.parametrize("method", ["auto", "levenberg_marquardt", "slow_points"])
+def test_neighbours_and_threads_change_nothing(method):
     networks = random_networks("gru", "tanh", n=6, D=2, K=1, N=3)
-    together = find_fixed_points(networks, [0.5, 0.0])
+    together = find_fixed_points(networks, [0.5, 0.0], method=method)
     for i in range(3):
-        assert same(find_fixed_points(networks[i], [0.5, 0.0], threads=3), together, 0, i)
-    assert same(find_fixed_points(networks, [0.5, 0.0], threads=1), together, 2, 2)
+        assert same(find_fixed_points(networks[i], [0.5, 0.0], method=method, threads=3), together, 0, i)
+    assert same(find_fixed_points(networks, [0.5, 0.0], method=method, threads=1), together, 2, 2)
 
 
 def test_a_network_that_explodes_spoils_no_other():

@@ -370,6 +370,8 @@ def test_bars_of_many_networks_are_in_order_and_the_largest_is_told(kept):
             tops[left] = max(top, tops.get(left, 0))
     first = [tops[left] for left in sorted(tops)[:80]]
     assert first == sorted(first, reverse=True) and first[:3] == [1215, 915, 27] and first[-1] == 15
+    study.table.loc[16 * 3 + 1, "unstable_1"] = 12
+    assert [text.get_text() for text in flipflop.counts(study).axes[0].texts] == ["1,215"]
     assert flipflop.has_slender(study) and not flipflop.has_slender(kept["flipflop"].flipflop)
 
 

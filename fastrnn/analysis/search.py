@@ -24,7 +24,9 @@ ON_DEVICE = ("auto", "levenberg_marquardt", "slow_points")  # what a GPU does, a
 ROUNDS = {SearchStatus.CONSISTENT: 4, SearchStatus.NOT_APPLICABLE: 8}
 DAMPING_FLOOR = 1e-4  # of Levenberg-Marquardt for slow points
 NEWTON_STEPS, LM_STEPS, DESCENT_STEPS = 50, 100, 3000
-PIECES = 4  # for each thread, of starts that compiled methods solve: some take ten times as long as others
+# Of starts that compiled methods solve, pieces for each thread, since some take ten times as long as others; and starts
+# of a piece at most, since nothing can be interrupted meanwhile.
+PIECES, LARGEST_PIECE = 4, 32
 NOWHERE = -1  # the point of a candidate that did not converge
 
 
@@ -148,13 +150,13 @@ class Search:
         return (DAMPING_FLOOR, self.slow) if self.settings.method == "slow_points" else (MU_LOW, 0.0)
 
     def _each(self, solve, starts, size: int | None = None) -> Solved:
-        """`solve(some starts)`, `size` at a time; default: what a core holds in its cache, of compiled methods a share.
+        """`solve(some starts)`, `size` at a time; default: what a core holds in its cache, of compiled methods a few.
 
         Compiled methods treat every start by itself: shared out in any way, the ends are the same.
         """
         if size is None:
-            shares = PIECES * self.team.threads if self.team.threads > 1 else 1
-            size = -(-len(starts) // shares) if self.map.solver else chunk_size(self.map.S)
+            share = -(-len(starts) // (PIECES * self.team.threads))
+            size = min(share, LARGEST_PIECE) if self.map.solver else chunk_size(self.map.S)
         pieces = chunks(len(starts), size)
         solved = self.team.each(lambda piece: solve(starts[piece]), pieces)
         return Solved(*(np.concatenate(parts) for parts in zip(*solved, strict=True)))

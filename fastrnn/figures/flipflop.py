@@ -12,7 +12,7 @@ from .figure import DETAIL, POINT_COLOURS, POINT_NAMES, REFERENCE, SEQUENTIAL, i
 
 GAP = 0.012  # between kinds, of all networks, at least one
 BEYOND = 2  # of the number that most have: a bar that goes beyond is cut
-SLENDER = 60  # networks of a kind whose bars stand apart
+SLENDER = 60  # networks of a kind, from which on its bars touch and are put in order
 COLUMNS = ("unstable_0", "unstable_1", "unstable_2", "unstable_3", "unstable_more")
 
 
@@ -21,7 +21,8 @@ def counts(study) -> Figure:
     """Fixed points of every network, a bar each, kind by kind, stacked by unstable dimensions.
 
     study : `FlipflopStudy`. The dashed line is the number that most networks have; where one has far more, its number
-    stands above its bar. Kinds of very many networks are in the order of their numbers, and only the largest is told.
+    stands above its bar. Kinds of very many networks are in the order of their numbers, and of those that have far more
+    only the largest is told.
     """
     table = study.table
     kinds = list(dict.fromkeys(zip(table.cell, table.activation, strict=True)))

@@ -20,7 +20,7 @@ ARRANGED = (
 )
 TYPICAL = "one of each kind, that of the median validation loss among those that learnt the task, if any did"
 KINDS_OF_POINTS = "stable black; with 1, 2, 3 unstable dimensions red, green, blue; with more grey"
-IN_ORDER = "Kinds of many networks are in the order of their numbers, and the largest stands above the first bar."
+IN_ORDER = "Kinds of very many networks are in the order of their numbers, and only the largest of those is told."
 FAR = "Points far from all trajectories are counted, not drawn."
 COLOURED_BY = {"flipflop": "what the first channel holds", "sine": "their input", "cdi": "the sum to be held"}
 

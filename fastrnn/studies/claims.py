@@ -191,7 +191,7 @@ def _sine(study) -> list[dict]:
 
 def _frequencies(study) -> list[dict]:
     """How cells differ in their linear frequencies; within each activation too, which may go opposite ways."""
-    table, most = study.table, SMALL * float(np.ptp(study.commanded))
+    table, most = study.table.reset_index(drop=True), SMALL * float(np.ptp(study.commanded))
     activations = list(table.groupby("activation", sort=False))
     parts = [("all", table), *(activations if len(activations) > 1 else [])]
     rows = [row for subject, part in parts for row in _cells_apart(part, study.frequency[part.index], subject, most)]

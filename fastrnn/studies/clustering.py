@@ -99,7 +99,7 @@ def _clusters(claim, statement, asked, name, table, distances, networks, factor)
         verdict = FAILS if clustered else HOLDS if hardly and excluded else UNDECIDED
     note = f"with what chance explains {found.share:.3g}, p = {found.p:.3g}, {dispersion_said(found.dispersion_p)}"
     if found.difference_high < 0:
-        note += f"; those of one {factor} are farther from each other ({found.within:.2g}) than from others"
+        note += f"; on average those of one {factor} are farther from each other ({found.within:.2g}) than from others"
         note += f" ({found['between']:.2g})"
     what = f"share of squared {name} distance explained by {factor} beyond chance"
     said = f"accuracy of naming the {factor} by the nearest neighbour"

@@ -110,8 +110,8 @@ def stride(columns: int) -> int:
 def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precision: str = "float32") -> Layout:
     """Layout of one network of a kind and of the workspace of the thread that works on it.
 
-    In float32, tiles have the most trials of `TILES` with which the workspace is at most `CACHED_WORKSPACE`; 16, or all
-    that there are, where the weights are more than `CACHED_WEIGHTS`.
+    In float32, tiles have the most trials of `TILES`, but no more than the batch needs, with which the workspace is at
+    most `CACHED_WORKSPACE`, or the fewest; where the weights are more than `CACHED_WEIGHTS`, all that the batch needs.
     """
     if precision == "bf16x3":
         return _layout_of(cell_name, n, D, K, T, B, 2 * SIDE, True)

@@ -51,7 +51,7 @@ def make_spread(repeat: bool):
         """Row t of (count, width) to destination + t * stride; then `beside`, then zeros up to `columns`.
 
         With `repeat` the source is (count,), each number to be repeated `width` times. `columns` is a multiple of 4;
-        up to 3 floats behind the source are read.
+        up to 4 floats behind the source are read.
         """
         signature = types.void(ADDRESS, ADDRESS, types.float32, *(ADDRESS,) * 4)
 
