@@ -8,15 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas
-from scipy.spatial.distance import pdist, squareform
 
-from ..analysis.statistics import permanova
-from ..analysis.statistics.summary import CLUSTERED_P, HARDLY_SHARE
-from ..errors import Status, UsageError
-from ..hyperparameters import CONFIGURATION
+from ..errors import Status
 from .cdi import FEWEST_ON_LINE
-from .clustering import explained, similarity_rows, topology_rows
-from .resampling import FEWEST, difference_interval, mean_interval, share_interval
+from .clustering import cells_apart, similarity_rows, topology_rows
+from .resampling import FEWEST, difference_interval, share_interval
 from .result import Result
 from .verdicts import COLUMNS, FAILS, HOLDS, UNDECIDED, above, below, claim_row, mean_row, share_row, within
 
@@ -194,38 +190,12 @@ def _frequencies(study) -> list[dict]:
     table, most = study.table.reset_index(drop=True), SMALL * float(np.ptp(study.commanded))
     activations = list(table.groupby("activation", sort=False))
     parts = [("all", table), *(activations if len(activations) > 1 else [])]
-    rows = [row for subject, part in parts for row in _cells_apart(part, study.frequency[part.index], subject, most)]
+    rows = [row for subject, part in parts for row in cells_apart(part, study.frequency[part.index], subject, most)]
     what, statement = "mean absolute difference, cycles a step", "linear frequencies are near the commanded ones"
     rule, judge = f"mean below {most:.2g}, with its interval", partial(below, bound=most)
     for subject, part in [("all", study.table), *_kinds(study.table)]:
         rows.append(mean_row(5, statement, subject, what, part.absolute_error, rule, judge))
     return rows
-
-
-def _cells_apart(table, curves, subject: str, most: float) -> list[dict]:
-    """The row on how cells differ, of networks with frequency curves (N, inputs); none where there is no telling."""
-    known = np.isfinite(curves).all(axis=1)
-    error, table, curves = table.absolute_error, table[known].reset_index(drop=True), curves[known]
-    factors = [name for name in CONFIGURATION if table[name].nunique() > 1]
-    if "cell" not in factors:
-        return []
-    away = squareform(pdist(curves))
-    try:
-        found = permanova(away, table[factors], ["cell"]).loc["cell"]
-    except UsageError:  # too few networks for so many levels, or curves that are all the same
-        return []
-    share, small = explained(away, table[factors], "cell"), below(mean_interval(error), most)
-    verdict = HOLDS if found.p < CLUSTERED_P and small == HOLDS else UNDECIDED
-    verdict = FAILS if small == FAILS or (found.p >= CLUSTERED_P and share[2] < HARDLY_SHARE) else verdict
-    rule = (
-        f"p < {CLUSTERED_P:g} for the cell, and mean absolute differences from the commanded frequency below "
-        f"{most:.2g} with their interval; does not hold: share below {HARDLY_SHARE:g}, or differences above "
-        f"{most:.2g}, with their interval"
-    )
-    note = f"with what chance explains {found.share:.3g}, p = {found.p:.3g}"
-    what = "share of squared distance between frequency curves explained by cell beyond chance"
-    statement = "linear frequencies differ between cells, systematically and by little"
-    return [claim_row(5, statement, subject, what, share, len(table), rule, verdict, note)]
 
 
 def _cdi(study) -> list[dict]:

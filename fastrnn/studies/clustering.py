@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.distance import pdist, squareform
 from scipy.stats import rankdata
 
 from ..analysis.comparison import NAMES
 from ..analysis.statistics import permanova
 from ..analysis.statistics.summary import CLUSTERED_P, CLUSTERED_SHARE, HARDLY_SHARE, dispersion_said
 from ..errors import UsageError
-from .resampling import FEWEST, jackknife_interval, pair_interval
-from .verdicts import FAILS, HOLDS, UNDECIDED, claim_row, too_few
+from ..hyperparameters import CONFIGURATION
+from .resampling import FEWEST, jackknife_interval, mean_interval, pair_interval
+from .verdicts import FAILS, HOLDS, UNDECIDED, below, claim_row, too_few
 
 RANKED = 300  # networks, at most, whose distances are ranked
 CLUSTERS, HARDLY, NOT_STRONGLY = "clusters", "hardly", "not strongly"  # what is said of a factor
@@ -65,6 +67,32 @@ def topology_rows(made, task: str) -> list[dict]:
             found = _clusters(4, statement, asked, "graph", table, made.distances, made.table, factor)
             rows += [row | {"note": f"{row['note']}; {made.measure}"} for row in found]
     return rows
+
+
+def cells_apart(table, curves, subject: str, most: float) -> list[dict]:
+    """Claim 5, how cells differ in frequency curves (N, inputs): one row, or none where it can't be told."""
+    known = np.isfinite(curves).all(axis=1)
+    error, table, curves = table.absolute_error, table[known].reset_index(drop=True), curves[known]
+    factors = [name for name in CONFIGURATION if table[name].nunique() > 1]
+    if "cell" not in factors:
+        return []
+    away = squareform(pdist(curves))
+    try:
+        found = permanova(away, table[factors], ["cell"]).loc["cell"]
+    except UsageError:  # too few networks for so many levels, or curves that are all the same
+        return []
+    share, small = explained(away, table[factors], "cell"), below(mean_interval(error), most)
+    verdict = HOLDS if found.p < CLUSTERED_P and small == HOLDS else UNDECIDED
+    verdict = FAILS if small == FAILS or (found.p >= CLUSTERED_P and share[2] < HARDLY_SHARE) else verdict
+    rule = (
+        f"p < {CLUSTERED_P:g} for the cell, and mean absolute differences from the commanded frequency below "
+        f"{most:.2g} with their interval; does not hold: share below {HARDLY_SHARE:g}, or differences above "
+        f"{most:.2g}, with their interval"
+    )
+    note = f"with what chance explains {found.share:.3g}, p = {found.p:.3g}"
+    what = "share of squared distance between frequency curves explained by cell beyond chance"
+    statement = "linear frequencies differ between cells, systematically and by little"
+    return [claim_row(5, statement, subject, what, share, len(table), rule, verdict, note)]
 
 
 def _all_the_same(statement: str, table, factor: str, verdict: str) -> dict:
