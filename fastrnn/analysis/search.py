@@ -126,8 +126,7 @@ class Search:
         """Where the method leads from starts (M, S)."""
         s, tolerance = self.settings, self.settings.tolerance
         if s.method == "gradient_descent":
-            size = chunk_size(self.map.S)
-            return self._each(lambda h: descend(self.map, h, self.slow, DESCENT_STEPS), starts, size)
+            return self._each(lambda h: descend(self.map, h, self.slow, DESCENT_STEPS), starts)
         if s.method in ("slow_points", "levenberg_marquardt"):
             return self._each(lambda h: levenberg_marquardt(self.map, h, tolerance, LM_STEPS, *self.damping), starts)
         known, radius = self.points[self.status == PointStatus.EXACT], s.unique * self.spread
@@ -149,14 +148,14 @@ class Search:
         """Floor under mu, and speed at which to stop, of Levenberg-Marquardt."""
         return (DAMPING_FLOOR, self.slow) if self.settings.method == "slow_points" else (MU_LOW, 0.0)
 
-    def _each(self, solve, starts, size: int | None = None) -> Solved:
-        """`solve(some starts)`, `size` at a time; default: what a core holds in its cache, of compiled methods a few.
+    def _each(self, solve, starts) -> Solved:
+        """`solve(some starts)`, as many at a time as a core holds in its cache; of compiled methods a few.
 
         Compiled methods treat every start by itself: shared out in any way, the ends are the same.
         """
-        if size is None:
-            share = -(-len(starts) // (PIECES * self.team.threads))
-            size = min(share, LARGEST_PIECE) if self.map.solver else chunk_size(self.map.S)
+        size = chunk_size(self.map.S)
+        if self.map.solver and self.settings.method != "gradient_descent":  # which is not compiled
+            size = min(-(-len(starts) // (PIECES * self.team.threads)), LARGEST_PIECE)
         pieces = chunks(len(starts), size)
         solved = self.team.each(lambda piece: solve(starts[piece]), pieces)
         return Solved(*(np.concatenate(parts) for parts in zip(*solved, strict=True)))
