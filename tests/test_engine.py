@@ -69,15 +69,14 @@ def test_gradients_against_oracle(engine, cell, activation, shape, masked):
 
 
 @pytest.mark.parametrize(
-    ("cell", "activation", "n", "T", "rows"),
-    [("lstm", "tanh", 32, 400, 8), ("gru", "relu", 48, 350, 8), ("gru", "tanh", 48, 600, 4)],
+    ("cell", "activation", "n", "T", "B", "rows", "tiles"),
+    [("lstm", "tanh", 32, 400, 20, 8, 3), ("gru", "relu", 48, 350, 20, 8, 3), ("gru", "tanh", 48, 600, 22, 4, 6)],
 )
-def test_long_trials_in_small_tiles_against_oracle(engine, cell, activation, n, T, rows):
+def test_long_trials_in_small_tiles_against_oracle(engine, cell, activation, n, T, B, rows, tiles):
     """Three tiles of 8 trials, or six of 4, one of them half empty."""
     networks = random_networks(cell, activation, n, 2, 1, 2, seed=n)
-    B = {8: 20, 4: 22}[rows]
     layout = make_layout(cell, n, 2, 1, T, B)
-    assert (layout.rows, layout.tiles) == (rows, {8: 3, 4: 6}[rows])
+    assert (layout.rows, layout.tiles) == (rows, tiles)
     assert 4 * layout.work_size < CACHED_WORKSPACE
     inputs, targets, _ = random_trials(networks, B, T, seed=B)
     losses, gradients = engine.loss_and_gradients(networks, inputs, targets)
