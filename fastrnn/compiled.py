@@ -42,6 +42,7 @@ COMPILED_SOURCES = (
     "tasks/**/*.py",
     "engines/cpu/**/*.py",
     "analysis/similarity/nuclear.py",
+    "analysis/dsa/alignment.py",
 )
 
 DIGITS = 16  # of the digest, which names a folder

@@ -61,13 +61,13 @@ ROUNDING = 12582912.0  # 1.5 * 2^23: what is added to it is rounded to a whole n
 
 
 class Vector:
-    """`LANES` float32 values inside the function being compiled."""
+    """Numbers side by side inside the function being compiled, of one kind of vector: `LANES` float32 as a rule."""
 
     def __init__(self, builder: ir.IRBuilder, value: ir.Value):
         self.builder, self.value = builder, value
 
     def _lift(self, other) -> ir.Value:
-        return other.value if isinstance(other, Vector) else ir.Constant(VECTOR, [float(other)] * LANES)
+        return other.value if isinstance(other, Vector) else _everywhere(self.value.type, other)
 
     def _do(self, name: str, left: ir.Value, right: ir.Value) -> Vector:
         return Vector(self.builder, getattr(self.builder, name)(left, right, flags=FLAGS))
@@ -91,7 +91,7 @@ class Vector:
         return self._do("fdiv", self._lift(other), self.value)
 
     def __neg__(self):
-        return self._do("fsub", ir.Constant(VECTOR, [-0.0] * LANES), self.value)
+        return self._do("fsub", _everywhere(self.value.type, -0.0), self.value)
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -99,14 +99,38 @@ class Vector:
         """Into [low, high]; NaN stays NaN."""
         return self.where(">", high, high).where("<", low, low)
 
-    def where(self, relation: str, bound: float, replacement) -> Vector:
+    def compare(self, relation: str, bound) -> ir.Value:
+        """In which lanes `self relation bound`."""
+        return self.builder.fcmp_ordered(relation, self.value, self._lift(bound))
+
+    def replace(self, where: ir.Value, replacement) -> Vector:
+        """`replacement` in the lanes that a comparison holds in, self elsewhere."""
+        return Vector(self.builder, self.builder.select(where, self._lift(replacement), self.value))
+
+    def where(self, relation: str, bound, replacement) -> Vector:
         """`replacement` in the lanes where `self relation bound`, self elsewhere."""
-        test = self.builder.fcmp_ordered(relation, self.value, self._lift(bound))
-        return Vector(self.builder, self.builder.select(test, self._lift(replacement), self.value))
+        return self.replace(self.compare(relation, bound), replacement)
+
+    def filled(self, number: float) -> Vector:
+        """A number in every lane of such a vector."""
+        return Vector(self.builder, self._lift(number))
+
+    def sqrt(self) -> Vector:
+        """Square root, correctly rounded."""
+        kind = self.value.type
+        width = 32 if kind.element == FLOAT else 64
+        name = f"llvm.sqrt.v{kind.count}f{width}"
+        function = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(kind, [kind]), name)
+        return Vector(self.builder, self.builder.call(function, [self.value]))
 
     def bits(self) -> ir.Value:
         """The same bits as int32 lanes."""
         return self.builder.bitcast(self.value, MASK)
+
+
+def _everywhere(kind: ir.VectorType, value: float) -> ir.Constant:
+    """A number in every lane of a kind of vector."""
+    return ir.Constant(kind, [float(value)] * kind.count)
 
 
 def int_constant(value: int) -> ir.Constant:
@@ -127,7 +151,7 @@ class VectorMath:
         return Vector(self.builder, self.builder.bitcast(bits, VECTOR))
 
     def constant(self, value: float) -> Vector:
-        return Vector(self.builder, ir.Constant(VECTOR, [float(value)] * LANES))
+        return Vector(self.builder, _everywhere(VECTOR, value))
 
     def polynomial(self, x: Vector, coefficients) -> Vector:
         """Horner's rule, lowest power first."""
