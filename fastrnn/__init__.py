@@ -32,6 +32,7 @@ _HOMES = {
     "canonical_correlations": "analysis.similarity",
     "cka": "analysis.similarity",
     "compare_networks": "analysis.comparison",
+    "dynamical_distances": "analysis.dsa",
     "embed": "analysis.embedding",
     "engines": None,
     "find_cycles": "analysis.cycles",

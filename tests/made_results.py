@@ -1,6 +1,7 @@
 """Results of analyses made up: every panel can be drawn from them, and what it must show is known."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -48,6 +49,8 @@ def results(path, task="flipflop", **changes) -> Kept:
     rng = np.random.default_rng(0)
     kept = Kept(run)
     kept.svcca, kept.cka = comparison(run, "svcca", rng), comparison(run, "cka", rng)
+    made = comparison(run, "dsa", rng)
+    kept.dsa = replace(made, settings=made.settings | {"delays": 4, "rank": 3}, bounds=0.9 * made.distances)
     kept.topology = topology(run, rng)
     kept.portraits = {group: made_portrait(run, group, rng) for group in run.finished_groups()}
     kept.claims, kept.selection = claims(task), select_networks(run)

@@ -167,3 +167,42 @@ def within_and_between(distances, labels):
     within = [distances[i, j] for i, j in pairs if labels[i] == labels[j]]
     between = [distances[i, j] for i, j in pairs if labels[i] != labels[j]]
     return np.mean(within), np.mean(between)
+
+
+def linear_map(trajectories, delays, rank):
+    """Ostrow et al. 2023: least squares between delay vectors' coordinates and the next ones', (rank, rank)."""
+    trials, T, n = trajectories.shape
+    windows = T - delays + 1
+    hankel = np.zeros((trials, windows, delays * n))
+    for b in range(trials):
+        for t in range(windows):
+            hankel[b, t] = trajectories[b, t : t + delays].ravel()
+    u, _, _ = np.linalg.svd(hankel.reshape(-1, delays * n), full_matrices=False)
+    coordinates = u[:, :rank].reshape(trials, windows, rank)
+    before, after = np.zeros((0, rank)), np.zeros((0, rank))
+    for b in range(trials):
+        before = np.vstack([before, coordinates[b, :-1]])
+        after = np.vstack([after, coordinates[b, 1:]])
+    return np.linalg.lstsq(before, after, rcond=None)[0].T
+
+
+def least_angle(a, b, starts=30, seed=0):
+    """The least angle between a and C b C^T over orthogonal C, by a general optimiser from many starts."""
+    from scipy.linalg import expm
+    from scipy.optimize import minimize
+
+    r, rng = len(a), np.random.default_rng(seed)
+    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
+    above = np.triu_indices(r, 1)
+
+    def turned(numbers, start):
+        skew = np.zeros((r, r))
+        skew[above] = numbers
+        c = expm(skew - skew.T) @ start
+        return -np.sum(a * (c @ b @ c.T))
+
+    best = np.inf
+    for _ in range(starts):
+        start = np.linalg.qr(rng.normal(size=(r, r)))[0]
+        best = min(best, minimize(turned, np.zeros(len(above[0])), (start,), "L-BFGS-B").fun)
+    return np.arccos(min(-best, 1.0))

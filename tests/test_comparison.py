@@ -7,6 +7,7 @@ from populations import small
 import fastrnn
 from fastrnn.analysis import responses
 from fastrnn.analysis.comparison import compare_networks, load_comparison
+from fastrnn.analysis.dsa import dynamical_distances
 from fastrnn.analysis.responses import probe_inputs, probe_states
 from fastrnn.analysis.similarity import pairwise_distances
 from fastrnn.analysis.statistics import statistics
@@ -83,6 +84,24 @@ def test_the_text_says_what_there_is(run):
     assert first.startswith("12 networks compared by CKA on 10 probe trials (0 left out); stress of the embedding 0.")
     assert cell.startswith("cell explains ") and "of squared CKA distance" in cell
     assert activation.startswith("activation explains ")
+
+
+def test_how_states_move_is_compared_trial_by_trial(run):
+    made = compare_networks(run, "dsa", rank=3, **QUICK)
+    T = run.task.T
+    states = [x.reshape(10, T, x.shape[1]) for _, x in probe_states(run, 10)]
+    wanted = dynamical_distances(states, T // 2, 3, details=True)
+    np.testing.assert_array_equal(made.distances, wanted.distances)
+    np.testing.assert_array_equal(made.bounds, wanted.bounds)
+    assert made.settings["delays"] == T // 2 < 10 and made.settings["rank"] == 3 and set(made.components) == {3}
+    _, bound, cell, _ = made.text().splitlines()
+    assert bound.startswith("the best alignment of two networks is at most 0.") and "DSA distance" in cell
+    again = load_comparison(run, "dsa")
+    np.testing.assert_array_equal(again.bounds, made.bounds, strict=True)
+    assert again.text() == made.text() and again.settings == made.settings
+    assert compare_networks(run, **QUICK).bounds is None
+    with pytest.raises(UsageError, match="components is not for metric 'dsa', which has rank"):
+        compare_networks(run, "dsa", 0.9)
 
 
 def test_options_are_handed_on(run):

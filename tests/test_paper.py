@@ -18,7 +18,7 @@ from fastrnn.figures.paper import panels
 from fastrnn.figures.space import Space
 from fastrnn.figures.untrained import trained_and_untrained
 
-COMMON = {"learning_curves", "figure-c", "figure-e"}
+COMMON = {"learning_curves", "figure-c", "figure-e", "dsa-embedding"}
 NAMES = {
     "flipflop": {"1a", "1b", "1c", "1d", "1e", "1f", "1-counts", "1-graph"},
     "sine": {"2a", "2b", "2c", "2d", "2d-eigenvalues", "2e", "2f"},
@@ -55,7 +55,7 @@ def test_what_there_are_no_results_for_is_not_drawn(tmp_path):
     kept = results(tmp_path / "run", cells=("gru",), seeds=1)
     kept.svcca = kept.flipflop = None
     kept.portraits = {}
-    assert set(draw_all(kept)) == {"learning_curves", "figure-c", "figure-1f"}
+    assert set(draw_all(kept)) == {"learning_curves", "figure-c", "figure-1f", "dsa-embedding"}
 
 
 def test_left_out_networks_are_counted(kept):

@@ -31,7 +31,7 @@ from fastrnn.studies import ledger, load_analysis, steps
 from fastrnn.studies.ledger import RECORD, Ledger
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS = ["similarity svcca", "similarity cka"] + [
+STEPS = ["similarity svcca", "similarity cka", "similarity dsa"] + [
     f"{name} {group}-tanh-4" for name in ("fixed-points", "topology") for group in ("vanilla", "gru")
 ]
 STEPS += ["study", "topology", "portraits vanilla-tanh-4", "portraits gru-tanh-4", "claims"]
@@ -89,7 +89,7 @@ def test_everything_is_there_and_the_second_time_nothing_is_done(fresh, capsys):
     made = analyze(fresh)
     said = capsys.readouterr().err
     assert made.done == STEPS and made.fresh == [] and made.failed == {} and made.studied == 6
-    assert "11 of 11 steps for 6 networks; estimated time" in said and "memory" in said
+    assert "12 of 12 steps for 6 networks; estimated time" in said and "memory" in said
     kept = load_analysis(fresh)
     assert kept.problems == {} and list(kept.portraits) == list(kept.points) == ["vanilla-tanh-4", "gru-tanh-4"]
     assert None not in (kept.selection, kept.svcca, kept.cka, kept.topology, kept.flipflop, kept.claims)
@@ -99,7 +99,7 @@ def test_everything_is_there_and_the_second_time_nothing_is_done(fresh, capsys):
     before = times(fresh)
     again = analyze(fresh)
     assert again.done == [] and again.fresh == STEPS and times(fresh) == before
-    assert "nothing to do, all 11 steps for 6 networks are up to date" in capsys.readouterr().err
+    assert "nothing to do, all 12 steps for 6 networks are up to date" in capsys.readouterr().err
 
 
 def test_a_log_tells_each_long_step(fresh, monkeypatch, capsys):
@@ -132,9 +132,9 @@ def test_results_are_those_of_the_tools_called_by_hand(done):
 
 def test_only_what_was_asked_for_is_done(fresh):
     made = analyze(fresh, only=["similarity", "fixed-points"], progress=False)
-    assert made.done == STEPS[:4]
+    assert made.done == STEPS[:5]
     assert analyze(fresh, only="fixed-points", progress=False).done == []
-    assert analyze(fresh, progress=False).done == STEPS[4:]
+    assert analyze(fresh, progress=False).done == STEPS[5:]
 
 
 def test_a_step_without_what_it_needs_says_so_and_the_rest_is_done(fresh, capsys):
@@ -186,7 +186,7 @@ def test_other_code_makes_it_again(done, monkeypatch):
     edited = {"studies/**/*.py"}
     monkeypatch.setattr(ledger, "sources", lambda patterns: real(patterns) + "".join(sorted(edited & {*patterns})))
     made = analyze(done, progress=False)
-    assert made.fresh == STEPS[:4] and made.done == STEPS[4:]  # by tools that stayed as they were
+    assert made.fresh == STEPS[:5] and made.done == STEPS[5:]  # by tools that stayed as they were
     edited.add("analysis/**/*.py")
     assert analyze(done, progress=False).done == STEPS
 
@@ -224,7 +224,7 @@ def test_a_part_of_the_analysis_of_an_extended_population_says_what_is_out_of_da
     out_of_date = [step for step in STEPS if step != "claims"]
     made = analyze(done, only="claims")
     assert made.studied == 8 and made.done == made.fresh == [] and made.stale == STEPS
-    reads = "similarity svcca, similarity cka, study, topology"
+    reads = "similarity svcca, similarity cka, similarity dsa, study, topology"
     again = "fastrnn analyze, without --only, makes it again"
     assert load_analysis(done).out_of_date() == STEPS
     assert made.failed == {"claims": f"what it needs is out of date ({reads}); {again}"}
@@ -272,7 +272,7 @@ def test_results_made_by_hand_are_nobodys(fresh):
 
 def test_settings_of_a_step_make_it_out_of_date(done, monkeypatch):
     monkeypatch.setattr(steps, "held_inputs", lambda task: np.array([[0.1]]))
-    assert analyze(done, only="fixed-points", progress=False).done == STEPS[2:4]
+    assert analyze(done, only="fixed-points", progress=False).done == STEPS[3:5]
 
 
 # ------------------------------------------------------------------------------------------------ interrupted, killed
@@ -307,7 +307,7 @@ def test_ctrl_c_finishes_the_step_and_says_how_to_go_on(fresh, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(Interrupted, match=r"everything done is kept in .*: the same"):
         patch.setattr(steps, "find_fixed_points", press)
         analyze(fresh, progress=False)
-    assert analyze(fresh, progress=False).fresh == STEPS[:3]
+    assert analyze(fresh, progress=False).fresh == STEPS[:4]
 
 
 def test_killed_through_the_command_line_it_comes_out_the_same(fresh, analyzed):
@@ -330,7 +330,7 @@ def test_killed_through_the_command_line_it_comes_out_the_same(fresh, analyzed):
 def test_a_damaged_group_is_left_out_and_the_rest_studied(fresh):
     (fresh / "groups" / "gru-tanh-4.safetensors").write_bytes(b"torn")
     made = analyze(fresh, progress=False)
-    assert made.studied == 3 and made.failed == {} and len(made.done) == 8
+    assert made.studied == 3 and made.failed == {} and len(made.done) == 9
     assert len(made.left_out) == 3 and all("is damaged" in reason for reason in made.left_out.values())
     assert load_analysis(fresh).flipflop.table.cell.unique().tolist() == ["vanilla"]
 
@@ -441,7 +441,7 @@ def test_a_run_that_can_not_be_used_does_not_stop_the_others(fresh, tmp_path):
     finally:
         lock.release()
     assert "is in use" in first.failed["run"] and first.done == []
-    assert second.done == STEPS[:2] and second.failed == {}
+    assert second.done == STEPS[:3] and second.failed == {}
 
 
 OWN_TASK = """
@@ -495,7 +495,7 @@ def call(*arguments, code=0):
 def test_the_command_says_what_was_done_and_what_holds(done):
     said, _ = call(done)
     first, *claims = said.splitlines()
-    assert first == f"{done}: 6 networks on flipflop; nothing to do, 11 analyses are up to date"
+    assert first == f"{done}: 6 networks on flipflop; nothing to do, 12 analyses are up to date"
     assert any(line.startswith("1. all networks reach low error: ") for line in claims)
     (report,) = json.loads(call(done, "--json")[0])
     assert report["studied"] == 6 and report["done"] == [] and report["up_to_date"] == 11

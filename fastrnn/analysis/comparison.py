@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +15,29 @@ from ..folder import ANALYSIS, SUFFIX, FolderLock
 from ..hyperparameters import CONFIGURATION
 from ..runs import Run, as_run
 from ..values import check_name
+from .dsa import DELAYS, dynamical_distances
 from .embedding import Embedding, embed
 from .responses import probe_states, probe_trials
-from .similarity import METRICS, pairwise_distances
+from .similarity import pairwise_distances
 from .statistics import Statistics, statistics
 
 EMBEDDED = ("stress", "classical_stress", "iterations", "converged")
-NAMES = {"svcca": "SVCCA", "pwcca": "PWCCA", "cka": "CKA", "procrustes": "Procrustes"}
+DSA = "dsa"
+NAMES = {"svcca": "SVCCA", "pwcca": "PWCCA", "cka": "CKA", "procrustes": "Procrustes", DSA: "DSA"}
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The networks of a run compared with each other.
 
-    metric : of `pairwise_distances`
+    metric : of `pairwise_distances`, or "dsa" of `dynamical_distances`
     table : DataFrame, the rows of the run's table for the networks compared, in their order
     distances : (N, N); components, marks : (N,), as in `similarity.Distances`
     embedding : `Embedding`
     statistics : `Statistics`; None where no factor has two levels or there are too few networks
     left_out : ids of networks of the run that were not compared: diverged, or not finite on the probe trials
     settings : what it was made with (JSON)
+    bounds : (N, N), of "dsa" what the distances can't be below; None of the others
     """
 
     metric: str
@@ -46,6 +49,7 @@ class Comparison:
     statistics: Statistics | None
     left_out: list[str]
     settings: dict
+    bounds: np.ndarray | None = None
 
     def text(self) -> str:
         """All of it in words, to be printed."""
@@ -53,6 +57,9 @@ class Comparison:
             f"{len(self.table)} networks compared by {NAMES[self.metric]} on {self.settings['trials']} probe trials"
             f" ({len(self.left_out)} left out); stress of the embedding {self.embedding.stress:.3f}"
         ]
+        if self.bounds is not None:
+            worst = float(np.max(self.distances - self.bounds))
+            lines.append(f"the best alignment of two networks is at most {worst:.3f} radians below the one found")
         if self.statistics is not None:
             lines += self.statistics.sentences(f"{NAMES[self.metric]} distance")
         return "\n".join(lines)
@@ -86,7 +93,8 @@ def compare_networks(
     Parameters
     ----------
     run : Run, or path of its folder
-    metric, components, options : as for `pairwise_distances`
+    metric, components, options : as for `pairwise_distances`; with "dsa" the options are those of
+        `dynamical_distances`, and a delay vector has 10 steps, or half a trial where that is shorter
     trials : probe trials, default 64 for flipflop, 51 for sine, 128 for cdi, 64 for any other task
     only : ids of the networks to compare, default all; `fastrnn.analyze` gives those that it studies
     factors : columns of the run's table; default those of cell, activation, n, l2 that have two levels or more
@@ -107,7 +115,7 @@ def compare_networks(
         where another process holds the folder, or a file is damaged or can't be written
     """
     run = as_run(run)
-    _check_call(run, metric, factors, options)
+    _check_call(run, metric, components, factors, options)
     storage.make_folder(run.path / ANALYSIS)
     with nullcontext() if held else FolderLock(run.path):
         ids, left_out = [], []
@@ -115,13 +123,16 @@ def compare_networks(
         def responses():
             for name, states in probe_states(run, trials, device, left_out, only):
                 ids.append(name)
-                yield states
+                yield states.reshape(-1, run.task.T, states.shape[1]) if metric == DSA else states
 
-        partial = _path(run, metric, ".partial")
-        found = pairwise_distances(responses(), metric, components, checkpoint=partial, details=True, **options)
+        options["checkpoint"] = _path(run, metric, ".partial")
+        if metric == DSA:
+            options.setdefault("delays", min(DELAYS, max(run.task.T // 2, 1)))
+            found = dynamical_distances(responses(), details=True, **options)
+        else:
+            found = pairwise_distances(responses(), metric, components, details=True, **options)
         table = run.rows(ids)
-        names = ("metric", "components", "coefficients", "debiased", "tolerance", "rank_tolerance", "precision")
-        settings = {name: getattr(found.settings, name) for name in names} | {
+        settings = asdict(found.settings) | {
             "trials": probe_trials(run.task) if trials is None else int(trials),
             "permutations": permutations,
             "resamples": resamples,
@@ -129,7 +140,7 @@ def compare_networks(
         }
         points = embed(found.distances, seed=seed)
         parts = (metric, table, found.distances, found.components, found.marks, points)
-        made = Comparison(*parts, None, left_out, settings)
+        made = Comparison(*parts, None, left_out, settings, getattr(found, "bounds", None))
         _save(run, made)  # whatever the statistics say of the factors, the distances are there
         chosen = choose_factors(table, factors)
         if chosen:
@@ -155,7 +166,7 @@ def load_comparison(run, metric: str = "svcca") -> Comparison:
         where a file is damaged
     """
     run = as_run(run)
-    check_name("metric", metric, METRICS)
+    check_name("metric", metric, tuple(NAMES))
     if not _path(run, metric).exists():
         raise UsageError(f"{str(run.path)!r} has no comparison by {metric}; make one with compare_networks")
     arrays, metadata = storage.load_arrays(_path(run, metric))
@@ -170,12 +181,14 @@ def load_comparison(run, metric: str = "svcca") -> Comparison:
         None if tables is None else Statistics(_frame(tables["factors"], "factor"), _frame(tables["levels"])),
         metadata["left_out"],
         metadata["settings"],
+        arrays.get("bounds"),
     )
 
 
 def _save(run: Run, made: Comparison) -> None:
     """Write the file, and for people the tables of its statistics beside it."""
-    arrays = {name: getattr(made, name) for name in ("distances", "components", "marks")}
+    names = ("distances", "components", "marks", *(["bounds"] if made.bounds is not None else []))
+    arrays = {name: getattr(made, name) for name in names}
     embedding = {name: getattr(made.embedding, name) for name in EMBEDDED}
     tables = None
     if made.statistics is not None:
@@ -193,9 +206,11 @@ def _frame(columns: dict, index: str | None = None) -> pandas.DataFrame:
     return frame if index is None else frame.set_index(index)
 
 
-def _check_call(run: Run, metric: str, factors, options: dict) -> None:
+def _check_call(run: Run, metric: str, components, factors, options: dict) -> None:
     """Everything that can be refused before the work."""
-    check_name("metric", metric, METRICS)
+    check_name("metric", metric, tuple(NAMES))
+    if metric == DSA and components is not None:
+        raise UsageError(f"components is not for metric 'dsa', which has rank; it is {components!r}")
     refused = sorted({"checkpoint", "details"} & options.keys())
     if refused:
         raise UsageError(f"{refused[0]} is not for compare_networks, which decides it by itself")

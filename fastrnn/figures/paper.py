@@ -336,6 +336,22 @@ PANELS = (
         wide=True,
     ),
     Panel(
+        "dsa-embedding",
+        "Networks by DSA distance",
+        lambda kept: _embedding(kept.dsa, "DSA distance"),
+        lambda kept: (
+            f"How alike the states of {_networks(kept.dsa)} move: angles between linear maps fitted to "
+            f"{counted(kept.dsa.settings['delays'], 'step')} in a row, after the best alignment of each pair, which is "
+            f"at most {float((kept.dsa.distances - kept.dsa.bounds).max()):.3f} radians below the one found. "
+            f"{ARRANGED}. Stress {kept.dsa.embedding.stress:.2f}."
+        ),
+        ("dsa",),
+        {},
+        everywhere=True,
+        least=2,
+        wide=True,
+    ),
+    Panel(
         "figure-e",
         "SVCCA beside CKA",
         lambda kept: distances.both_metrics(kept.svcca, kept.cka),

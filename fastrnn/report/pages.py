@@ -15,12 +15,13 @@ from urllib.parse import quote
 import numpy as np
 import pandas
 
+from ..analysis.comparison import NAMES
 from ..errors import FastrnnError, Status
 from ..figures.paper import panels
 from ..folder import POPULATION
 from ..progress import counted
 from ..spec import RECORD
-from ..studies.kept import Kept
+from ..studies.kept import METRICS, Kept
 from ..studies.steps import names_for
 from ..studies.verdicts import FAILS, HOLDS, UNDECIDED
 from ..tasks import TASKS
@@ -249,7 +250,8 @@ def _statistics(kept: Kept) -> str:
     )
     body = said + "a network's nearest neighbour.</p>"
     found = False
-    for name, made in (("SVCCA", kept.svcca), ("CKA", kept.cka), ("Fixed-point graphs", kept.topology)):
+    compared = {NAMES[metric]: getattr(kept, metric) for metric in METRICS} | {"Fixed-point graphs": kept.topology}
+    for name, made in compared.items():
         if made is None or made.statistics is None:
             continue
         found = True

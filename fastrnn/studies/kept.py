@@ -28,7 +28,7 @@ WHOLE = {
     "untrained": UntrainedStudy,
     "claims": Claims,
 }
-METRICS = ("svcca", "cka")
+METRICS = ("svcca", "cka", "dsa")
 
 
 def whole_file(name: str) -> str:
@@ -47,7 +47,7 @@ class Kept:
 
     run : Run
     selection : which networks were studied, and why the others were not
-    svcca, cka : `Comparison`; topology : the same kind of thing for fixed-point graphs
+    svcca, cka, dsa : `Comparison`; topology : the same kind of thing for fixed-point graphs
     flipflop, sine, cdi, untrained : the task's studies
     claims : `Claims`
     portraits : by group, `Portrait` of its typical network
@@ -59,6 +59,7 @@ class Kept:
     selection: Selection | None = None
     svcca: object = None
     cka: object = None
+    dsa: object = None
     topology: Topology | None = None
     flipflop: FlipflopStudy | None = None
     sine: SineStudy | None = None
@@ -70,7 +71,7 @@ class Kept:
     problems: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        there = [name for name in ("svcca", "cka", *WHOLE) if getattr(self, name) is not None]
+        there = [name for name in (*METRICS, *WHOLE) if getattr(self, name) is not None]
         there += [name for name in ("portraits", "points", "problems") if getattr(self, name)]
         return f"<analysis of {self.run!r}: {', '.join(there) or 'nothing yet'}>"
 

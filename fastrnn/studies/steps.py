@@ -96,7 +96,8 @@ class Steps:
     def all(self) -> list[Step]:
         """All pieces of the run's analysis, in an order in which each finds what it reads."""
         groups, study = self.selection.groups, self.study
-        steps = [self.similarity(metric) for metric in METRICS]
+        metrics = [metric for metric in METRICS if metric != "dsa" or self.task.T > 1]  # one step leads nowhere
+        steps = [self.similarity(metric) for metric in metrics]
         steps += [self.fixed_points(group) for group in groups]
         if study == "flipflop":
             steps += [self.graphs(group) for group in groups]
@@ -133,6 +134,8 @@ class Steps:
         seconds = 0.5 + 4e-6 * samples * len(ids) + 1e-5 * len(ids) ** 2
         if metric == "cka":
             seconds += min(features_cost(n, samples), gram_cost(n, samples)) / MULTIPLICATIONS_A_SECOND
+        if metric == "dsa":
+            seconds += 0.03 * len(ids) + 6e-5 * len(ids) ** 2
         return self._step("similarity", metric, reads, [file], work, self._ids, seconds, ())
 
     def fixed_points(self, group: str) -> Step:

@@ -18,11 +18,13 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ...compiled import compiled
+from ...compiled import compiled, part
 from ...engines.cpu.emit import accumulate_over, broadcast
 from ...engines.cpu.vectors import Vector
 
 LANES = 8  # starts of a pair; also of a vector of float64, cut to the processor's by LLVM
+FRAMES = 3  # starts of a pair that lie in frames of their own
+SIGN_STEPS = 50  # of the power method
 GRID = 8  # angles in half a turn among which the largest value is looked for; the other half is known with it
 NEWTON = 2  # steps from there
 LONGEST = 0.25  # step, in radians
@@ -184,40 +186,73 @@ def largest_inner_product(a, b):
 def align_pairs(operators, starts, frames, pairs, found):
     """`largest_inner_product` of operators i and j for each (i, j) of `pairs` (P, 2), into `found` (P,).
 
-    operators : (N, r, r); starts : (N, r, r, LANES), each turned LANES times
-    frames : (N, r, r), rotations F by which start 1 of operator j is to be turned for operator i, as F_i (.) F_i^T
+    operators : (N, r, r); starts, frames : see `starts_of`
     """
     r = operators.shape[1]
-    b, half = np.empty((r, r, LANES)), np.empty((r, r))
+    b, half, likeness = np.empty((r, r, LANES)), np.empty((r, r)), np.empty((r, r))
     for p in range(len(pairs)):
         i, j = pairs[p]
         b[:] = starts[j]
-        frame = frames[i]
-        for u in range(r):
-            for v in range(r):
-                half[u, v] = 0.0
-                for w in range(r):
-                    half[u, v] += frame[u, w] * starts[j, w, v, 1]
-        for u in range(r):
-            for v in range(r):
-                b[u, v, 1] = 0.0
-                for w in range(r):
-                    b[u, v, 1] += half[u, w] * frame[v, w]
+        for lane in range(FRAMES):
+            frame = frames[i, lane]
+            for u in range(r):
+                for v in range(r):
+                    likeness[u, v] = starts[i, u, v, lane] * starts[j, u, v, lane]
+            signs = _signs(likeness)
+            for u in range(r):
+                for v in range(r):
+                    half[u, v] = 0.0
+                    for w in range(r):
+                        half[u, v] += frame[u, w] * signs[w] * starts[j, w, v, lane]
+            for u in range(r):
+                for v in range(r):
+                    b[u, v, lane] = 0.0
+                    for w in range(r):
+                        b[u, v, lane] += half[u, w] * signs[w] * frame[v, w]
         found[p] = largest_inner_product(operators[i], b)[0]
 
 
-def starts_of(operators: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`starts` and `frames` for `align_pairs`, of operators (N, r, r).
+@part
+def _signs(likeness):
+    """Signs (r,) for which the sum of `signs[u] likeness[u, v] signs[v]` is large: those of its first eigenvector."""
+    r = len(likeness)
+    shift = 0.0  # makes the largest eigenvalue the largest in magnitude
+    for u in range(r):
+        total = 0.0
+        for v in range(r):
+            total += abs(likeness[u, v] + likeness[v, u])
+        shift = max(shift, total)
+    x, y = np.ones(r), np.empty(r)
+    for u in range(r):
+        x[u] += 0.1 * u  # not at a right angle to it
+    for _ in range(SIGN_STEPS):
+        largest = 0.0
+        for u in range(r):
+            y[u] = shift * x[u]
+            for v in range(r):
+                y[u] += (likeness[u, v] + likeness[v, u]) * x[v]
+            largest = max(largest, abs(y[u]))
+        for u in range(r):
+            x[u] = y[u] / largest if largest > 0 else 1.0
+    for u in range(r):
+        x[u] = 1.0 if x[u] >= 0 else -1.0
+    return x
 
-    Start 0 is the operator as it is, start 1 has its symmetric part made diagonal, the others are turned at random,
-    all operators alike.
+
+def starts_of(operators: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of operators A (N, r, r) each in `LANES` coordinates, (N, r, r, LANES), and frames F (N, FRAMES, r, r).
+
+    The first are F^T A F for frames that turn with A: eigenvectors of A + A^T, of A^T A and of A A^T. A start of B for
+    A has its elements in A's frame, with the signs that fit best: of a turned copy that is the copy turned back. Then
+    come A as it is, and A turned at random, all operators alike.
     """
     N, r, _ = operators.shape
-    frames = np.linalg.eigh(operators + operators.transpose(0, 2, 1))[1]
+    transposed = operators.transpose(0, 2, 1)
+    of_frames = (operators + transposed, transposed @ operators, operators @ transposed)
+    frames = np.stack([np.linalg.eigh(matrices)[1] for matrices in of_frames], axis=1)
     rng = np.random.default_rng(0)
-    turns = [np.eye(r), None, *(np.linalg.qr(rng.normal(size=(r, r)))[0] for _ in range(LANES - 2))]
+    random = [np.linalg.qr(rng.normal(size=(r, r)))[0] for _ in range(LANES - FRAMES - 1)]
     starts = np.empty((N, r, r, LANES))
-    for v, turn in enumerate(turns):
-        turn = frames.transpose(0, 2, 1) if turn is None else turn
+    for v, turn in enumerate([*frames.transpose(1, 0, 3, 2), np.eye(r), *random]):
         starts[..., v] = turn @ operators @ np.swapaxes(turn, -1, -2)
     return starts, frames

@@ -90,7 +90,7 @@ def dynamical_distances(
     Returns
     -------
     (N, N) float64, in radians, symmetric, zero on the diagonal. Where all states of a network are 0 it is a right
-    angle away from every other one. `ResponseWarning` names those and networks of fewer coordinates than `rank`.
+    angle away from every other one, and a `ResponseWarning` names it.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def dynamical_distances(
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         work = _Work(settings, threads, pool, checkpoint, shown, interruption)
         result = work.compare(work.fit(trajectories))
-    warn(result.marks)
+    warn(result.marks & ResponseMark.CONSTANT)
     return result if details else result.distances
 
 
@@ -170,7 +170,6 @@ class _Work:
         """The largest inner products (N, N) found for operators of norm 1; 0 where one is 0."""
         from .alignment import align_pairs, starts_of  # numba is loaded where it is needed
 
-        N = len(scaled)
         inner = np.where(sound[:, None] & sound, np.nan, 0.0)
         np.fill_diagonal(inner, 1.0)
         checkpoint = Checkpoint(self.path, asdict(self.settings), signatures)
