@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import similarity_oracle as oracle
 from responses import invertible, rotation
+from scipy.sparse.linalg import ArpackError
 
 import fastrnn
-from fastrnn.analysis.dsa import alignment, distances, dynamical_distances, fit_operator
+from fastrnn.analysis.dsa import alignment, distances, dynamical_distances, fit_operator, operators
 from fastrnn.analysis.dsa.distances import largest_possible
 from fastrnn.analysis.similarity import ResponseMark, ResponseWarning
 from fastrnn.errors import UsageError
@@ -268,3 +269,18 @@ def test_interrupted_work_goes_on(tmp_path, monkeypatch):
     done.clear()
     np.testing.assert_array_equal(dynamical_distances(states, 3, 4, threads=1, checkpoint=path), whole)
     assert before > 3 and 0 < sum(done) < 15 and not path.exists()
+
+
+def test_of_large_matrices_the_largest_eigenvalues_are_the_same(monkeypatch):
+    x = driven(n=40)
+    lanczos = fit_operator("x", x, 6, 5)  # 240 coordinates
+    monkeypatch.setattr(operators, "FEW", 1000)
+    np.testing.assert_allclose(lanczos.matrix, fit_operator("x", x, 6, 5).matrix, atol=1e-9)
+
+    def fails(*_, **__):
+        raise ArpackError(-1)
+
+    whole = fit_operator("x", x, 6, 5)
+    monkeypatch.setattr(operators, "FEW", 1)
+    monkeypatch.setattr(operators, "eigsh", fails)
+    np.testing.assert_array_equal(fit_operator("x", x, 6, 5).matrix, whole.matrix)

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
+from scipy.sparse.linalg import ArpackError, eigsh
 
 from ...errors import UsageError
 from ..similarity.reduction import ResponseMark, check_response
 
 REST = 1e-4  # components of the states together this small, relative to the least that counts, are left out
+FEW = 20  # times the rank: of larger matrices the largest eigenvalues are looked for alone
 NOISE = 1.2e-6  # singular values up to this share of the largest are rounding noise of float32
 
 
@@ -108,6 +110,12 @@ def _delayed_products(x: np.ndarray, delays: int) -> np.ndarray:
 def _largest(products: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     """The largest eigenvalues (k,), from the largest on, and their vectors (m, k)."""
     m = len(products)
+    if m >= FEW * rank:
+        try:
+            values, vectors = eigsh(products, rank, v0=np.ones(m))
+            return values[::-1], vectors[:, ::-1]
+        except ArpackError:  # not converged: rare, and only slower
+            pass
     values, vectors = linalg.eigh(products, subset_by_index=[max(m - rank, 0), m - 1])
     return values[::-1], vectors[:, ::-1]
 
