@@ -17,7 +17,7 @@ from fastrnn.plan import duration
 from fastrnn.processors import only_processors, usable_processors
 from fastrnn.progress import Interrupted, Progress
 
-from . import fixed_points, memory, scaling, similarity, startup, training
+from . import dsa, fixed_points, memory, scaling, similarity, startup, training
 from .allocator import keep_freed_memory
 from .machine import describe, words
 from .peak import MatrixProduct
@@ -30,6 +30,7 @@ SECTIONS: tuple[Section, ...] = (
     scaling.SECTION,
     memory.SECTION,
     similarity.SECTION,
+    dsa.SECTION,
     fixed_points.SECTION,
     startup.SECTION,
 )

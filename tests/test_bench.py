@@ -777,7 +777,7 @@ def test_a_quick_run_is_planned_to_take_less_than_a_minute():
     bench = small_bench(quick(), all_peers())
     bench.engine, bench.bf16x3 = SimpleNamespace(threads=2), object()
     planned = {section.name: sum(step.seconds for step in section.steps(bench)) for section in suite.SECTIONS}
-    assert 0 < sum(planned.values()) < 55 and planned["memory"] == planned["similarity"] == 0
+    assert 0 < sum(planned.values()) < 55 and planned["memory"] == planned["similarity"] == planned["dsa"] == 0
 
 
 def test_an_interrupted_run_says_so(monkeypatch):

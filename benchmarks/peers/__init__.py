@@ -1,6 +1,6 @@
 """What others would use instead: each file one way to train the same networks with another library.
 
-`svcca_pairs` and `adam_descent` stand in for our analyses instead.
+`svcca_pairs`, `cayley_descent` and `adam_descent` stand in for our analyses instead.
 """
 
 from __future__ import annotations
