@@ -22,7 +22,7 @@ from ...compiled import compiled, part
 from ...engines.cpu.emit import accumulate_over, broadcast
 from ...engines.cpu.vectors import Vector
 
-LANES = 8  # starts of a pair; also of a vector of float64, cut to the processor's by LLVM
+LANES = 16  # starts of a pair, side by side in a vector of float64, cut to the processor's by LLVM
 FRAMES = 3  # starts of a pair that lie in frames of their own
 SIGN_STEPS = 50  # of the power method
 GRID = 8  # angles in half a turn among which the largest value is looked for; the other half is known with it

@@ -71,7 +71,7 @@ def dynamical_distances(
 
     To each network a linear map A is fitted that takes delay vectors, on their first singular vectors, one step on
     (HAVOK). The distance of two is the angle between A and C B C^T, as vectors of their elements, for the best
-    orthogonal C (Ostrow, Eisen, Kozachkov and Fiete 2023). It is looked for by Jacobi's method from 8 starts, for
+    orthogonal C (Ostrow, Eisen, Kozachkov and Fiete 2023). It is looked for by Jacobi's method from 16 starts, for
     reflections too, in float64; what is found may be a local best, and `bounds` says how far off it is at most: C
     turns the symmetric and the skew part of B alike, and the best for each alone is known from their eigenvalues.
 
