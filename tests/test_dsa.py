@@ -143,6 +143,8 @@ def test_distances_of_a_population():
     np.testing.assert_array_equal(np.diag(D), 0)
     assert np.all(D[~np.eye(5, dtype=bool)] > 1e-3) and np.all(D <= np.pi / 2 + 0.5)
     assert np.all(made.bounds <= D) and np.all(D - made.bounds < 0.3) and np.any(made.bounds < D - 1e-4)
+    unit = made.operators / np.linalg.norm(made.operators, axis=(1, 2), keepdims=True)
+    assert np.all(np.cos(D) <= largest_possible(unit) + 1e-12)  # whatever `bounds` are cut to
     np.testing.assert_array_equal(made.components, 6)
     np.testing.assert_array_equal(made.operators[2], fit_operator("x", population()[2], 4, 6).matrix)
     assert np.all((made.explained > 0) & (made.explained < 1)) and not made.marks.any()
