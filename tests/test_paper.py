@@ -338,17 +338,25 @@ def test_the_tasks_show_input_target_and_output(kept):
 
 def test_points_are_counted_kind_by_kind(kept):
     ax = flipflop.counts(kept["flipflop"].flipflop).axes[0]
-    heights = dict.fromkeys(POINT_COLOURS, 0)
+    heights = dict.fromkeys(flipflop.COLOURS, 0)
     places = []
     for bars in ax.collections:
         corners = [path.vertices for path in bars.get_paths()]
         heights[to_hex(bars.get_facecolor()[0])] += sum(np.ptp(bar[:, 1]) for bar in corners)
         places += [(*bar.min(axis=0), *bar.max(axis=0)) for bar in corners]
-    assert list(heights.values()) == [16 * 8, 16 * 12, 16 * 6 - 1, 16, 0]
+    assert list(heights.values()) == [16 * 8, 16 * 12, 16 * 6 - 1, 16, 0, 0]
     assert len(set(places)) == len(places) == 16 * 4  # no bar over another
     assert ax.get_xlim()[0] < min(place[0] for place in places) and ax.get_ylim()[1] > 27
     assert ax.get_title(loc="left") == "16 networks; 15 of 16 have 27 points"
     study = copy.deepcopy(kept["flipflop"].flipflop)
+    names = [text.get_text() for text in ax.figure.legends[0].get_texts()]
+    study.table.loc[2, ["unstable_1", "degenerate"]] = 10, 2
+    (key,) = (figure := flipflop.counts(study)).legends
+    assert [text.get_text() for text in key.get_texts()] == [*names, "degenerate"]
+    figure.draw_without_rendering()
+    assert key.get_window_extent().x1 <= figure.bbox.x1
+    on_top = [bars for bars in figure.axes[0].collections if to_hex(bars.get_facecolor()[0]) == flipflop.COLOURS[-1]]
+    assert [np.ptp(path.vertices[:, 1]) for bars in on_top for path in bars.get_paths()] == [2]
     study.table.loc[3, "unstable_1"] = 1200
     ax = flipflop.counts(study).axes[0]
     assert 27 < ax.get_ylim()[1] < 60 and [text.get_text() for text in ax.texts] == ["1,215"]

@@ -95,6 +95,7 @@ def test_degenerate_points_are_counted():
     assert study.table[["points", "degenerate"]].to_numpy().tolist() == [[9, 0], [1, 0]]
     study, _ = studied(three_memories([[0.5, 0.5, 0.5]] * 2, "relu"))  # rest at 0, the kink
     assert study.table[["points", "degenerate"]].to_numpy().tolist() == [[1, 1], [1, 1]]
+    assert not study.table[[f"unstable_{d}" for d in (0, 1, 2, 3, "more")]].any(axis=None)  # none of them is known
 
 
 def test_every_kind_has_its_own_modal_count():

@@ -13,12 +13,13 @@ from .figure import DETAIL, POINT_COLOURS, POINT_NAMES, REFERENCE, SEQUENTIAL, i
 GAP = 0.012  # between kinds, of all networks, at least one
 BEYOND = 2  # of the number that most have: a bar that goes beyond is cut
 SLENDER = 60  # networks of a kind, from which on its bars touch and are put in order
-COLUMNS = ("unstable_0", "unstable_1", "unstable_2", "unstable_3", "unstable_more")
+COLUMNS = ("unstable_0", "unstable_1", "unstable_2", "unstable_3", "unstable_more", "degenerate")
+COLOURS, NAMES = (*POINT_COLOURS, "#d9c89e"), (*POINT_NAMES, "degenerate")
 
 
 @in_house_style
 def counts(study) -> Figure:
-    """Fixed points of every network, a bar each, kind by kind, stacked by unstable dimensions.
+    """Fixed points of every network, a bar each, kind by kind, stacked by unstable dimensions, degenerate ones on top.
 
     study : `FlipflopStudy`. The dashed line is the number that most networks have; where one has far more, its number
     stands above its bar. Kinds of very many networks are in the order of their numbers, and of those that have far more
@@ -59,8 +60,9 @@ def counts(study) -> Figure:
     ax.set_ylabel("fixed points")
     ax.yaxis.get_major_locator().set_params(integer=True)
     ax.set_title(text)
-    handles = [Patch(color=colour, label=name) for colour, name in zip(POINT_COLOURS, POINT_NAMES, strict=True)]
-    figure.legend(handles=handles, loc="outside lower left", ncols=5, handlelength=1, columnspacing=1.2)
+    handles = [Patch(color=colour, label=name) for colour, name in zip(COLOURS, NAMES, strict=True)]
+    handles = handles if table.degenerate.any() else handles[:-1]
+    figure.legend(handles=handles, loc="outside lower left", ncols=6, handlelength=1, columnspacing=1.2)
     return figure
 
 
@@ -70,11 +72,11 @@ def has_slender(study) -> bool:
 
 
 def _stack(ax, start: float, counts: np.ndarray) -> None:
-    """Bars of the networks (N, 5) of a kind, side by side from `start`, one artist for each colour."""
+    """Bars of the networks (N, 6) of a kind, side by side from `start`, one artist for each colour."""
     tops = np.cumsum(counts, axis=1)
     width = 0.9 if len(counts) < SLENDER else 1.0  # where bars are thinner than a pixel there is nothing between them
     left = start + np.arange(len(counts)) - width / 2
-    for colour, low, high in zip(POINT_COLOURS, (tops - counts).T, tops.T, strict=True):
+    for colour, low, high in zip(COLOURS, (tops - counts).T, tops.T, strict=True):
         corners = [(left, low), (left + width, low), (left + width, high), (left, high)]
         bars = np.stack([np.stack(corner, axis=-1) for corner in corners], axis=1)  # (N, 4, 2)
         bars = bars[high > low]

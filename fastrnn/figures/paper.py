@@ -20,6 +20,7 @@ ARRANGED = (
 )
 TYPICAL = "one of each kind, that of the median validation loss among those that learnt the task, if any did"
 KINDS_OF_POINTS = "stable black; with 1, 2, 3 unstable dimensions red, green, blue; with more grey"
+ON_TOP = "Eigenvalues of degenerate points don't tell: a continuum, or a kink of relu."
 IN_ORDER = "Kinds of very many networks are in the order of their numbers, and only the largest of those is told."
 FAR = "Points far from all trajectories are counted, not drawn."
 COLOURED_BY = {"flipflop": "what the first channel holds", "sine": "their input", "cdi": "the sum to be held"}
@@ -264,6 +265,7 @@ PANELS = (
         lambda kept: (
             f"Fixed points without input of {_networks(kept.flipflop)}, a bar each, stacked by unstable dimensions. "
             "Dashed: the number that most have; where a network has far more, that stands above its bar."
+            + (f" {ON_TOP}" if kept.flipflop.table.degenerate.any() else "")
             + (f" {IN_ORDER}" if flipflop.has_slender(kept.flipflop) else "")
         ),
         ("flipflop",),

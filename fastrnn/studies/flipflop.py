@@ -26,9 +26,9 @@ class FlipflopStudy(Result):
     ----------
     table : DataFrame, one row a network: id, cell, activation, n, l2, seed, validation_loss; `points` (fixed points,
         slow ones aside), `unstable_0`, `unstable_1`, `unstable_2`, `unstable_3`, `unstable_more` (by unstable
-        dimensions), `degenerate` (of the points), `slow`, `corners` (corners of the cube that hold a stable point),
-        `search_status`, `index_sum`, `modal` (bool: the count is the modal one), `elsewhere` (mean share of starts near
-        its unstable points that settle nowhere)
+        dimensions), `degenerate` (whose eigenvalues don't tell), `slow`, `corners` (corners of the cube that hold a
+        stable point), `search_status`, `index_sum`, `modal` (bool: the count is the modal one), `elsewhere` (mean share
+        of starts near its unstable points that settle nowhere)
     counts : DataFrame, one row a kind ("all", then cell and activation): `kind`, `networks`, `modal_count`,
         `modal_networks`, `share`, `low`, `high` (Wilson's 95% interval of the share)
     slots : int8 (M, 3) slots of {-1, 0, 1}^3 that any network has a point in
@@ -80,8 +80,9 @@ def _counts(found: FixedPoints, i: int) -> dict:
     """Points of network i by kind, and what its search says of itself."""
     fixed = found.fixed(i)
     degenerate, slow = (int((found.status[found.of(i)] == s).sum()) for s in (PointStatus.DEGENERATE, PointStatus.SLOW))
-    unstable = found.n_unstable[fixed]
-    corners = slots(found.readout[fixed[unstable == 0]])
+    exact = fixed[found.status[fixed] == PointStatus.EXACT]
+    unstable = found.n_unstable[exact]
+    corners = slots(found.readout[exact[unstable == 0]])
     corners = np.unique(corners[(corners != 0).all(axis=1)], axis=0)
     return (
         {"points": len(fixed)}
