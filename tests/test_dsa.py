@@ -1,5 +1,10 @@
 """Dynamical similarity analysis: maps as the textbook fits them, alignments no worse than a general optimiser's."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import similarity_oracle as oracle
@@ -69,6 +74,29 @@ def test_a_linear_system_is_found_and_explained():
     angles = np.sort(np.angle(np.linalg.eigvals(made.matrix)))
     np.testing.assert_allclose(angles, [-0.9, -0.3, 0.3, 0.9], atol=1e-9)
     assert made.explained > 1 - 1e-12
+
+
+@pytest.mark.parametrize(("T", "delays"), [(2, 1), (3, 1), (4, 2)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_only_last_windows_have_is_not_fitted_to_rounding(T, delays, dtype):
+    """Linear units: without the last windows there are fewer directions than with them."""
+    rng = RNG(0)
+    weights, inputs = 0.9 * rotation(16), rng.normal(size=(2, 16))
+    x, h = np.zeros((64, T, 16)), np.zeros((64, 16))
+    for t in range(T):
+        x[:, t] = h = h @ weights + rng.normal(size=(64, 2)) @ inputs
+    turned = (x @ rotation(16, 5)).astype(dtype)
+    x = x.astype(dtype)
+    assert np.linalg.norm(fit_operator("x", x, delays, 10).matrix) < 10
+    assert dynamical_distances([x, turned], delays, 10)[0, 1] < 1e-3
+
+
+def test_states_that_lead_nowhere_are_marked():
+    for t in (0, -1):
+        x = np.zeros((6, 8, 5))
+        x[:, t] = RNG(0).normal(size=(6, 5))
+        made = fit_operator("x", x, 1, 4)
+        assert made.mark == ResponseMark.CONSTANT and made.explained == 0 and not made.matrix.any()
 
 
 def test_fewer_coordinates_than_the_rank_are_filled_up():
@@ -202,7 +230,7 @@ def test_settings_change_something():
 
 def test_silent_networks_and_twins_are_marked():
     x = driven()
-    with pytest.warns(ResponseWarning, match="1 of 3 responses are constant.*: 1"):
+    with pytest.warns(ResponseWarning, match="1 of 3 responses are silent, or lead nowhere.*: 1"):
         made = dynamical_distances([x, np.zeros_like(x), x], 2, 3, details=True)
     np.testing.assert_array_equal(made.distances[1], [np.pi / 2, 0, np.pi / 2])
     assert made.distances[0, 2] == 0 and made.components.tolist() == [3, 0, 3]
@@ -225,7 +253,13 @@ def test_one_network():
         ([driven()], {"delays": 0}, "delays must be"),
         ([driven()], {"rank": 1}, "rank must be at least 2; it is 1"),
         ([driven()], {"threads": 0}, "threads must be"),
-        ([driven(T=8)], {"delays": 8}, r"trajectories\[0\] has 8 steps; 8 delays need 9 or more"),
+        ([driven(T=8)], {"delays": 8}, r"trajectories\[0\] has 8 steps; with 8 delays there must be 9 or more: give"),
+        (
+            [driven(T=1)],
+            {"delays": 1},
+            r"1 step; with 1 delay there must be 2 or more: a map leads from",
+        ),
+        ([[[1.0], [1.0, 2.0]]], {}, r"trajectories\[0\] must be an array \(trials, T, n\); setting an array"),
         ([driven(), np.zeros(4)], {}, r"trajectories\[1\] must have shape \(trials, T, n\).*shape \(4,\)"),
         ([driven() * np.nan], {}, r"trajectories\[0\] must be finite"),
         ([driven() * 1j], {}, "must be real numbers"),
@@ -234,6 +268,38 @@ def test_one_network():
 def test_bad_input_is_refused(states, options, said):
     with pytest.raises(UsageError, match=said):
         dynamical_distances(states, **options)
+
+
+def test_pieces_are_small_where_pairs_take_long_or_are_few(monkeypatch):
+    align, sizes = alignment.align_pairs, []
+
+    def noted(operators, starts, frames, pairs, found):
+        sizes.append(len(pairs))
+        align(operators, starts, frames, pairs, found)
+
+    monkeypatch.setattr(alignment, "align_pairs", noted)
+    dynamical_distances(population(8), 3, 4, threads=2)
+    assert sum(sizes) == 28 and max(sizes) == 28 // 8
+    sizes.clear()
+    monkeypatch.setattr(distances, "PIECE", 8)
+    dynamical_distances(population(8), 4, 20, threads=1)
+    assert sum(sizes) == 28 and max(sizes) == 1
+
+
+def test_interrupted_before_the_pairs(tmp_path, monkeypatch):
+    class Interruption:
+        requested = True
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(distances, "Interruption", Interruption)
+    with pytest.raises(Interrupted, match="before the first pair was compared; the same call starts again"):
+        dynamical_distances(population(3), 3, 4, checkpoint=tmp_path / "partial")
+    assert not any(tmp_path.iterdir())
 
 
 def test_interrupted_work_goes_on(tmp_path, monkeypatch):
@@ -266,8 +332,9 @@ def test_interrupted_work_goes_on(tmp_path, monkeypatch):
         with pytest.raises(Interrupted, match="give checkpoint= a file"):
             dynamical_distances(states, 3, 4, threads=1)
         done.clear()
-        with pytest.raises(UsageError, match="other responses or settings"):
-            dynamical_distances(states, 3, 5, threads=1, checkpoint=path)
+        for other, rank in ((states, 5), ([x[:, ::-1] for x in states], 4)):  # reversed in time
+            with pytest.raises(UsageError, match="other responses or settings"):
+                dynamical_distances(other, 3, rank, threads=1, checkpoint=path)
     done.clear()
     np.testing.assert_array_equal(dynamical_distances(states, 3, 4, threads=1, checkpoint=path), whole)
     assert before > 3 and 0 < sum(done) < 15 and not path.exists()
@@ -286,3 +353,26 @@ def test_of_large_matrices_the_largest_eigenvalues_are_the_same(monkeypatch):
     monkeypatch.setattr(operators, "FEW", 1)
     monkeypatch.setattr(operators, "eigsh", fails)
     np.testing.assert_array_equal(fit_operator("x", x, 6, 5).matrix, whole.matrix)
+
+
+NARROW = """
+import numpy as np
+from test_dsa import dynamical_distances, population
+from fastrnn.engines.cpu.vectors import LANES
+np.save({path!r}, dynamical_distances(population(4), 4, 6))
+print(LANES)
+"""
+
+
+@pytest.mark.parametrize(("features", "lanes"), [("+avx2,+avx,+fma", 8), ("+sse2", 4)])
+def test_narrower_vectors_find_the_same(features, lanes, tmp_path):
+    environment = os.environ | {
+        "NUMBA_CPU_NAME": "x86-64",
+        "NUMBA_CPU_FEATURES": features,
+        "FASTRNN_CACHE_DIR": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    }
+    path = str(tmp_path / "distances.npy")
+    command = [sys.executable, "-c", NARROW.format(path=path)]
+    assert int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout) == lanes
+    np.testing.assert_allclose(np.load(path), dynamical_distances(population(4), 4, 6), atol=1e-5)

@@ -365,6 +365,20 @@ def test_no_network_has_learnt(tmp_path):
     assert all(reason.startswith("did not learn: validation loss") for reason in made.left_out.values())
     assert made.failed["study"] == made.failed["topology"] == "no network of the run is studied"
     assert made.done == ["claims"]
+    assert load_analysis(tmp_path / "run").out_of_date() == []
+
+
+@pytest.mark.parametrize("T", [1, 2])
+def test_a_task_of_a_step_or_two(tmp_path, T):
+    """How states move is compared where there is a step to move on."""
+    own = tmp_path / "own.py"
+    own.write_text(OWN_TASK.replace("3", str(T)))
+    spec = small(task=f"{own}:echo", task_settings={}, cells=("vanilla", "gru"), iterations=300)
+    fastrnn.train(spec, out=tmp_path / "run", progress=False)
+    made = analyze(tmp_path / "run", progress=False)
+    assert made.failed == {} and ("similarity dsa" in made.done) == (T == 2) and made.studied == 4
+    kept = load_analysis(tmp_path / "run")
+    assert (kept.dsa is None) == (T == 1) and kept.out_of_date() == []
 
 
 @pytest.mark.parametrize("task", ["sine", "cdi"])

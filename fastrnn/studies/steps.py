@@ -130,7 +130,7 @@ class Steps:
                     raise  # else it is of the statistics only: the distances are there
 
         reads = [networks_file(group) for group in self.selection.groups]
-        samples, n = probe_trials(self.task) * self.task.T, self.selection.table.n
+        samples, n = probe_trials(self.task) * self.task.T, self.selection.table.n.astype(int)  # of none, no number
         seconds = 0.5 + 4e-6 * samples * len(ids) + 1e-5 * len(ids) ** 2
         if metric == "cka":
             seconds += min(features_cost(n, samples), gram_cost(n, samples)) / MULTIPLICATIONS_A_SECOND

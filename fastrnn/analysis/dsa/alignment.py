@@ -3,10 +3,11 @@
 Of A and B (r, r) the largest `<A, C B C^T>` over orthogonal C is wanted, `<X, Y>` the sum of the products of their
 elements. In the plane of two coordinates i and j the best C is known: as a function of the angle t of a rotation, or
 of a rotation after a reflection, the inner product is `a cos t + b sin t + p cos 2t + q sin 2t` and a constant. A
-sweep takes all planes in turn and turns B in each, as Jacobi (1846) did to make a matrix diagonal. It ends in a local
-maximum, after many sweeps where eigenvalues lie close; angles are therefore taken somewhat larger than the best
-(`RELAXATION`, as in successive over-relaxation), which makes 40 sweeps as good as 160. `LANES` starts are turned side
-by side, one in each lane of a vector, and the largest inner product of them is kept.
+sweep takes all planes in turn and turns B in each, as Jacobi (1846) did to make a matrix diagonal; where two angles
+are nearly as good, it may be to the second-best. It ends in a local maximum, after many sweeps where eigenvalues lie
+close; angles are therefore taken somewhat larger than the best (`RELAXATION`, as in successive over-relaxation), which
+makes 40 sweeps as good as 160. `LANES` starts are turned side by side, one in each lane of a vector, and the largest
+inner product of them is kept.
 """
 
 from __future__ import annotations

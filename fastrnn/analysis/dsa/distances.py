@@ -13,15 +13,15 @@ from threadpoolctl import threadpool_limits
 
 from ...errors import UsageError
 from ...processors import usable_processors
-from ...progress import Interrupted, Interruption, Progress
+from ...progress import Interruption, Progress
 from ...values import check_sizes
-from ..similarity.checkpoint import Checkpoint
+from ..similarity.checkpoint import Checkpoint, advance
 from ..similarity.reduction import ResponseMark
 from ..similarity.settings import warn
 from .operators import Operator, fit_operator
 
 DELAYS, RANK = 10, 10
-PIECE = 256  # pairs that a thread aligns before it looks up
+PIECE = 256  # pairs of rank 10, at most, that a thread aligns before it looks up; a pair takes about rank^3
 INDISTINGUISHABLE = 1e-10  # inner product this close to 1 marks two operators as identical
 END = object()  # behind the last network
 
@@ -80,7 +80,8 @@ def dynamical_distances(
     trajectories : N arrays (trials, T, n_i), or (T, n_i) for one trial, of as many steps each as there are: a list, a
         stack, or anything that yields them once. For a comparison they should be of the same inputs
     delays : steps that make a delay vector; at least 1 and fewer than T
-    rank : singular vectors kept, at least 2, the same of all networks. A map of fewer is filled up with zeros
+    rank : singular vectors kept, at least 2, the same of all networks. A map of fewer is filled up with zeros. Time
+        of a pair grows with its third power or faster, memory is 128 rank^2 bytes a network
     threads : default all processors this process may use
     checkpoint : file that keeps the work done so far once a minute and at Ctrl-C; the same call then goes on from
         it, and removes it when done
@@ -89,8 +90,8 @@ def dynamical_distances(
 
     Returns
     -------
-    (N, N) float64, in radians, symmetric, zero on the diagonal. Where all states of a network are 0 it is a right
-    angle away from every other one, and a `ResponseWarning` names it.
+    (N, N) float64, in radians, symmetric, zero on the diagonal. A network whose map is 0, as that of silent units is,
+    is a right angle away from every other one, and a `ResponseWarning` names it.
 
     Raises
     ------
@@ -119,9 +120,10 @@ def dynamical_distances(
     with Interruption() as interruption, Progress(progress) as shown, ExitStack() as stack:
         stack.enter_context(threadpool_limits(1, user_api="blas"))
         pool = stack.enter_context(ThreadPoolExecutor(threads))
+        stack.callback(pool.shutdown, cancel_futures=True)
         work = _Work(settings, threads, pool, checkpoint, shown, interruption)
         result = work.compare(work.fit(trajectories))
-    warn(result.marks & ResponseMark.CONSTANT)
+    warn(result.marks & ResponseMark.CONSTANT, "silent, or lead nowhere")
     return result if details else result.distances
 
 
@@ -181,7 +183,8 @@ class _Work:
         pairs = np.where(exchanged[:, None], np.stack([columns, rows], 1), np.stack([rows, columns], 1))
         starts, frames = starts_of(scaled)
         self.progress.start("pairs", len(pairs))
-        waiting, pieces = deque(), [pairs[start : start + PIECE] for start in range(0, len(pairs), PIECE)]
+        size = max(1, min(int(PIECE * (RANK / self.settings.rank) ** 3), len(pairs) // (4 * self.threads)))
+        waiting, pieces = deque(), [pairs[start : start + size] for start in range(0, len(pairs), size)]
 
         def align(piece):
             found = np.empty(len(piece))
@@ -199,15 +202,7 @@ class _Work:
         return inner
 
     def _moved(self, work, checkpoint: Checkpoint | None = None, **arrays) -> None:
-        self.progress.advance(work, "")
-        if self.interruption.requested:
-            self.pool.shutdown(cancel_futures=True)
-            if self.path is None or checkpoint is None:
-                raise Interrupted("interrupted; give checkpoint= a file to be able to go on from where it stopped")
-            checkpoint.save(**arrays)
-            raise Interrupted(f"interrupted; the same call goes on from {str(self.path)!r}")
-        if checkpoint is not None:
-            checkpoint.save_if_due(**arrays)
+        advance(self.progress, self.interruption, self.path, work, checkpoint, **arrays)
 
 
 def largest_possible(operators: np.ndarray) -> np.ndarray:

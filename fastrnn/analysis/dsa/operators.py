@@ -7,6 +7,7 @@ each step's to the next one's is fitted by least squares. Nothing is centred: th
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,13 @@ from scipy import linalg
 from scipy.sparse.linalg import ArpackError, eigsh
 
 from ...errors import UsageError
+from ...progress import counted
+from ..similarity.namespace import to_numpy
 from ..similarity.reduction import ResponseMark, check_response
 
 REST = 1e-4  # components of the states together this small, relative to the least that counts, are left out
 FEW = 20  # times the rank: of larger matrices the largest eigenvalues are looked for alone
+SEED = {"rng": 0} if "rng" in inspect.signature(eigsh).parameters else {}  # newer versions draw restarts
 NOISE = 1.2e-6  # singular values up to this share of the largest are rounding noise of float32
 
 
@@ -29,7 +33,7 @@ class Operator:
     kept : coordinates there are, fewer than `rank` where the trajectories have fewer
     explained : share of the next coordinates' squares that the map explains, at most 1
     mark : ResponseMark
-    signature : norm and largest singular value, to recognise the trajectories when work is resumed
+    signature : norms of the trajectories and of the map, to recognise them when work is resumed
     """
 
     matrix: np.ndarray
@@ -53,16 +57,23 @@ def fit_operator(name: str, states, delays: int, rank: int) -> Operator:
     coordinates = _delayed(x, vectors[:, :kept], delays) / s[:kept]  # (trials, windows, kept)
     coordinates *= np.where(np.sum(coordinates**3, axis=(0, 1)) < 0, -1.0, 1.0)  # an eigenvector has no sign
     before, after = (part.reshape(-1, kept) for part in (coordinates[:, :-1], coordinates[:, 1:]))
-    fitted = linalg.lstsq(before, after)[0].T
+    # trials' last windows are not in `before`: what it lacks without them must not be fitted to rounding
+    fitted = (s[:kept, None] * linalg.lstsq(before * s[:kept], after, cond=NOISE)[0]).T
     matrix[:kept, :kept] = fitted
-    explained = 1 - float(np.sum((after - before @ fitted.T) ** 2) / np.sum(after**2))
+    square = float(np.sum(after**2))
+    explained = 1 - float(np.sum((after - before @ fitted.T) ** 2)) / square if square > 0 else 0.0
     mark = ResponseMark.FEWER_COMPONENTS if kept < rank else ResponseMark.NONE
-    return Operator(matrix, kept, explained, mark, (norm, float(s[0])))
+    if not fitted.any():  # nothing leads anywhere
+        mark |= ResponseMark.CONSTANT
+    return Operator(matrix, kept, explained, mark, (norm, float(np.linalg.norm(fitted))))
 
 
 def _check_trajectories(name: str, states, delays: int) -> np.ndarray:
     """Trajectories (trials, T, n), float64."""
-    x = np.asarray(states)
+    try:
+        x = to_numpy(states) if hasattr(states, "shape") else np.asarray(states)
+    except ValueError as error:
+        raise UsageError(f"{name} must be an array (trials, T, n); {error}") from error
     x = x[None] if x.ndim == 2 else x
     if x.ndim != 3 or 0 in x.shape:
         raise UsageError(
@@ -71,7 +82,9 @@ def _check_trajectories(name: str, states, delays: int) -> np.ndarray:
         )
     trials, T, n = x.shape
     if T < delays + 1:
-        raise UsageError(f"{name} has {T} steps; {delays} delays need {delays + 1} or more: give fewer delays")
+        said = "give fewer delays" if delays > 1 else "a map leads from one step to the next"
+        needed = f"with {counted(delays, 'delay')} there must be {delays + 1} or more"
+        raise UsageError(f"{name} has {counted(T, 'step')}; {needed}: {said}")
     return check_response(name, x.reshape(trials * T, n))[0].reshape(trials, T, n)
 
 
@@ -112,7 +125,7 @@ def _largest(products: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     m = len(products)
     if m >= FEW * rank:
         try:
-            values, vectors = eigsh(products, rank, v0=np.ones(m))
+            values, vectors = eigsh(products, rank, v0=np.ones(m), **SEED)
             return values[::-1], vectors[:, ::-1]
         except ArpackError:  # not converged: rare, and only slower
             pass

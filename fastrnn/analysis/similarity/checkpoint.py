@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import storage
 from ...errors import UsageError
+from ...progress import Interrupted
 
 SECONDS = 60.0  # between two saves
 SAME = 1e-6  # relative difference up to which a response's signature counts as the same
@@ -59,3 +60,20 @@ class Checkpoint:
         """The work is done."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+def advance(progress, interruption, path, work, checkpoint: Checkpoint | None = None, **arrays: np.ndarray) -> None:
+    """Show that `work` more is done and save the arrays if that is due; at Ctrl-C save them and stop.
+
+    `path` is the checkpoint's; there is no `checkpoint` yet before the first pair.
+    """
+    progress.advance(work, "")
+    if interruption.requested:
+        if path is None:
+            raise Interrupted("interrupted; give checkpoint= a file to be able to go on from where it stopped")
+        if checkpoint is None:
+            raise Interrupted("interrupted before the first pair was compared; the same call starts again")
+        checkpoint.save(**arrays)
+        raise Interrupted(f"interrupted; the same call goes on from {str(path)!r}")
+    if checkpoint is not None:
+        checkpoint.save_if_due(**arrays)

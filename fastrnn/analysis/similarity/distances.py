@@ -12,9 +12,9 @@ from threadpoolctl import threadpool_limits
 
 from ...errors import UsageError
 from ...processors import usable_processors
-from ...progress import Interrupted, Interruption, Progress
+from ...progress import Interruption, Progress
 from ...values import check_sizes, is_number
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, advance
 from .gram import gram_is_cheaper, gram_products, normalised, tiles_of
 from .namespace import namespace_of, to_numpy, workers_for
 from .pairs import all_pairs, work_of
@@ -244,14 +244,7 @@ class _Work:
         return Checkpoint(self.path, asdict(self.settings) | sizes, signatures)
 
     def _moved(self, work, checkpoint: Checkpoint | None = None, **arrays) -> None:
-        self.progress.advance(work, "")
-        if self.interruption.requested:
-            if self.path is None or checkpoint is None:
-                raise Interrupted("interrupted; give checkpoint= a file to be able to go on from where it stopped")
-            checkpoint.save(**arrays)
-            raise Interrupted(f"interrupted; the same call goes on from {str(self.path)!r}")
-        if checkpoint is not None:
-            checkpoint.save_if_due(**arrays)
+        advance(self.progress, self.interruption, self.path, work, checkpoint, **arrays)
 
     def _finish(self, similarity, sizes, marks) -> Distances:
         """Similarity to distances, exact where it must be; marks responses that can't be told apart."""

@@ -71,10 +71,10 @@ class Distances:
     settings: Settings
 
 
-def warn(marks: np.ndarray) -> None:
-    """One warning that names the unusual responses."""
+def warn(marks: np.ndarray, still: str = "constant") -> None:
+    """One warning that names the unusual responses; `still` is what those are that don't vary."""
     for mark, what in (
-        (ResponseMark.CONSTANT, "constant (at the distance of a similarity of 0 to every other)"),
+        (ResponseMark.CONSTANT, f"{still} (at the distance of a similarity of 0 to every other)"),
         (ResponseMark.FEWER_COMPONENTS, "of a rank below the number of components (all of it was kept)"),
     ):
         found = np.flatnonzero(marks & mark)
