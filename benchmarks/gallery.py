@@ -1,11 +1,13 @@
 """`docs/figures.md` and its pictures, made from real runs: `python -m benchmarks.gallery RUN [RUN ...]`.
 
 Of each run, which `fastrnn analyze` must have been through: the commands that made it, how its training ended, its
-main figures with their captions, and what became of the paper's claims. Whatever else was in `docs/figures` goes.
+main figures with their captions, and what became of the paper's claims. A task whose run is not given keeps its place
+on the page as it is.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
@@ -24,8 +26,8 @@ from fastrnn.studies.kept import Kept, load_analysis
 ROOT = Path(__file__).resolve().parent.parent
 TITLES = {"flipflop": "Flip-flop", "cdi": "Context-dependent integration", "sine": "Sine"}
 SHOWN = {
-    "flipflop": ("1b", "1e", "1-counts", "1d", "1f"),
-    "cdi": ("3b-slow-points", "3e", "3f", "3c", "4"),
+    "flipflop": ("1b", "1e", "1-counts", "1d", "1f", "dsa-embedding"),
+    "cdi": ("3b-slow-points", "3e", "3f", "3c", "4", "dsa-embedding"),
     "sine": ("2b", "2d", "2f", "2c"),
 }
 LISTS = {"cells": "cells", "activations": "activations", "sizes": "sizes", "l2": "l2", "excluded": "exclude"}
@@ -43,15 +45,34 @@ What became of the paper's statements, each measured with an interval and judged
 """
 
 
-def gallery(runs: list[Kept]) -> str:
-    """Markdown: how many claims hold, and a section a run."""
-    names = " ".join(f"runs/{kept.run.task_name}" for kept in runs)
-    return "\n".join([TOP.format(runs=names) + _counts(runs), *map(_section, runs)])
+def gallery(runs: list[Kept], page: str = "") -> str:
+    """Markdown: how many claims hold, and a section a task; tasks of no run are taken from the `page` there was."""
+    counts, sections = _of_page(page)
+    counts |= {kept.run.task_name: kept.claims.counts() for kept in runs}
+    sections |= {kept.run.task_name: _section(kept) for kept in runs}
+    tasks = [task for task in TITLES if task in sections]
+    names = " ".join(f"runs/{task}" for task in tasks)
+    table = _counts({task: counts[task] for task in tasks})
+    return "\n".join([TOP.format(runs=names) + table, *(sections[task] for task in tasks)])
+
+
+def _of_page(page: str) -> tuple[dict[str, dict], dict[str, str]]:
+    """By task, how many statements have each verdict and the whole section, of a page made before."""
+    counts, sections = {}, {}
+    parts = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in parts[0].splitlines() if line.startswith("|")]
+    for task, title in TITLES.items():
+        for part in parts[1:]:
+            if part.startswith(f"## {title}: "):
+                (row,) = (row for row in rows if row[0] == task)
+                counts[task] = dict(zip(rows[0][2:], map(int, row[2:]), strict=True))
+                sections[task] = part.rstrip("\n") + "\n"
+    return counts, sections
 
 
 def chosen(kept: Kept) -> list[tuple[str, Panel]]:
-    """Number in the paper and panel of the figures shown, in their order."""
-    there = {panel.paper.get(kept.run.task_name): panel for panel in panels(kept)}
+    """Number in the paper, or name, and panel of the figures shown, in their order."""
+    there = {panel.paper.get(kept.run.task_name, panel.name): panel for panel in panels(kept)}
     return [(name, there[name]) for name in SHOWN[kept.run.task_name] if name in there]
 
 
@@ -94,11 +115,16 @@ def main(arguments: list[str], root=ROOT) -> None:
             f"not all is there ({', '.join(missing) or 'no claims'}); run fastrnn analyze on the runs first"
         )
     folder = Path(root) / "docs" / "figures"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder.with_suffix(".md")
+    before = page.read_text(encoding="utf-8") if page.exists() else ""
+    stay = set(_of_page(before)[1]) - set(tasks)
+    for path in folder.iterdir():
+        if path.name.split("-")[0] not in stay:
+            path.unlink()
     for name, path in sources.items():
         shutil.copyfile(path, folder / name)
-    atomic_write(folder.with_suffix(".md"), gallery(runs).encode())
+    atomic_write(page, gallery(runs, before).encode())
 
 
 def _section(kept: Kept) -> str:
@@ -112,16 +138,17 @@ def _section(kept: Kept) -> str:
     parts = [f"## {TITLES[run.task_name]}: {counted(report['networks'], 'network')}\n", commands, said + "\n"]
     for number, panel in chosen(kept):
         parts.append(f"![{panel.heading}](figures/{image(kept, number)})\n")
-        parts.append(f"**{number.split('-')[0]}: {panel.heading}.** {panel.caption(kept)}\n")
+        of_paper = f"{number.split('-')[0]}: " if run.task_name in panel.paper else ""
+        parts.append(f"**{of_paper}{panel.heading}.** {panel.caption(kept)}\n")
     return "\n".join([*parts, _claims(kept.claims)])
 
 
-def _counts(runs: list[Kept]) -> str:
-    """How many statements have each verdict, run by run and together."""
-    rows = {kept.run.task_name: kept.claims.counts() for kept in runs}
-    if len(runs) > 1:
-        rows["together"] = {name: sum(counts[name] for counts in rows.values()) for name in next(iter(rows.values()))}
-    heads = ["", "statements", *next(iter(rows.values()))]
+def _counts(rows: dict[str, dict]) -> str:
+    """How many statements have each verdict, task by task and together."""
+    verdicts = list(next(iter(rows.values())))
+    if len(rows) > 1:
+        rows = rows | {"together": {name: sum(counts[name] for counts in rows.values()) for name in verdicts}}
+    heads = ["", "statements", *verdicts]
     table = [heads, ["---"] * len(heads)] + [[name, sum(made.values()), *made.values()] for name, made in rows.items()]
     return "".join("| " + " | ".join(map(str, row)) + " |\n" for row in table)
 

@@ -220,7 +220,7 @@ def save(kept: Kept) -> None:
     """Write results to where `load_analysis` reads them."""
     folder = kept.run.path
     (folder / group_file("portraits", "x")).parent.mkdir(parents=True)
-    for made in (kept.svcca, kept.cka):
+    for made in (kept.svcca, kept.cka, kept.dsa):
         save_comparison(kept.run, made)
     for name in ("topology", "flipflop", "sine", "cdi", "untrained", "claims", "selection"):
         if getattr(kept, name) is not None:

@@ -23,8 +23,8 @@ def runs(tmp_path_factory):
         kept = results(tmp_path_factory.mktemp("runs") / task, task, cells=("vanilla", "gru"), seeds=1)
         save(kept)
         (kept.run.path / "figures").mkdir(exist_ok=True)
-        for number, _ in gallery.chosen(kept):
-            (kept.run.path / "figures" / f"figure-{number}.png").write_text(f"{task} {number}")
+        for number, panel in gallery.chosen(kept):
+            (kept.run.path / "figures" / f"{panel.file(task)}.png").write_text(f"{task} {number}")
         made.append(str(kept.run.path))
     return made
 
@@ -48,6 +48,22 @@ def test_the_page_shows_every_picture_and_every_claim(runs, tmp_path):
     assert "## Context-dependent integration: 4 networks" in text
     for kept in map(load_analysis, runs):
         assert all(panel.caption(kept) in text for _, panel in gallery.chosen(kept))
+
+
+def test_a_task_whose_run_is_not_given_stays_as_it_is(runs, tmp_path):
+    gallery.main(runs, tmp_path)
+    page = tmp_path / "docs/figures.md"
+    whole, pictures = page.read_text(), sorted(path.name for path in (tmp_path / "docs/figures").iterdir())
+    assert "**Networks by DSA distance.** How alike" in whole and "**1b: Traj" in whole
+    (tmp_path / "docs/figures/sine-old.png").write_text("goes with its run")
+    page.write_text(whole.replace("## Sine: 4 networks", "## Sine: 5 networks").replace("median", "middle"))
+    gallery.main([runs[2]], tmp_path)
+    text = page.read_text()
+    cdi, sine = text.index("## Context"), text.index("## Sine: 4 networks")
+    assert text[sine:] == whole[whole.index("## Sine") :]
+    assert text[cdi:sine] == whole[whole.index("## Context") : whole.index("## Sine")].replace("median", "middle")
+    assert text[: text.index("## ")] == whole[: whole.index("## ")]
+    assert sorted(path.name for path in (tmp_path / "docs/figures").iterdir()) == pictures
 
 
 def test_the_command_asks_for_the_same_population(tmp_path):

@@ -102,7 +102,7 @@ def test_the_page_is_whole_and_loads_nothing(written):
     inside = {link[1:] for link in parsed.links if link.startswith("#")}
     assert inside <= set(parsed.ids) and len(inside) == 6
     files = [link for link in parsed.links if link.startswith("figures/")]
-    assert len(files) == 2 * len(parsed.sources) == 2 * 11 and all((written / file).stat().st_size for file in files)
+    assert len(files) == 2 * len(parsed.sources) == 2 * 12 and all((written / file).stat().st_size for file in files)
     others = set(parsed.links) - set(files) - {"#" + name for name in inside}
     assert others == {"data:,", "https://arxiv.org/abs/1907.08549"}  # a link to be clicked, nothing that is loaded
     assert len(text) < 3e6
@@ -126,7 +126,7 @@ def test_the_page_says_what_the_run_says(written):
 def test_a_second_call_does_nothing_until_something_changes(small_run, quick):
     assert write_report(small_run, progress=False).written
     count = len(quick)
-    assert count == 11
+    assert count == 12
     assert not write_report(small_run, progress=False).written and len(quick) == count
     (small_run / "figures/figure-1c.png").unlink()
     assert write_report(small_run, progress=False).written and len(quick) == 2 * count
@@ -143,7 +143,7 @@ def test_a_figure_that_fails_is_named_and_the_others_are_drawn(small_run, quick,
 
     monkeypatch.setattr(paper.distances, "distance_matrix", fails)
     made = write_report(small_run)
-    assert made.failed == {"figure-1c": "ValueError: no such <colour>"} and len(quick) == 10
+    assert made.failed == {"figure-1c": "ValueError: no such <colour>"} and len(quick) == 11
     assert "figure-1c: ValueError: no such <colour>" in capsys.readouterr().err
     assert "SVCCA distances was not drawn: ValueError: no such &lt;colour&gt;" in made.path.read_text()
     monkeypatch.undo()
