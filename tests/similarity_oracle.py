@@ -169,8 +169,11 @@ def within_and_between(distances, labels):
     return np.mean(within), np.mean(between)
 
 
-def linear_map(trajectories, delays, rank):
-    """Ostrow et al. 2023: least squares between delay vectors' coordinates and the next ones', (rank, rank)."""
+def linear_map(trajectories, delays, rank, inputs=None):
+    """Ostrow et al. 2023: least squares between delay vectors' coordinates and the next ones', (rank, rank).
+
+    With inputs (trials, T, D) those of the next step are beside the coordinates (Proctor et al. 2016).
+    """
     trials, T, n = trajectories.shape
     windows = T - delays + 1
     hankel = np.zeros((trials, windows, delays * n))
@@ -183,7 +186,9 @@ def linear_map(trajectories, delays, rank):
     for b in range(trials):
         before = np.vstack([before, coordinates[b, :-1]])
         after = np.vstack([after, coordinates[b, 1:]])
-    return np.linalg.lstsq(before, after, rcond=None)[0].T
+    if inputs is not None:
+        before = np.hstack([before, np.vstack([inputs[b, delays:] for b in range(trials)])])
+    return np.linalg.lstsq(before, after, rcond=None)[0][:rank].T
 
 
 def least_angle(a, b, starts=30, seed=0):
