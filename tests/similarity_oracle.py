@@ -169,11 +169,8 @@ def within_and_between(distances, labels):
     return np.mean(within), np.mean(between)
 
 
-def linear_map(trajectories, delays, rank, inputs=None):
-    """Ostrow et al. 2023: least squares between delay vectors' coordinates and the next ones', (rank, rank).
-
-    With inputs (trials, T, D) those of the next step are beside the coordinates (Proctor et al. 2016).
-    """
+def linear_map(trajectories, delays, rank):
+    """Ostrow et al. 2023: least squares between delay vectors' coordinates and the next ones', (rank, rank)."""
     trials, T, n = trajectories.shape
     windows = T - delays + 1
     hankel = np.zeros((trials, windows, delays * n))
@@ -186,9 +183,7 @@ def linear_map(trajectories, delays, rank, inputs=None):
     for b in range(trials):
         before = np.vstack([before, coordinates[b, :-1]])
         after = np.vstack([after, coordinates[b, 1:]])
-    if inputs is not None:
-        before = np.hstack([before, np.vstack([inputs[b, delays:] for b in range(trials)])])
-    return np.linalg.lstsq(before, after, rcond=None)[0][:rank].T
+    return np.linalg.lstsq(before, after, rcond=None)[0].T
 
 
 def least_angle(a, b, starts=30, seed=0):

@@ -91,29 +91,6 @@ def test_what_only_last_windows_have_is_not_fitted_to_rounding(T, delays, dtype)
     assert dynamical_distances([x, turned], delays, 10)[0, 1] < 1e-3
 
 
-@pytest.mark.parametrize("delays", [1, 3])
-def test_beside_inputs_the_map_is_of_the_states_alone(delays):
-    """h' = W h + V x: W is found whatever the inputs are, by the textbook's least squares on both."""
-    rng = RNG(0)
-    W, V = 0.8 * rotation(4), rng.normal(size=(3, 4))
-    inputs = rng.normal(size=(6, 50, 3)) + 0.5
-    x, h = np.zeros((6, 50, 4)), np.zeros((6, 4))
-    for t in range(50):
-        x[:, t] = h = h @ W + inputs[:, t] @ V
-    rank = 2 * delays + 2  # the states of three steps have 10 coordinates, and not 12
-    made = fit_operator("x", x, delays, rank, inputs)
-    if delays == 1:
-        found, wanted = (np.sort_complex(np.linalg.eigvals(matrix)) for matrix in (made.matrix, W))
-        np.testing.assert_allclose(found, wanted)
-        assert made.explained > 1 - 1e-12
-    np.testing.assert_allclose(np.abs(made.matrix), np.abs(oracle.linear_map(x, delays, rank, inputs)), atol=2e-4)
-    without = fit_operator("x", x, delays, rank)
-    assert np.linalg.norm(np.abs(made.matrix) - np.abs(without.matrix)) > 0.05
-    distances = dynamical_distances([x, driven(6, 6, 50)], delays, rank, inputs=inputs, details=True)
-    np.testing.assert_array_equal(distances.operators[0], made.matrix)
-    assert distances.settings.inputs
-
-
 def test_states_that_lead_nowhere_are_marked():
     for t in (0, -1):
         x = np.zeros((6, 8, 5))
@@ -286,8 +263,6 @@ def test_one_network():
         ([driven(), np.zeros(4)], {}, r"trajectories\[1\] must have shape \(trials, T, n\).*shape \(4,\)"),
         ([driven() * np.nan], {}, r"trajectories\[0\] must be finite"),
         ([driven() * 1j], {}, "must be real numbers"),
-        ([driven()], {"inputs": np.ones((5, 39, 2))}, "inputs of 5 trials and 39 steps, trajectories.* has 5 and 40"),
-        ([driven()], {"inputs": np.ones(3)}, r"inputs must have shape \(trials, T, n\)"),
     ],
 )
 def test_bad_input_is_refused(states, options, said):

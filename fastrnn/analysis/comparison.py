@@ -17,7 +17,7 @@ from ..runs import Run, as_run
 from ..values import check_name
 from .dsa import DELAYS, dynamical_distances
 from .embedding import Embedding, embed
-from .responses import probe_inputs, probe_states, probe_trials
+from .responses import probe_states, probe_trials
 from .similarity import pairwise_distances
 from .statistics import Statistics, statistics
 
@@ -94,8 +94,7 @@ def compare_networks(
     ----------
     run : Run, or path of its folder
     metric, components, options : as for `pairwise_distances`; with "dsa" the options are those of
-        `dynamical_distances`, but for `inputs`, which is True for those of the probe trials, and a delay vector has 10
-        steps, or half a trial where that is shorter
+        `dynamical_distances`, and a delay vector has 10 steps, or half a trial where that is shorter
     trials : probe trials, default 64 for flipflop, 51 for sine, 128 for cdi, 64 for any other task
     only : ids of the networks to compare, default all; `fastrnn.analyze` gives those that it studies
     factors : columns of the run's table; default those of cell, activation, n, l2 that have two levels or more
@@ -129,7 +128,6 @@ def compare_networks(
         options["checkpoint"] = _path(run, metric, ".partial")
         if metric == DSA:
             options.setdefault("delays", min(DELAYS, max(run.task.T // 2, 1)))
-            options["inputs"] = probe_inputs(run.task, trials) if options.get("inputs") else None
             found = dynamical_distances(responses(), details=True, **options)
         else:
             found = pairwise_distances(responses(), metric, components, details=True, **options)

@@ -18,7 +18,7 @@ from ...values import check_sizes
 from ..similarity.checkpoint import Checkpoint, advance
 from ..similarity.reduction import ResponseMark
 from ..similarity.settings import warn
-from .operators import Operator, check_trajectories, fit_operator
+from .operators import Operator, fit_operator
 
 DELAYS, RANK = 10, 10
 PIECE = 256  # pairs of rank 10, at most, that a thread aligns before it looks up; a pair takes about rank^3
@@ -32,7 +32,6 @@ class DynamicsSettings:
 
     delays: int
     rank: int
-    inputs: bool
     metric: str = "dsa"
 
 
@@ -44,9 +43,9 @@ class DynamicalDistances:
     bounds : (N, N), what the best alignment of a pair can't be below
     operators : (N, rank, rank), the fitted maps
     components : (N,) coordinates of each map that are not 0
-    explained : (N,) share of the squares of the next coordinates, less what inputs do to them, that each map explains
+    explained : (N,) share of the next coordinates' squares that each map explains
     marks : (N,) `ResponseMark`, as integers
-    settings : delays, rank, whether inputs were given
+    settings : delays and rank
     """
 
     distances: np.ndarray
@@ -63,7 +62,6 @@ def dynamical_distances(
     delays: int = DELAYS,
     rank: int = RANK,
     *,
-    inputs=None,
     threads: int | None = None,
     checkpoint=None,
     progress: bool = True,
@@ -84,8 +82,6 @@ def dynamical_distances(
     delays : steps that make a delay vector; at least 1 and fewer than T
     rank : singular vectors kept, at least 2, the same of all networks. A map of fewer is filled up with zeros. Time
         of a pair grows with its third power or faster, memory is 128 rank^2 bytes a network
-    inputs : (trials, T, D), or (T, D) for one trial, what drove all of the networks; then what they do to the next
-        step is fitted beside each map, which is left with what the states do by themselves. Default: the map has all
     threads : default all processors this process may use
     checkpoint : file that keeps the work done so far once a minute and at Ctrl-C; the same call then goes on from
         it, and removes it when done
@@ -100,7 +96,7 @@ def dynamical_distances(
     Raises
     ------
     UsageError
-        for values that are not finite, too few steps, inputs of other trials, and a checkpoint of other work
+        for values that are not finite, too few steps, and a checkpoint of other work
     RunError
         where the checkpoint can't be written
 
@@ -120,13 +116,12 @@ def dynamical_distances(
     if not hasattr(trajectories, "__iter__") and not hasattr(trajectories, "__getitem__"):
         raise UsageError(f"trajectories must hold arrays (trials, T, n), one after another; it is {trajectories!r}")
     threads = int(threads or usable_processors())
-    inputs = None if inputs is None else check_trajectories("inputs", inputs, delays)
-    settings = DynamicsSettings(int(delays), int(rank), inputs is not None)
+    settings = DynamicsSettings(int(delays), int(rank))
     with Interruption() as interruption, Progress(progress) as shown, ExitStack() as stack:
         stack.enter_context(threadpool_limits(1, user_api="blas"))
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         stack.callback(pool.shutdown, cancel_futures=True)
-        work = _Work(settings, inputs, threads, pool, checkpoint, shown, interruption)
+        work = _Work(settings, threads, pool, checkpoint, shown, interruption)
         result = work.compare(work.fit(trajectories))
     warn(result.marks & ResponseMark.CONSTANT, "silent, or lead nowhere")
     return result if details else result.distances
@@ -135,19 +130,19 @@ def dynamical_distances(
 class _Work:
     """One call of `dynamical_distances`."""
 
-    def __init__(self, settings, inputs, threads, pool, path, progress, interruption):
-        self.settings, self.inputs, self.threads, self.pool = settings, inputs, threads, pool
+    def __init__(self, settings, threads, pool, path, progress, interruption):
+        self.settings, self.threads, self.pool = settings, threads, pool
         self.path, self.progress, self.interruption = path, progress, interruption
 
     def fit(self, trajectories) -> list[Operator]:
         """The maps, fitted in several threads as the trajectories come."""
         waiting, fitted = deque(), []
-        options = self.settings.delays, self.settings.rank, self.inputs
         if hasattr(trajectories, "__len__"):
             self.progress.start("maps", len(trajectories))
         for i, states in enumerate(chain(trajectories, [END])):
             if states is not END:
-                waiting.append(self.pool.submit(fit_operator, f"trajectories[{i}]", states, *options))
+                name = f"trajectories[{i}]"
+                waiting.append(self.pool.submit(fit_operator, name, states, self.settings.delays, self.settings.rank))
             while waiting and (states is END or len(waiting) > self.threads):
                 fitted.append(waiting.popleft().result())
                 self._moved(1)

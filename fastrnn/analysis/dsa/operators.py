@@ -2,9 +2,7 @@
 
 Hankel alternative view of Koopman (Brunton et al. 2017), as Ostrow et al. (2023) fit it: the states of `delays` steps
 in a row are one long vector, the `rank` first left singular vectors of all of these are the coordinates, and a map from
-each step's to the next one's is fitted by least squares. Nothing is centred: the mean is one of the coordinates. Where
-the inputs are given, what they do to the next step is fitted beside (dynamic mode decomposition with control; Proctor,
-Brunton and Kutz 2016), and the map is what the states do by themselves.
+each step's to the next one's is fitted by least squares. Nothing is centred: the mean is one of the coordinates.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ class Operator:
 
     matrix : (rank, rank), takes coordinates to the next step's; rows and columns beyond `kept` are 0
     kept : coordinates there are, fewer than `rank` where the trajectories have fewer
-    explained : share of the squares of the next coordinates, less what inputs do to them, that the map explains
+    explained : share of the next coordinates' squares that the map explains, at most 1
     mark : ResponseMark
     signature : norms of the trajectories and of the map, to recognise them when work is resumed
     """
@@ -45,12 +43,9 @@ class Operator:
     signature: tuple[float, float]
 
 
-def fit_operator(name: str, states, delays: int, rank: int, inputs: np.ndarray | None = None) -> Operator:
-    """The map of trajectories (trials, T, n), or of one (T, n), beside inputs (trials, T, D) where they are given."""
-    x = check_trajectories(name, states, delays)
-    if inputs is not None and inputs.shape[:2] != x.shape[:2]:
-        of = "inputs of {} trials and {} steps, {} has {} and {}".format(*inputs.shape[:2], name, *x.shape[:2])
-        raise UsageError(f"trajectories must be of the same trials and steps as inputs: {of}")
+def fit_operator(name: str, states, delays: int, rank: int) -> Operator:
+    """The map of trajectories (trials, T, n), or of one (T, n)."""
+    x = _check_trajectories(name, states, delays)
     matrix = np.zeros((rank, rank))
     norm = float(np.sum(x * x)) ** 0.5
     if norm <= 0:
@@ -62,9 +57,6 @@ def fit_operator(name: str, states, delays: int, rank: int, inputs: np.ndarray |
     coordinates = _delayed(x, vectors[:, :kept], delays) / s[:kept]  # (trials, windows, kept)
     coordinates *= np.where(np.sum(coordinates**3, axis=(0, 1)) < 0, -1.0, 1.0)  # an eigenvector has no sign
     before, after = (part.reshape(-1, kept) for part in (coordinates[:, :-1], coordinates[:, 1:]))
-    if inputs is not None:
-        basis = linalg.orth(inputs[:, delays:].reshape(len(before), -1))
-        before, after = (part - basis @ (basis.T @ part) for part in (before, after))
     # trials' last windows are not in `before`: what it lacks without them must not be fitted to rounding
     fitted = (s[:kept, None] * linalg.lstsq(before * s[:kept], after, cond=NOISE)[0]).T
     matrix[:kept, :kept] = fitted
@@ -76,7 +68,7 @@ def fit_operator(name: str, states, delays: int, rank: int, inputs: np.ndarray |
     return Operator(matrix, kept, explained, mark, (norm, float(np.linalg.norm(fitted))))
 
 
-def check_trajectories(name: str, states, delays: int) -> np.ndarray:
+def _check_trajectories(name: str, states, delays: int) -> np.ndarray:
     """Trajectories (trials, T, n), float64."""
     try:
         x = to_numpy(states) if hasattr(states, "shape") else np.asarray(states)
