@@ -120,7 +120,7 @@ def main(arguments: list[str], root=ROOT) -> None:
     before = page.read_text(encoding="utf-8") if page.exists() else ""
     stay = set(_of_page(before)[1]) - set(tasks)
     for path in folder.iterdir():
-        if path.name.split("-")[0] not in stay:
+        if path.is_file() and path.name.split("-")[0] not in stay:
             path.unlink()
     for name, path in sources.items():
         shutil.copyfile(path, folder / name)

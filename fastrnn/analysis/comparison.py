@@ -13,6 +13,7 @@ from .. import storage
 from ..errors import UsageError
 from ..folder import ANALYSIS, SUFFIX, FolderLock
 from ..hyperparameters import CONFIGURATION
+from ..progress import counted
 from ..runs import Run, as_run
 from ..values import check_name
 from .dsa import DELAYS, dynamical_distances
@@ -58,8 +59,11 @@ class Comparison:
             f" ({len(self.left_out)} left out); stress of the embedding {self.embedding.stress:.3f}"
         ]
         if self.bounds is not None:
-            worst = float(np.max(self.distances - self.bounds))
-            lines.append(f"the best alignment of two networks is at most {worst:.3f} radians below the one found")
+            worst, delays = float(np.max(self.distances - self.bounds)), counted(self.settings["delays"], "step")
+            lines.append(
+                f"maps of rank {self.settings['rank']} from {delays} in a row; the best alignment of two networks is "
+                f"at most {worst:.3f} radians below the one found"
+            )
         if self.statistics is not None:
             lines += self.statistics.sentences(f"{NAMES[self.metric]} distance")
         return "\n".join(lines)

@@ -20,7 +20,7 @@ ARRANGED = (
 )
 TYPICAL = "one of each kind, that of the median validation loss among those that learnt the task, if any did"
 KINDS_OF_POINTS = "stable black; with 1, 2, 3 unstable dimensions red, green, blue; with more grey"
-ON_TOP = "Eigenvalues of degenerate points don't tell: a continuum, or a kink of relu."
+ON_TOP = "Of degenerate points eigenvalues don't tell the stability: they lie in a continuum, or on a kink of relu."
 IN_ORDER = "Kinds of very many networks are in the order of their numbers, and only the largest of those is told."
 FAR = "Points far from all trajectories are counted, not drawn."
 COLOURED_BY = {"flipflop": "what the first channel holds", "sine": "their input", "cdi": "the sum to be held"}
@@ -342,9 +342,10 @@ PANELS = (
         "Networks by DSA distance",
         lambda kept: _embedding(kept.dsa, "DSA distance"),
         lambda kept: (
-            f"How alike the states of {_networks(kept.dsa)} move: angles between linear maps fitted to "
-            f"{counted(kept.dsa.settings['delays'], 'step')} in a row, after the best alignment of each pair, which is "
-            f"at most {float((kept.dsa.distances - kept.dsa.bounds).max()):.3f} radians below the one found. "
+            f"How alike the states of {_networks(kept.dsa)} move: angles between linear maps of rank "
+            f"{kept.dsa.settings['rank']}, fitted to {counted(kept.dsa.settings['delays'], 'step')} in a row, after "
+            "the best alignment of each pair, which is at most "
+            f"{float((kept.dsa.distances - kept.dsa.bounds).max()):.3f} radians below the one found. "
             f"{ARRANGED}. Stress {kept.dsa.embedding.stress:.2f}."
         ),
         ("dsa",),
