@@ -224,7 +224,7 @@ def test_a_part_of_the_analysis_of_an_extended_population_says_what_is_out_of_da
     out_of_date = [step for step in STEPS if step != "claims"]
     made = analyze(done, only="claims")
     assert made.studied == 8 and made.done == made.fresh == [] and made.stale == STEPS
-    reads = "similarity svcca, similarity cka, similarity dsa, study, topology"
+    reads = "similarity svcca, similarity cka, study, topology"
     again = "fastrnn analyze, without --only, makes it again"
     assert load_analysis(done).out_of_date() == STEPS
     assert made.failed == {"claims": f"what it needs is out of date ({reads}); {again}"}

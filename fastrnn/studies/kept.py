@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..analysis.comparison import load_comparison, similarity_file
+from ..analysis.comparison import DSA, load_comparison, similarity_file
 from ..analysis.points import FixedPoints
 from ..analysis.portrait import Portrait
 from ..errors import FastrnnError
@@ -28,7 +28,8 @@ WHOLE = {
     "untrained": UntrainedStudy,
     "claims": Claims,
 }
-METRICS = ("svcca", "cka", "dsa")
+OF_THE_PAPER = ("svcca", "cka")  # metrics that claims are made of
+METRICS = (*OF_THE_PAPER, DSA)
 
 
 def whole_file(name: str) -> str:

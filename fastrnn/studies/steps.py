@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..analysis.comparison import compare_networks, similarity_file
+from ..analysis.comparison import DSA, compare_networks, similarity_file
 from ..analysis.fixed_points import find_fixed_points
 from ..analysis.line_attractor import LineAttractor, line_attractors
 from ..analysis.portrait import portrait, typical
@@ -20,7 +20,7 @@ from .assembly import NONE_STUDIED, STUDIED, TOPOLOGIES, Parts
 from .cdi import line_modes
 from .claims import measure_claims
 from .contexts import NOISE, SPEED, STARTS, context_points
-from .kept import METRICS, group_file, load_analysis, whole_file
+from .kept import METRICS, OF_THE_PAPER, group_file, load_analysis, whole_file
 from .probes import drawn_trials, held_inputs
 from .selection import Selection, select_networks
 from .untrained import untrained_study
@@ -96,7 +96,7 @@ class Steps:
     def all(self) -> list[Step]:
         """All pieces of the run's analysis, in an order in which each finds what it reads."""
         groups, study = self.selection.groups, self.study
-        metrics = [metric for metric in METRICS if metric != "dsa" or self.task.T > 1]  # one step leads nowhere
+        metrics = [metric for metric in METRICS if metric != DSA or self.task.T > 1]  # one step leads nowhere
         steps = [self.similarity(metric) for metric in metrics]
         steps += [self.fixed_points(group) for group in groups]
         if study == "flipflop":
@@ -134,7 +134,7 @@ class Steps:
         seconds = 0.5 + 4e-6 * samples * len(ids) + 1e-5 * len(ids) ** 2
         if metric == "cka":
             seconds += min(features_cost(n, samples), gram_cost(n, samples)) / MULTIPLICATIONS_A_SECOND
-        if metric == "dsa":
+        if metric == DSA:
             seconds += 0.03 * len(ids) + 6e-5 * len(ids) ** 2
         return self._step("similarity", metric, reads, [file], work, self._ids, seconds, ())
 
@@ -218,7 +218,7 @@ class Steps:
         def work():
             measure_claims(load_analysis(self.run)).save(self._place(file))
 
-        reads = [TABLE, *map(similarity_file, METRICS), *map(whole_file, (self.study, "topology", "untrained"))]
+        reads = [TABLE, *map(similarity_file, OF_THE_PAPER), *map(whole_file, (self.study, "topology", "untrained"))]
         return self._step("claims", "", reads, _with_table(file), work, {}, 0.3)
 
     # ------------------------------------------------------------------------------------------------ what helps
