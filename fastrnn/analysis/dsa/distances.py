@@ -178,8 +178,8 @@ class _Work:
         checkpoint.restore(inner=inner)
         rows, columns = np.nonzero(np.tril(np.isnan(inner)))
         # which of two is turned changes rounding: the order of the networks must not
-        later = np.trace(scaled, axis1=1, axis2=2)
-        exchanged = later[rows] < later[columns]
+        traces = np.trace(scaled, axis1=1, axis2=2)
+        exchanged = traces[rows] < traces[columns]
         pairs = np.where(exchanged[:, None], np.stack([columns, rows], 1), np.stack([rows, columns], 1))
         starts, frames = starts_of(scaled)
         self.progress.start("pairs", len(pairs))
