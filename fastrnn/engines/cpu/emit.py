@@ -49,26 +49,44 @@ def multiply_add(builder, a, b, c):
     return builder.call(function, [a, b, c])
 
 
-def sum_lanes(builder, vector):
-    """Sum of the lanes, pairwise."""
-    width = LANES
+def sum_lanes(builder, vectors):
+    """The sums of each vector's lanes, pairwise (upper half to lower half, and so on); 1, 2 or 4 vectors.
+
+    Several are summed side by side, as long as they fit in fewer vectors, to the same bits as one alone.
+    """
+    count, width = len(vectors), LANES  # lanes that are left of a sum, `apart` from the next sum's
+    apart = width
     while width > 1:
-        width //= 2
-        upper = [*range(width, 2 * width), *[0] * (LANES - width)]
-        moved = builder.shuffle_vector(
-            vector,
-            ir.Constant(VECTOR, ir.Undefined),
-            ir.Constant(ir.VectorType(INT32, LANES), upper),
-        )
-        vector = builder.fadd(vector, moved)
-    return builder.extract_element(vector, INT32(0))
+        half = width // 2
+        if len(vectors) > 1:
+            pairs = list(zip(vectors[::2], vectors[1::2], strict=True))
+            lower = [start + i for start in range(0, 2 * LANES, width) for i in range(half)]
+            apart = half
+        else:
+            pairs = [(vectors[0], ir.Constant(VECTOR, ir.Undefined))]
+            lower = list(range(LANES))
+        upper = [(i + half) % (2 * LANES) for i in lower]
+        vectors = [builder.fadd(_shuffle(builder, a, b, lower), _shuffle(builder, a, b, upper)) for a, b in pairs]
+        width = half
+    return [builder.extract_element(vectors[0], INT32(i * apart)) for i in range(count)]
 
 
-def accumulate_over(builder, depth, start, body):
-    """Loop k = 0 .. depth - 1 with vector accumulators in registers: `body(k, accumulators)` gives the next ones."""
+def _shuffle(builder, a, b, lanes):
+    """Lanes of two vectors, those of the second counted on from those of the first."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
+
+
+def accumulate_over(builder, depth, start, body, may_be_empty=False):
+    """Loop k = 0 .. depth - 1 with vector accumulators in registers: `body(k, accumulators)` gives the next ones.
+
+    The depth is at least 1 unless it `may_be_empty`.
+    """
     before = builder.block
     loop, after = builder.append_basic_block("depth"), builder.append_basic_block("after")
-    builder.branch(loop)
+    if may_be_empty:
+        builder.cbranch(builder.icmp_signed(">", depth, INT64(0)), loop, after)
+    else:
+        builder.branch(loop)
     builder.position_at_end(loop)
     k = builder.phi(INT64)
     k.add_incoming(INT64(0), before)
@@ -77,9 +95,16 @@ def accumulate_over(builder, depth, start, body):
         phi.add_incoming(value, before)
     sums = body(k, carried)
     following = builder.add(k, INT64(1))
-    k.add_incoming(following, builder.block)
+    end = builder.block
+    k.add_incoming(following, end)
     for phi, value in zip(carried, sums, strict=True):
-        phi.add_incoming(value, builder.block)
+        phi.add_incoming(value, end)
     builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
     builder.position_at_end(after)
-    return sums
+    if not may_be_empty:
+        return sums
+    merged = [builder.phi(value.type) for value in start]
+    for phi, first, value in zip(merged, start, sums, strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(value, end)
+    return merged

@@ -20,9 +20,9 @@ from ..checks import check_precision
 from ..engine import Engine, matrix_flops
 from .bf16x3 import HAS_UNIT, why_not
 from .bf16x3 import measured_rate as measured_rate_bf16x3
-from .layout import RECORD, make_layout, packing
+from .layout import RECORD, last_tile, make_layout, packing
 from .loop import EVALUATE, GRADIENTS, TRAIN, run_network
-from .products import DEPTH, PANEL, multiply_packed
+from .products import DEPTH, NONE_BESIDE, PANEL, multiply_packed
 from .threads import ABANDONED, DIVERGED, STOPPED_AT
 from .tiles import tile_address
 from .vectors import HAS_FMA, LANES
@@ -239,7 +239,7 @@ class CPUEngine(Engine):
     def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:
         """Workspace, packed parameters, velocity, transpose, operands in bf16 and partial gradients."""
         layout = make_layout(cell, n, task.D, task.K, task.T, batch, self.precision)
-        transposed = layout.units * (layout.first_columns + layout.second_columns)
+        transposed = layout.units * (layout.first_width + layout.second_width)
         return 4 * (layout.work_size + transposed + layout.operands_size + (2 + layout.slices) * layout.packed_size)
 
     def _layout(self, networks, T: int, B: int):
@@ -323,7 +323,7 @@ class CPUEngine(Engine):
         """The compiled loop as one of `ranks` threads."""
         run_network(
             (tile_address(networks.cell, networks.activation, self.precision), networks.gate_bias),
-            np.array([layout], RECORD),
+            np.array([layout, last_tile(layout)], RECORD),
             call.mode,
             call.trials,
             call.first,
@@ -368,6 +368,7 @@ def measured_rate(seconds: float = 0.05) -> float:
         depth,
         depth,
         False,
+        NONE_BESIDE,
     )
     multiply_packed(*arguments)
     calls, start = 0, time.perf_counter()

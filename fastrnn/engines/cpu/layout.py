@@ -1,9 +1,10 @@
 """Where everything lies: the packed parameters of one network and a thread's workspace.
 
-Packed parameters are what the compiled loops work on: units padded to whole vectors (padded units stay exactly zero),
-W_rec, W_in and b stacked to one matrix of `depth` rows (the state row is h | x | 1) and cut into panels of columns as
-the micro-kernel reads them. Gradients and velocities share the layout. In bf16x3, units and trials are padded to
-multiples of 32 and the depth to one of 16, and operands in bf16 have places of their own.
+Packed parameters are what the compiled loops work on: W_rec, W_in and b stacked to one matrix of `depth` rows (the
+state row is h | x | 1), blocks side by side, and cut into panels of columns as the micro-kernel reads them. Gradients
+and velocities share the layout. Each product's columns are padded to whole vectors; what is in the padding stays
+exactly zero. In bf16x3, units and trials are padded to multiples of 32 and the depth to one of 16, and operands in bf16
+have places of their own.
 """
 
 from __future__ import annotations
@@ -39,20 +40,23 @@ class Layout(NamedTuple):
 
     n: int
     units: int  # n padded to whole vectors
+    width: int  # columns of a block, and of h in the state row: n, in bf16x3 `units`
     D: int
     K: int
     outputs: int  # K padded to a multiple of 4
     T: int
     trials: int  # B
-    rows: int  # trials of a tile
+    rows: int  # trials of a tile; of the last one see `last_tile`
     tiles: int
     slices: int
-    depth: int  # units + D + 1, the rows of the stacked weights
+    depth: int  # width + D + 1, the rows of the stacked weights
     panel_rows: int  # depth padded to a multiple of 4, in bf16x3 of 16
     state_row: int
     gate_row: int
     gate_step: int  # from one step's gates to the next, 0 where nothing is kept
-    first_columns: int
+    first_width: int  # columns of the first product's blocks, and of the second's, which begin at `first_columns`
+    second_width: int
+    first_columns: int  # the same, padded to whole vectors
     second_columns: int
     cell_states: int  # 1 for the LSTM
     packed_second: int  # offsets into the packed parameters; the first product's weights are at 0
@@ -117,26 +121,40 @@ def make_layout(cell_name: str, n: int, D: int, K: int, T: int, B: int, precisio
         return _layout_of(cell_name, n, D, K, T, B, 2 * SIDE, True)
     rows = min((rows for rows in TILES if rows >= B), default=TILES[0])  # rows * outputs is a multiple of any LANES
     layout = _layout_of(cell_name, n, D, K, T, B, rows, False)
-    weights = 2 * layout.units * (layout.first_columns + layout.second_columns)
+    weights = 2 * layout.units * (layout.first_width + layout.second_width)
     if 4 * weights <= CACHED_WEIGHTS:
         while 4 * layout.work_size > CACHED_WORKSPACE and layout.rows > TILES[-1]:
             layout = _layout_of(cell_name, n, D, K, T, B, layout.rows // 2, False)
     return layout
 
 
+def last_tile(layout: Layout) -> Layout:
+    """The same workspace with as many rows a tile as the batch's last tile has trials, padded to a multiple of 4.
+
+    In bf16x3 all tiles are alike.
+    """
+    if layout.operands_size:
+        return layout
+    rows = round_up(layout.trials - (layout.tiles - 1) * layout.rows, 4)
+    return layout._replace(rows=rows, gate_step=layout.gate_step // layout.rows * rows)
+
+
 def _layout_of(cell_name: str, n: int, D: int, K: int, T: int, B: int, rows: int, in_blocks: bool) -> Layout:
     """With so many trials a tile."""
     cell = get_cell(cell_name)
     units = round_up(n, DEPTH if in_blocks else LANES)
+    width = units if in_blocks else n
     tiles = -(-B // rows)
-    depth = units + D + 1
+    depth = width + D + 1
     panel_rows = round_up(depth, SIDE if in_blocks else 4)
-    first, second = len(cell.first) * units, len(cell.second) * units
+    first_width, second_width = len(cell.first) * width, len(cell.second) * width
+    first, second = round_up(first_width, LANES), round_up(second_width, LANES)
     gate_row, readout_columns = stride(first + second), round_up(K, SIDE)
     keeps_gates = any(where_is(name, cell.blocks)[0] == "gates" for stage in cell.backward for name in stage.reads)
     sizes = SimpleNamespace(
         n=n,
         units=units,
+        width=width,
         D=D,
         K=K,
         outputs=round_up(K, 4),
@@ -150,6 +168,8 @@ def _layout_of(cell_name: str, n: int, D: int, K: int, T: int, B: int, rows: int
         state_row=stride(panel_rows),
         gate_row=gate_row,
         gate_step=rows * gate_row * keeps_gates,
+        first_width=first_width,
+        second_width=second_width,
         first_columns=first,
         second_columns=second,
         cell_states=cell.state_multiple - 1,
@@ -227,11 +247,11 @@ def in_panels(row, column, rows: int, columns: int):
 
 
 def stacked_position(layout: Layout, row, block, unit):
-    """Offset of the stacked weights' element (row, block * units + unit) in the packed parameters."""
-    column = block * layout.units + unit
-    in_first = column < layout.first_columns
+    """Offset of the stacked weights' element (row, unit of a block) in the packed parameters."""
+    column = block * layout.width + unit
+    in_first = column < layout.first_width
     first = in_panels(row, column, layout.panel_rows, layout.first_columns)
-    second = in_panels(row, column - layout.first_columns, layout.panel_rows, layout.second_columns)
+    second = in_panels(row, column - layout.first_width, layout.panel_rows, layout.second_columns)
     return np.where(in_first, first, layout.packed_second + second)
 
 
@@ -240,27 +260,29 @@ def packing(cell_name: str, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Index arrays, int32.
 
     position (M,): where each parameter, in the order of `Networks.parameters`, lies among the packed ones.
-    transposed (units * columns,): the packed element each element of the transposed recurrent weights comes from; they
-    lie in packed panels too, those of the first product before those of the second.
+    transposed (units * width of all blocks,): the packed element each element of the transposed recurrent weights comes
+    from; they lie in packed panels too, those of the first product before those of the second.
     """
-    n, units = layout.n, layout.units
+    n, width = layout.n, layout.width
     gates = get_cell(cell_name).gates
     block, unit = (grid.ravel() for grid in np.meshgrid(np.arange(gates), np.arange(n), indexing="ij"))
     places = {
         "W_rec": stacked_position(layout, np.arange(n)[:, None], block, unit),
-        "W_in": stacked_position(layout, units + np.arange(layout.D)[:, None], block, unit),
-        "b": stacked_position(layout, units + layout.D, block, unit),
-        "W_out": layout.packed_out + np.arange(layout.K)[None, :] * units + np.arange(n)[:, None],
+        "W_in": stacked_position(layout, width + np.arange(layout.D)[:, None], block, unit),
+        "b": stacked_position(layout, width + layout.D, block, unit),
+        "W_out": layout.packed_out + np.arange(layout.K)[None, :] * layout.units + np.arange(n)[:, None],
         "b_out": layout.packed_b_out + np.arange(layout.K),
-        "h0": layout.packed_h0 + (np.arange(layout.cell_states + 1)[:, None] * units + np.arange(n)),
+        "h0": layout.packed_h0 + (np.arange(layout.cell_states + 1)[:, None] * layout.units + np.arange(n)),
     }
     names = parameter_shapes(cell_name, n, layout.D, layout.K)
     position = np.concatenate([np.ravel(places[name]) for name in names])
 
+    a_zero = layout.packed_h0 + n  # of the padding, if there is any
     parts = []
-    for start, columns in ((0, layout.first_columns), (layout.first_columns, layout.second_columns)):
-        source = np.empty(columns * units, np.int64)
-        c, v = (grid.ravel() for grid in np.meshgrid(np.arange(columns), np.arange(units), indexing="ij"))
-        source[in_panels(c, v, columns, units)] = stacked_position(layout, v, (start + c) // units, (start + c) % units)
+    for start, columns in ((0, layout.first_width), (layout.first_width, layout.second_width)):
+        source = np.empty(columns * layout.units, np.int64)
+        c, v = (grid.ravel() for grid in np.meshgrid(np.arange(columns), np.arange(layout.units), indexing="ij"))
+        weights = stacked_position(layout, v, (start + c) // width, (start + c) % width)
+        source[in_panels(c, v, columns, layout.units)] = np.where(v < width, weights, a_zero)
         parts.append(source)
     return position.astype(np.int32), np.concatenate(parts).astype(np.int32)

@@ -7,11 +7,13 @@ import numpy as np
 from ...compiled import compiled, part
 from ...tasks.task import call_trial
 from .bf16x3.operands import fill_operands
+from .layout import RECORD
 from .threads import ABANDONED, DIVERGED, STOPPED_AT, float_mode, meet
 from .tiles import call_tile
 from .workspace import place_trial, prepare_workspace, repeat_trial
 
 TRAIN, GRADIENTS, EVALUATE = range(3)
+LAYOUT_BYTES = RECORD.itemsize
 
 
 @part
@@ -43,10 +45,10 @@ def prepare_weights(layout, mode, source, packed, transposed, operands):
 
 
 @part
-def load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, targets, mask, work):
-    """Trials of one tile into the workspace: drawn by the function at address `task`, or from the arrays if it is 0.
+def load_tile(layout, task, key, purpose, iteration, first, settings, inputs, targets, mask, work):
+    """One tile's trials, `first` and on, into the workspace.
 
-    Returns the sum of the mask.
+    They are drawn by the function at address `task`, or come from the arrays if it is 0. Returns the sum of the mask.
     """
     T, D, K = layout.T, layout.D, layout.K
     at = layout.at_trial
@@ -55,7 +57,7 @@ def load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, tar
     one_mask = work[at + T * (D + K) : at + T * (D + K + 1)]
     weight = 0.0
     for row in range(layout.rows):
-        trial = tile * layout.rows + row
+        trial = first + row
         if trial >= layout.trials:
             repeat_trial(layout, work, row)
         elif task == 0:
@@ -134,11 +136,13 @@ def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work
         if mode != EVALUATE:
             gradients[s] = np.float32(0.0)
         for tile in range(s * layout.tiles // layout.slices, (s + 1) * layout.tiles // layout.slices):
-            sums[s, 1] += load_tile(layout, task, key, purpose, iteration, tile, settings, inputs, targets, mask, work)
+            last = tile == layout.tiles - 1
+            shape, first = layouts[1 if last else 0], tile * layout.rows
+            sums[s, 1] += load_tile(shape, task, key, purpose, iteration, first, settings, inputs, targets, mask, work)
             call_tile(
                 tile_address,
                 gate_bias,
-                layouts.ctypes.data,
+                layouts.ctypes.data + (LAYOUT_BYTES if last else 0),
                 packed.ctypes.data,
                 beside.ctypes.data,
                 work.ctypes.data,
@@ -147,14 +151,14 @@ def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work
                 mode != EVALUATE,
             )
             if states.shape[0]:
-                keep_states(layout, work, tile, states, outputs)
+                keep_states(shape, work, first, states, outputs)
 
 
 @part
-def keep_states(layout, work, tile, states, outputs):
-    """States after each step (T, S) and outputs (T, K) of the tile's trials; targets must be zero, masks one."""
+def keep_states(layout, work, first, states, outputs):
+    """States after each step (T, S) and outputs (T, K) of a tile's trials, `first` and on; targets 0, masks 1."""
     for row in range(layout.rows):
-        trial = tile * layout.rows + row
+        trial = first + row
         if trial < layout.trials:
             for t in range(layout.T):
                 h = layout.at_h + ((t + 1) * layout.rows + row) * layout.state_row
@@ -183,7 +187,7 @@ def run_network(
     meeting and leaves the network as it was.
 
     kind : address of the tile function, gate_bias
-    layouts : one `layout.RECORD`
+    layouts : `layout.RECORD`s, of all tiles but the last and of the last one
     trials : address of the task's trial function (0: take them from `data`), key, purpose, settings
     hyperparameters : learning rate, decay, momentum, clip, l2, decay_steps
     data : inputs (B, T, D), targets (B, T, K), mask (B, T), states (B, T, S), outputs (B, T, K), or empty

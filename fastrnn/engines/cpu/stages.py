@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 from typing import NamedTuple
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -29,6 +30,17 @@ class Streams(NamedTuple):
     dh: int
     dcell: int
     drh: int
+
+
+class Sizes(NamedTuple):
+    """How many trials, and distances in floats; see `layout.Layout`."""
+
+    rows: int
+    width: int
+    units: int
+    state_row: int
+    gate_row: int
+    first_columns: int
 
 
 # by stream, the distance from one trial to the next, if it is not that of the units
@@ -64,41 +76,62 @@ def make_stage(direction: str, index: int):
     """Stage `index` of a kind's `direction` over rows and units; does nothing where the cell has no such stage."""
 
     @intrinsic
-    def stage(typing_context, kind, gate_bias, streams, state_row, gate_row, rows, units):
-        signature = types.void(kind, types.float32, streams, *(ADDRESS,) * 4)
+    def stage(typing_context, kind, gate_bias, streams, sizes):
+        signature = types.void(kind, types.float32, streams, sizes)
         cell_name, activation = KIND_OF_TYPE[kind.instance_class]
         cell = CELLS[cell_name]
         stages = getattr(cell, direction)
 
         def generate(context, builder, signature, arguments):
-            if index >= len(stages):
-                return context.get_dummy_value()
-            _, gate_bias, streams, state_row, gate_row, rows, units = arguments
-            strides = {"state_row": state_row, "gate_row": gate_row, "sums_row": gate_row, "units": units}
-            m = VectorMath(builder, activation)
-            k = Vector(builder, broadcast(builder, gate_bias))
-
-            with cgutils.for_range(builder, rows) as row_loop:
-                row = row_loop.index
-                with cgutils.for_range(builder, builder.sdiv(units, INT64(LANES))) as unit_loop:
-                    u = builder.mul(unit_loop.index, INT64(LANES))
-
-                    def place(name):
-                        stream, block = where_is(name, cell.blocks)
-                        address = builder.extract_value(streams, Streams._fields.index(stream))
-                        offset = builder.mul(row, strides[STRIDE_OF.get(stream, "units")])
-                        offset = builder.add(offset, builder.add(u, builder.mul(units, INT64(block))))
-                        return element(builder, address, offset)
-
-                    values = {name: Vector(builder, load(builder, place(name))) for name in stages[index].reads}
-                    for name, value in stages[index](m, k, values).items():
-                        value = value if isinstance(value, Vector) else m.constant(value)
-                        store(builder, value.value, place(name))
+            if index < len(stages):
+                run_stage(builder, cell, activation, stages[index], *arguments[1:])
             return context.get_dummy_value()
 
         return signature, generate
 
     return stage
+
+
+def run_stage(builder, cell, activation, stage, gate_bias, streams, sizes) -> None:
+    """Code of a stage: row after row, whole vectors of units, then what is left of them."""
+    m, k = VectorMath(builder, activation), Vector(builder, broadcast(builder, gate_bias))
+    stream = {name: builder.extract_value(streams, i) for i, name in enumerate(Streams._fields)}
+    size = {name: builder.extract_value(sizes, i) for i, name in enumerate(Sizes._fields)}
+    strides = size | {"sums_row": size["gate_row"]}
+
+    def run_vector(row, u, here=None):
+        """Units u onwards, all `LANES` of them or those `here`: lanes beyond are read as zero and left as they are."""
+
+        def place(name):
+            where, block = where_is(name, cell.blocks)
+            offset = builder.add(builder.mul(row, strides[STRIDE_OF.get(where, "units")]), u)
+            if block < len(cell.first):
+                offset = builder.add(offset, builder.mul(size["width"], INT64(block)))
+            else:
+                beyond = builder.mul(size["width"], INT64(block - len(cell.first)))
+                offset = builder.add(offset, builder.add(size["first_columns"], beyond))
+            return element(builder, stream[where], offset)
+
+        values = {}
+        for name in stage.reads:
+            value = load(builder, place(name))
+            values[name] = Vector(builder, builder.select(here, value, ZERO) if here else value)
+        for name, value in stage(m, k, values).items():
+            if name == "dh" and not cell.dh_passes:
+                continue  # the product makes it anew
+            if here:
+                value = Vector(builder, builder.select(here, value.value, load(builder, place(name))))
+            store(builder, value.value, place(name))
+
+    with cgutils.for_range(builder, size["rows"]) as row_loop:
+        whole = builder.sdiv(size["width"], INT64(LANES))
+        with cgutils.for_range(builder, whole) as unit_loop:
+            run_vector(row_loop.index, builder.mul(unit_loop.index, INT64(LANES)))
+        first = builder.mul(whole, INT64(LANES))
+        left = builder.sub(size["width"], first)
+        with builder.if_then(builder.icmp_signed(">", left, INT64(0))):
+            lanes = ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES)))
+            run_vector(row_loop.index, first, builder.icmp_signed("<", lanes, broadcast(builder, left)))
 
 
 forward_first, forward_second = make_stage("forward", 0), make_stage("forward", 1)
@@ -128,6 +161,6 @@ def weigh_errors(typing_context, error, target, mask, bias, size):
             return [(Vector(builder, sums[0]) + Vector(builder, squared)).value]
 
         sums = accumulate_over(builder, builder.sdiv(size, INT64(LANES)), [ZERO], body)
-        return sum_lanes(builder, sums[0])
+        return sum_lanes(builder, sums)[0]
 
     return signature, generate

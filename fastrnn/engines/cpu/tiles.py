@@ -18,8 +18,8 @@ from numba.extending import intrinsic
 from ...compiled import call_by_address, compiled_callback, part
 from .bf16x3 import tiles as bf16x3
 from .layout import RECORD
-from .products import four_dots, multiply_packed, multiply_rows, multiply_transposed
-from .stages import KINDS, backward_first, backward_second, forward_first, forward_second, weigh_errors
+from .products import NONE_BESIDE, four_dots, multiply_packed, multiply_rows, multiply_transposed
+from .stages import KINDS, Sizes, backward_first, backward_second, forward_first, forward_second, weigh_errors
 from .workspace import add_edges, add_readout_gradient, place_parameters, streams_at
 
 REAL, DOUBLE = types.CPointer(types.float32), types.CPointer(types.float64)
@@ -59,6 +59,12 @@ def call_tile(typing_context, address, gate_bias, layouts, packed, beside, work,
 
 
 @part
+def sizes_of(layout):
+    """What the pointwise stages need of a layout."""
+    return Sizes(layout.rows, layout.width, layout.units, layout.state_row, layout.gate_row, layout.first_columns)
+
+
+@part
 def forward_tile(kind, layout, packed, transposed, work):
     """Run the tile's trials from step 0; states, gates and errors stay in the workspace.
 
@@ -67,6 +73,7 @@ def forward_tile(kind, layout, packed, transposed, work):
     weights, base = packed.ctypes.data, work.ctypes.data
     gate_bias = np.float32(kind.gate_bias)
     place_parameters(layout, packed, work)
+    sizes = sizes_of(layout)
     step_outputs = layout.rows * layout.outputs
     loss = 0.0
     for t in range(layout.T):
@@ -83,8 +90,9 @@ def forward_tile(kind, layout, packed, transposed, work):
             layout.depth,
             layout.panel_rows,
             False,
+            NONE_BESIDE,
         )
-        forward_first(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
+        forward_first(kind, gate_bias, s, sizes)
         if layout.second_columns:
             multiply_packed(
                 s.rh,
@@ -97,8 +105,9 @@ def forward_tile(kind, layout, packed, transposed, work):
                 layout.depth,
                 layout.panel_rows,
                 False,
+                NONE_BESIDE,
             )
-            forward_second(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
+            forward_second(kind, gate_bias, s, sizes)
         error = base + 4 * (layout.at_error + t * step_outputs)
         for row in range(0, layout.rows, 4):
             for k in range(layout.K):
@@ -126,45 +135,47 @@ def backward_tile(kind, layout, packed, transposed, work, gradient):
     base, weights, total = work.ctypes.data, packed.ctypes.data, gradient.ctypes.data
     back = transposed.ctypes.data
     gate_bias = np.float32(kind.gate_bias)
+    sizes = sizes_of(layout)
+    errors, step_errors = base + 4 * layout.at_error, 4 * layout.rows * layout.outputs
     for j in range(layout.rows * layout.units):
         work[layout.at_dh + j] = np.float32(0.0)
     for j in range(layout.rows * layout.units * layout.cell_states):
         work[layout.at_dcell + j] = np.float32(0.0)
+    multiply_rows(  # dh = error @ W_out^T, of the last step
+        errors + (layout.T - 1) * step_errors,
+        layout.outputs,
+        1,
+        weights + 4 * layout.packed_out,
+        layout.units,
+        base + 4 * layout.at_dh,
+        layout.units,
+        layout.rows,
+        layout.units,
+        layout.K,
+    )
     end = layout.T
     while end > 0:
         begin = max(0, end - layout.gradient_steps)
         for t in range(end - 1, begin - 1, -1):
             da = base + 4 * (layout.at_da + (t - begin) * layout.rows * layout.gate_row)
             s = streams_at(layout, base, t, 0, da)
-            error = base + 4 * (layout.at_error + t * layout.rows * layout.outputs)
-            multiply_rows(  # dh += error @ W_out^T
-                error,
-                layout.outputs,
-                1,
-                weights + 4 * layout.packed_out,
-                layout.units,
-                s.dh,
-                layout.units,
-                layout.rows,
-                layout.units,
-                layout.K,
-            )
             if layout.second_columns:
-                backward_second(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
+                backward_second(kind, gate_bias, s, sizes)
                 multiply_packed(  # drh = da @ W_rec^T, blocks of the second product
                     s.da + 4 * layout.first_columns,
                     layout.gate_row,
-                    back + 4 * layout.units * layout.first_columns,
+                    back + 4 * layout.units * layout.first_width,
                     s.drh,
                     layout.units,
                     layout.rows,
                     layout.units,
-                    layout.second_columns,
-                    layout.second_columns,
+                    layout.second_width,
+                    layout.second_width,
                     False,
+                    NONE_BESIDE,
                 )
-            backward_first(kind, gate_bias, s, layout.state_row, layout.gate_row, layout.rows, layout.units)
-            multiply_packed(  # dh += da @ W_rec^T, blocks of the first product
+            backward_first(kind, gate_bias, s, sizes)
+            multiply_packed(  # dh [+]= da @ W_rec^T, blocks of the first product, + error @ W_out^T of the step before
                 s.da,
                 layout.gate_row,
                 back,
@@ -172,9 +183,16 @@ def backward_tile(kind, layout, packed, transposed, work, gradient):
                 layout.units,
                 layout.rows,
                 layout.units,
-                layout.first_columns,
-                layout.first_columns,
-                True,
+                layout.first_width,
+                layout.first_width,
+                layout.dh_passes != 0,
+                (
+                    errors + (t - 1) * step_errors,
+                    layout.outputs,
+                    weights + 4 * layout.packed_out,
+                    layout.units,
+                    layout.K if t > 0 else 0,
+                ),
             )
         add_gradients(layout, base, total, begin, end)
         add_readout_gradient(layout, base, total, begin, end)

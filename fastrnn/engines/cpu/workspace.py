@@ -27,20 +27,28 @@ BEHIND_ERRORS = 8  # floats that a chunk of the last errors may read, times zero
 
 @part
 def prepare_workspace(layout, work):
-    """What stays the same for all tiles: the ones that meet the bias and the zeros beside inputs and outputs."""
+    """What stays the same for all tiles: the ones that meet the bias, and zeros in the padding of rows."""
     errors = layout.T * layout.rows * layout.outputs
     for j in range(errors, errors + BEHIND_ERRORS):
         work[layout.at_error + j] = np.float32(0.0)
-    for step_row in range(layout.T * layout.rows):
-        for j in range(layout.units + layout.D, layout.state_row):
-            value = np.float32(1.0) if j == layout.units + layout.D else np.float32(0.0)
+    for step_row in range((layout.T + 1) * layout.rows):
+        for j in range(layout.width + layout.D, layout.state_row):
+            value = np.float32(1.0) if j == layout.width + layout.D else np.float32(0.0)
             work[layout.at_h + step_row * layout.state_row + j] = value
-            if layout.second_columns:
+            if layout.second_columns and step_row < layout.T * layout.rows:
                 work[layout.at_operand + step_row * layout.state_row + j] = value
+    for row in range(layout.rows):  # inputs there are none after the last step
+        for j in range(layout.width, layout.width + layout.D):
+            work[layout.at_h + (layout.T * layout.rows + row) * layout.state_row + j] = np.float32(0.0)
+    for step_row in range(layout.T * layout.rows):
         for k in range(layout.outputs):
             work[layout.at_error + step_row * layout.outputs + k] = np.float32(0.0)
             work[layout.at_target + step_row * layout.outputs + k] = np.float32(0.0)
             work[layout.at_mask + step_row * layout.outputs + k] = np.float32(0.0)
+    if layout.width < layout.units:
+        for row in range(layout.gradient_steps * layout.rows):
+            for j in range(layout.gate_row):
+                work[layout.at_da + row * layout.gate_row + j] = np.float32(0.0)
 
 
 def make_spread(repeat: bool):
@@ -90,7 +98,7 @@ def place_trial(layout, work, row):
     base, step = work.ctypes.data, layout.rows * layout.state_row
     inputs = base + 4 * layout.at_trial
     targets, mask = inputs + 4 * T * D, inputs + 4 * T * (D + K)
-    beside_h = row * layout.state_row + layout.units
+    beside_h = row * layout.state_row + layout.width
     columns = (D + 4) // 4 * 4  # inputs, a one, zeros
     spread_rows(inputs, D, np.float32(1.0), base + 4 * (layout.at_h + beside_h), step, T, columns)
     if layout.second_columns:
@@ -110,7 +118,7 @@ def repeat_trial(layout, work, row):
     for t in range(layout.T):
         step_row = t * layout.rows + row
         at = step_row * layout.state_row
-        for j in range(layout.units, layout.units + layout.D):
+        for j in range(layout.width, layout.width + layout.D):
             work[layout.at_h + at + j] = work[layout.at_h + at - layout.state_row + j]
             if layout.second_columns:
                 work[layout.at_operand + at + j] = work[layout.at_operand + at - layout.state_row + j]
@@ -123,7 +131,7 @@ def repeat_trial(layout, work, row):
 def place_parameters(layout, packed, work):
     """The trainable initial state and the output bias in every row."""
     for row in range(layout.rows):
-        for u in range(layout.units):
+        for u in range(layout.width):
             work[layout.at_h + row * layout.state_row + u] = packed[layout.packed_h0 + u]
             if layout.cell_states:
                 work[layout.at_cell + row * layout.units + u] = packed[layout.packed_h0 + layout.units + u]
@@ -172,14 +180,19 @@ def add_readout_gradient(layout, base, total, begin, end):
 
 @part
 def add_edges(layout, work, gradient):
-    """Add the errors to the packed gradient of b_out, and what has come back to step 0 to that of h0."""
+    """Add the errors to the packed gradient of b_out, and what has come back to step 0 to that of h0.
+
+    Takes away what the inputs, which follow h in the state rows, have left in the padding of that of W_out.
+    """
     for k in range(layout.K):
+        for u in range(layout.width, layout.units):
+            gradient[layout.packed_out + k * layout.units + u] = np.float32(0.0)
         bias = 0.0
         for j in range(layout.T * layout.rows):
             bias += work[layout.at_error + j * layout.outputs + k]
         gradient[layout.packed_b_out + k] += np.float32(bias)
     for row in range(layout.rows):
-        for u in range(layout.units):
+        for u in range(layout.width):
             gradient[layout.packed_h0 + u] += work[layout.at_dh + row * layout.units + u]
             if layout.cell_states:
                 gradient[layout.packed_h0 + layout.units + u] += work[layout.at_dcell + row * layout.units + u]
