@@ -17,7 +17,7 @@ from samples import KINDS, oracle_parameters, random_networks, random_trials, re
 from fastrnn import engines
 from fastrnn.counters import PROBE, TRAINING, VALIDATION
 from fastrnn.engines.cpu.engine import Workspaces
-from fastrnn.engines.cpu.layout import CACHED_WORKSPACE, make_layout
+from fastrnn.engines.cpu.layout import CACHED_WORKSPACE, last_tile, make_layout
 from fastrnn.engines.cpu.loop import run_network
 from fastrnn.errors import Status, UsageError
 from fastrnn.networks import Networks
@@ -99,6 +99,14 @@ def test_tiles_are_small_where_that_keeps_them_in_the_cache():
 
 def test_a_tile_is_no_larger_than_the_batch_needs():
     assert [make_layout("gru", 64, 3, 3, 100, B).rows for B in (1, 4, 5, 8, 9, 16, 17)] == [4, 4, 8, 8, 16, 16, 16]
+
+
+@pytest.mark.parametrize(("B", "rows"), [(16, 16), (64, 16), (100, 4), (50, 4), (23, 8), (10, 12), (30, 16)])
+def test_the_last_tile_has_the_rows_that_are_left(B, rows):
+    whole = make_layout("gru", 64, 3, 3, 100, B)
+    last = last_tile(whole)
+    assert last.rows == rows
+    assert last.gate_step * whole.rows == whole.gate_step * rows > 0
 
 
 @pytest.mark.parametrize("cell", oracle.CELLS)

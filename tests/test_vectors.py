@@ -122,8 +122,31 @@ def test_matrix_product(rows, vectors, depth, keep):
     expected[:, :columns] = a[:, :depth].astype(np.float64) @ b + keep * expected[:, :columns]
     right = packed(b)
     addresses = (a.ctypes.data, a.shape[1], right.ctypes.data, c.ctypes.data, c.shape[1])
-    products.multiply_packed(*addresses, rows, columns, depth, depth, keep)
+    products.multiply_packed(*addresses, rows, columns, depth, depth, keep, products.NONE_BESIDE)
     np.testing.assert_allclose(c, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("depth2", [1, 5])
+@pytest.mark.parametrize("depth", [3, 300])  # in one block, in two
+@pytest.mark.parametrize("rows", [4, 12])
+def test_matrix_product_and_another_beside_it(rows, depth, depth2):
+    """To the same bits as one after the other."""
+    rng = np.random.default_rng(rows + depth + depth2)
+    columns = 3 * LANES
+    a, b, a2, b2, c = (
+        rng.normal(size=shape).astype(np.float32)
+        for shape in ((rows, depth), (depth, columns), (rows, depth2 + 2), (depth2, columns + 4), (rows, columns))
+    )
+    right, apart = packed(b), c.copy()
+    left = (a.ctypes.data, depth, right.ctypes.data)
+    beside = (a2.ctypes.data, a2.shape[1], b2.ctypes.data, b2.shape[1], depth2)
+    products.multiply_packed(*left, c.ctypes.data, columns, rows, columns, depth, depth, True, beside)
+    products.multiply_packed(*left, apart.ctypes.data, columns, rows, columns, depth, depth, True, products.NONE_BESIDE)
+    a2_row, b2_row = a2.shape[1], b2.shape[1]
+    products.multiply_rows(
+        a2.ctypes.data, a2_row, 1, b2.ctypes.data, b2_row, apart.ctypes.data, columns, rows, columns, depth2
+    )
+    assert c.tobytes() == apart.tobytes()
 
 
 def test_lanes_follow_the_features():

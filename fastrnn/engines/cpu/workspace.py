@@ -31,15 +31,12 @@ def prepare_workspace(layout, work):
     errors = layout.T * layout.rows * layout.outputs
     for j in range(errors, errors + BEHIND_ERRORS):
         work[layout.at_error + j] = np.float32(0.0)
-    for step_row in range((layout.T + 1) * layout.rows):
-        for j in range(layout.width + layout.D, layout.state_row):
+    for step_row in range((layout.T + 1) * layout.rows):  # zeros for inputs too: what was there may be NaN
+        for j in range(layout.width, layout.state_row):
             value = np.float32(1.0) if j == layout.width + layout.D else np.float32(0.0)
             work[layout.at_h + step_row * layout.state_row + j] = value
             if layout.second_columns and step_row < layout.T * layout.rows:
                 work[layout.at_operand + step_row * layout.state_row + j] = value
-    for row in range(layout.rows):  # inputs there are none after the last step
-        for j in range(layout.width, layout.width + layout.D):
-            work[layout.at_h + (layout.T * layout.rows + row) * layout.state_row + j] = np.float32(0.0)
     for step_row in range(layout.T * layout.rows):
         for k in range(layout.outputs):
             work[layout.at_error + step_row * layout.outputs + k] = np.float32(0.0)
