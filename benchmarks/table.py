@@ -18,10 +18,11 @@ from fastrnn.storage import atomic_write
 
 from . import picture, suite
 from .machine import words
-from .training import BF16X3, bf16x3_words, in_bf16x3, ratio_words
+from .training import BF16X3, LIMIT, bf16x3_words, in_bf16x3, ratio_words
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+SHARES = {"share": "of the peak", "share_of_limit": "of the limit"}  # heads of columns
 BEGIN = "<!-- made by `python -m benchmarks.table` -->"
 END = "<!-- end of what it made -->"
 
@@ -42,13 +43,22 @@ def table(results: dict, image: str) -> str:
     training = results["training"]
     versions = results["machine"]["versions"]
     others = ", ".join(f"{name} {versions[name]}" for name in ("numpy", "numba", "jax", "torch") if name in versions)
-    said = (
-        f"{words(results['machine'])}; fastrnn {results['fastrnn']}, {others}; {results['date']}. NumPy's 2048 x 2048 "
-        f"float32 product, the peak: {training['peak']['high']:.0f} GFLOP/s at best, {training['peak']['median']:.0f} "
-        "as a median. Medians, and ranges of the rounds."
-    )
+    said = f"{words(results['machine'])}; fastrnn {results['fastrnn']}, {others}; {results['date']}."
+    said += f" NumPy's 2048 x 2048 float32 product, the peak: {_best(training['peak'])}."
+    if LIMIT in training:
+        said += f" Multiply-adds that stay in registers, the limit: {_best(training[LIMIT])}."
+    said += " Medians, and ranges of the rounds."
     parts = [said, *_kinds(training["kinds"]), "\n".join(_tasks(training)), f"![Speed and ratios]({image})"]
     return "\n\n".join(parts) + "\n"
+
+
+def _best(rate: dict) -> str:
+    return f"{rate['high']:.0f} GFLOP/s at best, {rate['median']:.0f} as a median"
+
+
+def _shares(kinds: list[dict]) -> dict[str, str]:
+    """Those of `SHARES` that the kinds have."""
+    return {name: head for name, head in SHARES.items() if name in kinds[0]}
 
 
 def _kinds(kinds: list[dict]) -> list[str]:
@@ -58,10 +68,11 @@ def _kinds(kinds: list[dict]) -> list[str]:
     shown = [kind for kind in compared if (kind["task"], kind["activation"]) == (first["task"], first["activation"])]
     peers = {entry["peer"]: entry["title"] for kind in compared for entry in kind["peers"]}
     said = f"{first['task']}, {first['activation']}, B = {first['batch']}"
-    parts = [f"{said}:", _beside_peers(shown, peers, "of the peak", lambda kind: f"{kind['share']:.2f}")]
+    shares = {head: lambda kind, name=name: f"{kind[name]:.2f}" for name, head in _shares(shown).items()}
+    parts = [f"{said}:", _beside_peers(shown, peers, shares)]
     if rounded := in_bf16x3(shown):
         rounded = [kind | {"gflops": kind[BF16X3]["gflops"]} for kind in rounded]
-        parts += [f"{said}, in bf16x3:", _beside_peers(rounded, peers, "x float32", bf16x3_words)]
+        parts += [f"{said}, in bf16x3:", _beside_peers(rounded, peers, {"x float32": bf16x3_words})]
     if peers:
         parts.append("x: how many times as fast. Every library's loss and gradients are first checked against ours.")
     if any(not entry["same_cell"] for kind in compared for entry in kind["peers"]):
@@ -69,35 +80,41 @@ def _kinds(kinds: list[dict]) -> list[str]:
     return parts
 
 
-def _beside_peers(kinds: list[dict], peers: dict[str, str], head: str, words: Callable[[dict], str]) -> str:
-    """A row a kind: speed, one thing more, and ratios to the peers."""
-    heads = ["cell", "n", "GFLOP/s", head, *(f"x {title}" for title in peers.values())]
+def _beside_peers(kinds: list[dict], peers: dict[str, str], columns: dict[str, Callable[[dict], str]]) -> str:
+    """A row a kind: speed, what further columns have, by their heads, and ratios to the peers."""
+    heads = ["cell", "n", "GFLOP/s", *columns, *(f"x {title}" for title in peers.values())]
     rows = [heads, ["---"] * len(heads)]
     for kind in kinds:
         entries = {entry["peer"]: entry for entry in kind["peers"]}
-        row = [kind["cell"], str(kind["n"]), f"{kind['gflops']['median']:.0f}", words(kind)]
+        row = [kind["cell"], str(kind["n"]), f"{kind['gflops']['median']:.0f}"]
+        row += [words(kind) for words in columns.values()]
         rows.append(row + [ratio_words(entries.get(peer)) for peer in peers])
     return "\n".join(map(_row, rows))
 
 
 def _tasks(training: dict) -> list[str]:
-    """A row a task: shares of the peak over all kinds, and the time for the paper's population."""
+    """A row a task: shares of the peak and of the limit over all kinds, and the time for the paper's population."""
+    shares = _shares(training["kinds"])
     rounded = any("seconds_bf16x3" in time for time in training["population"].values())
     heads = [
         "task",
         "kinds",
-        "of the peak: lowest, median, highest",
+        *(f"{head}: lowest, median, highest" for head in shares.values()),
         "the paper's population",
         *["in bf16x3"] * rounded,
     ]
     rows = [heads, ["---"] * len(heads)]
     for task in dict.fromkeys(kind["task"] for kind in training["kinds"]):
-        shares = sorted(kind["share"] for kind in training["kinds"] if kind["task"] == task)
+        kinds = [kind for kind in training["kinds"] if kind["task"] == task]
         time = training["population"].get(task)
         estimate = f"{time['networks']:,} networks in {duration(time['seconds'])}" if time else "-"
-        row = [task, str(len(shares)), f"{shares[0]:.2f}, {np.median(shares):.2f}, {shares[-1]:.2f}", estimate]
+        row = [task, str(len(kinds)), *(_low_to_high([kind[name] for kind in kinds]) for name in shares), estimate]
         rows.append(row + [duration(time["seconds_bf16x3"]) if time and "seconds_bf16x3" in time else "-"] * rounded)
     return list(map(_row, rows))
+
+
+def _low_to_high(values: list[float]) -> str:
+    return ", ".join(f"{value:.2f}" for value in (min(values), np.median(values), max(values)))
 
 
 def _row(fields: list[str]) -> str:
