@@ -1,11 +1,13 @@
-"""The README's tables, made from the newest results of each kind of processor: `python -m benchmarks.table`.
+"""Tables of speed, made from the newest results of each kind of processor: `python -m benchmarks.table`.
 
-With results of a new run in `results/` this writes the tables into the README, between two markers, and the pictures
-beside the results. `python -m benchmarks.table RESULTS.json ...` takes those results and no others.
+With results of a new run in `results/` this writes the tables of the newest of all into the README and those of other
+processors into docs/speed.md, between two markers, and the pictures beside the results.
+`python -m benchmarks.table RESULTS.json ...` takes those results and no others, the first for the README.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ from .training import BF16X3, LIMIT, bf16x3_words, in_bf16x3, ratio_words
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+README, OTHERS = Path("README.md"), Path("docs/speed.md")  # pages, of the newest results and of the others
 SHARES = {"share": "of the peak", "share_of_limit": "of the limit"}  # heads of columns
 BEGIN = "<!-- made by `python -m benchmarks.table` -->"
 END = "<!-- end of what it made -->"
@@ -124,21 +127,35 @@ def _row(fields: list[str]) -> str:
 def insert(text: str, made: str) -> str:
     """`text` with `made` between the markers; `UsageError` unless each marker is there once, in order."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise UsageError(f"the README must hold these two lines once, in this order: {BEGIN} and {END}")
+        raise UsageError(
+            f"{README} and {OTHERS.as_posix()} must each hold these two lines once, in this order: {BEGIN} and {END}"
+        )
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n\n{made}\n{END}{rest.split(END)[1]}"
 
 
+def pages(paths: list[Path], root: Path) -> dict[Path, str]:
+    """Text of each page, with the tables of the first results or of the others."""
+    text = {}
+    for name, of_page in ((README, paths[:1]), (OTHERS, paths[1:])):
+        page, made = root / name, []
+        for path in of_page:
+            results, image = suite.load(path), path.resolve().with_suffix(".png")
+            if not image.is_relative_to(root):
+                raise UsageError(f"results must lie under {str(root)!r}, where the README is; they are {str(path)!r}")
+            made.append(table(results, Path(os.path.relpath(image, page.parent)).as_posix()))
+        text[page] = insert(page.read_text(encoding="utf-8"), "\n".join(made))
+    return text
+
+
 def main(arguments: list[str], root=ROOT) -> None:
-    """Write the pictures and the README."""
-    made, readme = [], Path(root) / "README.md"
-    for path in map(Path, arguments or newest()):
-        results, image, place = suite.load(path), path.resolve().with_suffix(".png"), Path(root).resolve()
-        if not image.is_relative_to(place):
-            raise UsageError(f"results must lie under {str(place)!r}, where the README is; they are {str(path)!r}")
-        made.append(table(results, image.relative_to(place).as_posix()))
-        picture.save(results, image)
-    atomic_write(readme, insert(readme.read_text(encoding="utf-8"), "\n".join(made)).encode())
+    """Write the pictures and the pages."""
+    paths = [Path(argument) for argument in arguments] or newest()
+    made = pages(paths, Path(root).resolve())
+    for path in paths:
+        picture.save(suite.load(path), path.resolve().with_suffix(".png"))
+    for page, text in made.items():
+        atomic_write(page, text.encode())
 
 
 if __name__ == "__main__":

@@ -782,7 +782,7 @@ def test_the_table_has_a_row_a_kind_and_stands_between_its_markers(compared):
     assert "old" not in once and once.startswith("before\n") and once.endswith("\nafter\n")
     assert table.insert(once, made) == once
     for broken in ("no markers", f"{table.END}{table.BEGIN}", text + text):
-        with pytest.raises(UsageError, match="must hold these two lines"):
+        with pytest.raises(UsageError, match="must each hold these two lines"):
             table.insert(broken, made)
 
 
@@ -808,7 +808,7 @@ def test_the_table_of_results_without_peers(results):
     assert "how many times" not in made and "| vanilla | 5 |" in made
 
 
-def test_the_newest_results_are_taken_and_written_into_the_readme(compared, tmp_path):
+def test_the_newest_results_are_written_into_the_readme_and_the_others_beside_it(compared, tmp_path):
     folder = tmp_path / "benchmarks" / "results"
     folder.mkdir(parents=True)
     with pytest.raises(UsageError, match="there are no results"):
@@ -819,28 +819,37 @@ def test_the_newest_results_are_taken_and_written_into_the_readme(compared, tmp_
     other = compared | {"date": "2026-01-04", "machine": compared["machine"] | {"architecture": "z"}}
     write_json(folder / "c.json", other)
     assert [path.name for path in table.newest(folder)] == ["c.json", "a.json"]
-    (tmp_path / "README.md").write_text(f"{table.BEGIN}\n{table.END}\n")
+    readme, others = tmp_path / "README.md", tmp_path / "docs" / "speed.md"
+    others.parent.mkdir()
+    for page in (readme, others):
+        page.write_text(f"{table.BEGIN}\n{table.END}\n")
     table.main([str(folder / "a.json")], tmp_path)
-    said = (tmp_path / "README.md").read_text()
-    assert "2026-01-03" in said and "(benchmarks/results/a.png)" in said
-    assert (folder / "a.png").is_file()
-    table.main([str(folder / "c.json"), str(folder / "a.json")], tmp_path)
-    said = (tmp_path / "README.md").read_text()
-    assert said.index("2026-01-04") < said.index("2026-01-03") and "P (z, 256-bit vectors" in said
+    assert "2026-01-03" in readme.read_text() and "(benchmarks/results/a.png)" in readme.read_text()
+    assert "2026" not in others.read_text()
+    assert (folder / "a.png").is_file() and not (folder / "c.png").exists()
+    table.main([str(folder / name) for name in ("c.json", "a.json", "b.json")], tmp_path)
+    assert "2026-01-04" in readme.read_text() and "P (z, 256-bit vectors" in readme.read_text()
+    assert "2026-01-03" not in readme.read_text() and "2026-01-04" not in others.read_text()
+    assert others.read_text().index("2026-01-03") < others.read_text().index("2026-01-02")
+    assert "(../benchmarks/results/a.png)" in others.read_text() and (folder / "b.png").is_file()
+    before = readme.read_text()
+    others.write_text("no markers")
+    with pytest.raises(UsageError, match=r"README.md and docs/speed.md must each hold these two lines"):
+        table.main([str(folder / "a.json")], tmp_path)
+    assert readme.read_text() == before
     write_json(tmp_path / "elsewhere.json", compared)
     with pytest.raises(UsageError, match=r"results must lie under '.*', where the README is; they are '.*elsewhere"):
         table.main([str(tmp_path / "elsewhere.json")], folder)
 
 
-def test_the_readme_tells_the_newest_results():
-    readme = (ROOT / "README.md").read_text()
-    if not list((table.HERE / "results").glob("*.json")):
-        assert readme.count(table.BEGIN) == readme.count(table.END) == 1
-        return
-    images = {path: path.with_suffix(".png").relative_to(ROOT).as_posix() for path in table.newest()}
-    made = [table.table(suite.load(path), image) for path, image in images.items()]
-    assert table.insert(readme, "\n".join(made)) == readme
-    assert all((ROOT / image).is_file() for image in images.values())
+def test_the_pages_tell_the_newest_results():
+    there = any((table.HERE / "results").glob("*.json"))
+    paths = table.newest() if there else []
+    made = table.pages(paths, ROOT)
+    assert set(made) == {ROOT / "README.md", ROOT / "docs" / "speed.md"}
+    for page, text in made.items():
+        assert not there or text == page.read_text()
+    assert all(path.with_suffix(".png").is_file() for path in paths)
 
 
 # ---------------------------------------------------------------------------------------------------------- settings
