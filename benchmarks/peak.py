@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from .rounds import Contender, seconds_of
+from .rounds import seconds_of
 
 SIZE = 2048
 
@@ -26,8 +26,3 @@ class MatrixProduct:
         """FLOP/s of one product."""
         with self._libraries.limit(limits=self._threads):
             return 2 * self.size**3 / seconds_of(np.matmul, self._a, self._b, self._product)
-
-    def contender(self, rounds: int, products: int) -> Contender:
-        """So many products in all, spread over the rounds."""
-        shares = [len(part) for part in np.array_split(np.arange(products), rounds)]
-        return lambda r: [self.rate() for _ in range(shares[r])]

@@ -16,6 +16,7 @@ from fastrnn.storage import atomic_write
 
 from .machine import words
 from .suite import existing_folder
+from .training import LIMIT
 
 SUFFIXES = (".png", ".svg")
 MARKERS = ("o", "s", "^", "D", "v")  # of the tasks, in order
@@ -43,7 +44,8 @@ def save(results: dict, path) -> None:
 def draw(results: dict) -> Figure:
     """Above: training speed of every kind as a share of the matrix peak. Below: ratios to the peers, if there are any.
 
-    Whiskers reach from the slowest to the fastest round.
+    A line is the processor's limit, where it was measured: its best turn over the best product. Whiskers reach from the
+    slowest to the fastest round.
     """
     kinds = results["training"]["kinds"]
     compared = with_peers(kinds)
@@ -97,6 +99,14 @@ def _shares(ax, kinds: list[dict], results: dict) -> None:
         ax.plot(x, kind["share"], MARKERS[task % len(MARKERS)], color=colour, markersize=3.4, markeredgewidth=0)
     ax.axhline(1.0, color="#444444", linewidth=0.7, linestyle=REFERENCE, zorder=0)
     top = max(kind["gflops"]["high"] / kind["peak"]["high"] for kind in kinds)
+    if LIMIT in results["training"]:
+        limit = results["training"][LIMIT]["high"] / results["training"]["peak"]["high"]
+        ax.axhline(limit, color="#444444", linewidth=0.7, zorder=0)
+        ax.annotate(
+            "the processor's limit", (1, limit), (-3, 1), ("axes fraction", "data"), "offset points",
+            ha="right", va="bottom", fontsize=7, color="#444444",
+        )  # fmt: skip
+        top = max(top, 1.02 * limit)
     ax.set_ylim(0, max(1.08, 1.05 * top))
     ax.set_ylabel("share of the matrix peak")
     ax.set_title("Training speed: matrix FLOPs a second, as a share of NumPy's 2048 x 2048 product", loc="left", pad=16)

@@ -71,6 +71,12 @@ def turn(run: Callable[[int], None], iterations: int, work: float) -> Contender:
     return take
 
 
+def spread_over(rounds: int, rate: Callable[[], float], times: int) -> Contender:
+    """The contender that measures a rate so many times in all, spread over the rounds."""
+    shares = [len(part) for part in np.array_split(np.arange(times), rounds)]
+    return lambda r: [rate() for _ in range(shares[r])]
+
+
 def spread(values) -> dict:
     """Median, lowest and highest of the rounds, and all of them.
 

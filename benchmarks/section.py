@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fastrnn.engines.cpu.engine import CPUEngine
 
+from .limit import MultiplyAdds
 from .peak import MatrixProduct
 from .peers import Peer
 from .settings import Settings
@@ -14,7 +15,7 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class Bench:
-    """What all sections share: the settings, our engine, the machine's matrix product and the peers.
+    """What all sections share: the settings, our engine, the machine's matrix product and its limit, and the peers.
 
     bf16x3 : our engine in bf16x3, None where the processor has no matrix unit
     """
@@ -22,6 +23,7 @@ class Bench:
     settings: Settings
     engine: CPUEngine
     product: MatrixProduct
+    limit: MultiplyAdds
     peers: tuple[Peer, ...]
     bf16x3: CPUEngine | None = None
 

@@ -24,7 +24,7 @@ class Settings:
     peer_networks : numbers of networks to try for peers that train many at once; the fastest is timed
     rounds : how often each contender has its turn
     turn_seconds : length of a turn, at least one iteration
-    products : how many matrix products the peak is the best of, for each kind
+    products : how many matrix products the peak is the best of, for each kind, and how many turns the limit
     scaling : values of N, n, B and T to time; N in multiples of the threads
     compared : numbers of networks whose responses are compared, all pairs of them; none: not timed
     starts : how often each start-up is timed

@@ -19,6 +19,7 @@ from fastrnn.progress import Interrupted, Progress
 
 from . import dsa, fixed_points, memory, scaling, similarity, startup, training
 from .allocator import keep_freed_memory
+from .limit import MultiplyAdds
 from .machine import describe, words
 from .peak import MatrixProduct
 from .peers import installed_peers
@@ -113,7 +114,8 @@ def make_bench(settings: Settings, progress: Progress) -> Bench:
     if settings.peers and not peers:
         progress.say("no other library to compare with is installed: pip install 'fastrnn[bench]'")
     bf16x3 = None if why_not() else engines.get("cpu", settings.threads, "bf16x3")
-    return Bench(settings, engine, MatrixProduct(engine.threads), tuple(peers), bf16x3)
+    product, limit = MatrixProduct(engine.threads), MultiplyAdds(engine.threads)
+    return Bench(settings, engine, product, limit, tuple(peers), bf16x3)
 
 
 def report(results: dict, sections=SECTIONS) -> str:

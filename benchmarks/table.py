@@ -1,11 +1,13 @@
-"""The README's tables, made from the newest results of each kind of processor: `python -m benchmarks.table`.
+"""Tables of speed, made from the newest results of each kind of processor: `python -m benchmarks.table`.
 
-With results of a new run in `results/` this writes the tables into the README, between two markers, and the pictures
-beside the results. `python -m benchmarks.table RESULTS.json ...` takes those results and no others.
+With results of a new run in `results/` this writes the tables of the newest of all into the README and those of other
+processors into docs/speed.md, between two markers, and the pictures beside the results.
+`python -m benchmarks.table RESULTS.json ...` takes those results and no others, the first for the README.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +20,12 @@ from fastrnn.storage import atomic_write
 
 from . import picture, suite
 from .machine import words
-from .training import BF16X3, bf16x3_words, in_bf16x3, ratio_words
+from .training import BF16X3, LIMIT, bf16x3_words, in_bf16x3, ratio_words
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+README, OTHERS = Path("README.md"), Path("docs/speed.md")  # pages, of the newest results and of the others
+SHARES = {"share": "of the peak", "share_of_limit": "of the limit"}  # heads of columns
 BEGIN = "<!-- made by `python -m benchmarks.table` -->"
 END = "<!-- end of what it made -->"
 
@@ -42,13 +46,22 @@ def table(results: dict, image: str) -> str:
     training = results["training"]
     versions = results["machine"]["versions"]
     others = ", ".join(f"{name} {versions[name]}" for name in ("numpy", "numba", "jax", "torch") if name in versions)
-    said = (
-        f"{words(results['machine'])}; fastrnn {results['fastrnn']}, {others}; {results['date']}. NumPy's 2048 x 2048 "
-        f"float32 product, the peak: {training['peak']['high']:.0f} GFLOP/s at best, {training['peak']['median']:.0f} "
-        "as a median. Medians, and ranges of the rounds."
-    )
+    said = f"{words(results['machine'])}; fastrnn {results['fastrnn']}, {others}; {results['date']}."
+    said += f" NumPy's 2048 x 2048 float32 product, the peak: {_best(training['peak'])}."
+    if LIMIT in training:
+        said += f" Multiply-adds that stay in registers, the limit: {_best(training[LIMIT])}."
+    said += " Medians, and ranges of the rounds."
     parts = [said, *_kinds(training["kinds"]), "\n".join(_tasks(training)), f"![Speed and ratios]({image})"]
     return "\n\n".join(parts) + "\n"
+
+
+def _best(rate: dict) -> str:
+    return f"{rate['high']:.0f} GFLOP/s at best, {rate['median']:.0f} as a median"
+
+
+def _shares(kinds: list[dict]) -> dict[str, str]:
+    """Those of `SHARES` that the kinds have."""
+    return {name: head for name, head in SHARES.items() if name in kinds[0]}
 
 
 def _kinds(kinds: list[dict]) -> list[str]:
@@ -58,10 +71,11 @@ def _kinds(kinds: list[dict]) -> list[str]:
     shown = [kind for kind in compared if (kind["task"], kind["activation"]) == (first["task"], first["activation"])]
     peers = {entry["peer"]: entry["title"] for kind in compared for entry in kind["peers"]}
     said = f"{first['task']}, {first['activation']}, B = {first['batch']}"
-    parts = [f"{said}:", _beside_peers(shown, peers, "of the peak", lambda kind: f"{kind['share']:.2f}")]
+    shares = {head: lambda kind, name=name: f"{kind[name]:.2f}" for name, head in _shares(shown).items()}
+    parts = [f"{said}:", _beside_peers(shown, peers, shares)]
     if rounded := in_bf16x3(shown):
         rounded = [kind | {"gflops": kind[BF16X3]["gflops"]} for kind in rounded]
-        parts += [f"{said}, in bf16x3:", _beside_peers(rounded, peers, "x float32", bf16x3_words)]
+        parts += [f"{said}, in bf16x3:", _beside_peers(rounded, peers, {"x float32": bf16x3_words})]
     if peers:
         parts.append("x: how many times as fast. Every library's loss and gradients are first checked against ours.")
     if any(not entry["same_cell"] for kind in compared for entry in kind["peers"]):
@@ -69,35 +83,41 @@ def _kinds(kinds: list[dict]) -> list[str]:
     return parts
 
 
-def _beside_peers(kinds: list[dict], peers: dict[str, str], head: str, words: Callable[[dict], str]) -> str:
-    """A row a kind: speed, one thing more, and ratios to the peers."""
-    heads = ["cell", "n", "GFLOP/s", head, *(f"x {title}" for title in peers.values())]
+def _beside_peers(kinds: list[dict], peers: dict[str, str], columns: dict[str, Callable[[dict], str]]) -> str:
+    """A row a kind: speed, what further columns have, by their heads, and ratios to the peers."""
+    heads = ["cell", "n", "GFLOP/s", *columns, *(f"x {title}" for title in peers.values())]
     rows = [heads, ["---"] * len(heads)]
     for kind in kinds:
         entries = {entry["peer"]: entry for entry in kind["peers"]}
-        row = [kind["cell"], str(kind["n"]), f"{kind['gflops']['median']:.0f}", words(kind)]
+        row = [kind["cell"], str(kind["n"]), f"{kind['gflops']['median']:.0f}"]
+        row += [words(kind) for words in columns.values()]
         rows.append(row + [ratio_words(entries.get(peer)) for peer in peers])
     return "\n".join(map(_row, rows))
 
 
 def _tasks(training: dict) -> list[str]:
-    """A row a task: shares of the peak over all kinds, and the time for the paper's population."""
+    """A row a task: shares of the peak and of the limit over all kinds, and the time for the paper's population."""
+    shares = _shares(training["kinds"])
     rounded = any("seconds_bf16x3" in time for time in training["population"].values())
     heads = [
         "task",
         "kinds",
-        "of the peak: lowest, median, highest",
+        *(f"{head}: lowest, median, highest" for head in shares.values()),
         "the paper's population",
         *["in bf16x3"] * rounded,
     ]
     rows = [heads, ["---"] * len(heads)]
     for task in dict.fromkeys(kind["task"] for kind in training["kinds"]):
-        shares = sorted(kind["share"] for kind in training["kinds"] if kind["task"] == task)
+        kinds = [kind for kind in training["kinds"] if kind["task"] == task]
         time = training["population"].get(task)
         estimate = f"{time['networks']:,} networks in {duration(time['seconds'])}" if time else "-"
-        row = [task, str(len(shares)), f"{shares[0]:.2f}, {np.median(shares):.2f}, {shares[-1]:.2f}", estimate]
+        row = [task, str(len(kinds)), *(_low_to_high([kind[name] for kind in kinds]) for name in shares), estimate]
         rows.append(row + [duration(time["seconds_bf16x3"]) if time and "seconds_bf16x3" in time else "-"] * rounded)
     return list(map(_row, rows))
+
+
+def _low_to_high(values: list[float]) -> str:
+    return ", ".join(f"{value:.2f}" for value in (min(values), np.median(values), max(values)))
 
 
 def _row(fields: list[str]) -> str:
@@ -107,21 +127,35 @@ def _row(fields: list[str]) -> str:
 def insert(text: str, made: str) -> str:
     """`text` with `made` between the markers; `UsageError` unless each marker is there once, in order."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise UsageError(f"the README must hold these two lines once, in this order: {BEGIN} and {END}")
+        raise UsageError(
+            f"{README} and {OTHERS.as_posix()} must each hold these two lines once, in this order: {BEGIN} and {END}"
+        )
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n\n{made}\n{END}{rest.split(END)[1]}"
 
 
+def pages(paths: list[Path], root: Path) -> dict[Path, str]:
+    """Text of each page, with the tables of the first results or of the others."""
+    text = {}
+    for name, of_page in ((README, paths[:1]), (OTHERS, paths[1:])):
+        page, made = root / name, []
+        for path in of_page:
+            results, image = suite.load(path), path.resolve().with_suffix(".png")
+            if not image.is_relative_to(root):
+                raise UsageError(f"results must lie under {str(root)!r}, where the README is; they are {str(path)!r}")
+            made.append(table(results, Path(os.path.relpath(image, page.parent)).as_posix()))
+        text[page] = insert(page.read_text(encoding="utf-8"), "\n".join(made))
+    return text
+
+
 def main(arguments: list[str], root=ROOT) -> None:
-    """Write the pictures and the README."""
-    made, readme = [], Path(root) / "README.md"
-    for path in map(Path, arguments or newest()):
-        results, image, place = suite.load(path), path.resolve().with_suffix(".png"), Path(root).resolve()
-        if not image.is_relative_to(place):
-            raise UsageError(f"results must lie under {str(place)!r}, where the README is; they are {str(path)!r}")
-        made.append(table(results, image.relative_to(place).as_posix()))
-        picture.save(results, image)
-    atomic_write(readme, insert(readme.read_text(encoding="utf-8"), "\n".join(made)).encode())
+    """Write the pictures and the pages."""
+    paths = [Path(argument) for argument in arguments] or newest()
+    made = pages(paths, Path(root).resolve())
+    for path in paths:
+        picture.save(suite.load(path), path.resolve().with_suffix(".png"))
+    for page, text in made.items():
+        atomic_write(page, text.encode())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Speed of training for every kind of network, as a share of the machine's matrix peak and beside the peers."""
+"""Speed of training for every kind of network, as shares of the matrix peak and of the limit, and beside the peers."""
 
 from __future__ import annotations
 
@@ -11,20 +11,31 @@ from fastrnn.plan import duration
 from fastrnn.spec import PopulationSpec
 from fastrnn.tasks import get_task
 
-from . import ours
+from . import limit, ours
 from .machine import memory_gb
 from .peers import Peer, Trainer
 from .peers.peer import TOLERANCE, largest_errors
-from .rounds import SPINNING, Contender, interleave, iterations_for, ratios, seconds_of, significant, spread, turn
+from .rounds import (
+    SPINNING,
+    Contender,
+    interleave,
+    iterations_for,
+    ratios,
+    seconds_of,
+    significant,
+    spread,
+    spread_over,
+    turn,
+)
 from .section import Bench, Section, Step, reason
 from .work import Work
 
-OURS, BF16X3, PEAK = "ours", "bf16x3", "peak"
+OURS, BF16X3, PEAK, LIMIT = "ours", "bf16x3", "peak", "limit"
 PEER_BYTES, PEER_SHARE = 6e9, 0.25  # of the values that a batched peer keeps for its way back; share of the memory
 PEER_FLOPS = 5e10  # a second, to guess how long peers will take
 LONGEST_TURN = 3.0  # seconds; no larger stack of networks is tried beyond
 TRIES, TRY_SECONDS = 3, 0.1  # of each number of networks, of which the best counts; length of one, about
-PEERS_ABREAST = 4  # columns of ratios in 80 letters
+PEERS_ABREAST, WIDTH = 4, 80  # columns of ratios in so many letters
 
 
 # ------------------------------------------------------------------------------------------------------ measurements
@@ -50,7 +61,7 @@ def _guess(bench: Bench, work: Work, peers: int) -> float:
     s = bench.settings
     mine = (s.rounds + 4) * max(s.turn_seconds, work.flops * bench.engine.threads / 2e11)
     mine *= 2 if bench.bf16x3 else 1
-    mine += s.products * 0.06 + min(s.products, s.rounds) * SPINNING
+    mine += s.products * (0.06 + limit.SECONDS) + min(s.products, s.rounds) * SPINNING
     tried = len(s.peer_networks) - 1  # stacks beside the one that is timed; JAX compiles each anew
     theirs = 1 + (1 + TRIES * TRY_SECONDS) * tried
     theirs += (s.rounds + 2 + tried) * (max(s.turn_seconds, 4 * work.flops / PEER_FLOPS))
@@ -62,10 +73,12 @@ def _measure(bench: Bench, work: Work, peers: list[Peer]):
 
 
 def measure_kind(bench: Bench, work: Work, peers: list[Peer]) -> dict:
-    """Our rate, in bf16x3 too where that can be, the peak, and every peer that computes the same, in turns."""
+    """Our rate, in bf16x3 too where that can be, peak and limit, and every peer that computes the same, in turns."""
     s = bench.settings
     mine, N, iterations = ours.contender(bench.engine, work, s.turn_seconds)
-    contenders = {OURS: mine, PEAK: bench.product.contender(s.rounds, s.products)}
+    contenders = {OURS: mine}
+    for name, measured in ((PEAK, bench.product), (LIMIT, bench.limit)):
+        contenders[name] = spread_over(s.rounds, measured.rate, s.products)
     if bench.bf16x3:
         contenders[BF16X3], _, _ = ours.contender(bench.bf16x3, work, s.turn_seconds)
     entries, trainers = [], []
@@ -82,7 +95,7 @@ def measure_kind(bench: Bench, work: Work, peers: list[Peer]) -> dict:
         for trainer in trainers:
             trainer.close()
         gc.collect()
-    speed, peak = gflops(rates[OURS]), gflops(rates[PEAK])
+    speed, peak, most = (gflops(rates[name]) for name in (OURS, PEAK, LIMIT))
     for entry in entries:
         if "failed" not in entry:
             entry["gflops"] = gflops(rates[entry["peer"]])
@@ -103,6 +116,8 @@ def measure_kind(bench: Bench, work: Work, peers: list[Peer]) -> dict:
         "gflops": speed,
         "peak": peak,
         "share": significant(speed["median"] / peak["high"], 4),
+        "limit": most,
+        "share_of_limit": significant(speed["median"] / most["high"], 4),
         "network_iterations_per_second": significant(1e9 * speed["median"] / work.flops),
         "peers": entries,
     } | beside
@@ -191,11 +206,12 @@ def _bytes(work: Work, N: int) -> float:
 
 
 def gather(bench: Bench, kinds: list[dict]) -> dict:
-    """Kinds, the peak over all of them, and what the paper's population would take."""
-    products = [value for kind in kinds for value in kind["peak"]["rounds"]]
-    peak = {name: value for name, value in spread(products).items() if name != "rounds"}
+    """Kinds, the peak and the limit over all of them, and what the paper's population would take."""
+    overall = {name: spread(value for kind in kinds for value in kind[name]["rounds"]) for name in (PEAK, LIMIT)}
+    for found in overall.values():
+        del found["rounds"]
     times = {task: population_seconds(task, kinds) for task in bench.settings.tasks}
-    return {"peak": peak, "kinds": kinds, "population": {task: time for task, time in times.items() if time}}
+    return overall | {"kinds": kinds, "population": {task: time for task, time in times.items() if time}}
 
 
 def population_seconds(task: str, kinds: list[dict]) -> dict | None:
@@ -228,12 +244,10 @@ def population_seconds(task: str, kinds: list[dict]) -> dict | None:
 
 def lines(result: dict) -> list[str]:
     """Tables of speeds by task, then of ratios to the peers."""
-    peak = result["peak"]
-    text = [
-        f"Matrix peak (NumPy, 2048 x 2048 float32): {peak['median']:.0f} GFLOP/s, {peak['low']:.0f} to "
-        f"{peak['high']:.0f}",
-        "Shares are of the best product among the turns of the same kind.",
-    ]
+    text = [f"Matrix peak (NumPy, 2048 x 2048 float32): {_rate_words(result[PEAK])}"]
+    if LIMIT in result:
+        text.append(f"Limit (multiply-adds in registers, float32): {_rate_words(result[LIMIT])}")
+    text.append("Shares are of the best of these turns for the same kind of network.")
     tasks = list(dict.fromkeys(kind["task"] for kind in result["kinds"]))
     for task in tasks:
         text += ["", *_speed_table(task, [kind for kind in result["kinds"] if kind["task"] == task])]
@@ -260,10 +274,12 @@ def lines(result: dict) -> list[str]:
 
 def _speed_table(task: str, kinds: list[dict]) -> list[str]:
     first = kinds[0]
-    head = f"{task}, T = {first['T']}, B = {first['batch']}: GFLOP/s (range), share of peak, network-iterations/s"
+    shares = "of peak/limit" if "share_of_limit" in first else "share of peak"
+    head = f"{task}, T = {first['T']}, B = {first['batch']}: GFLOP/s (range), {shares}, network-iterations/s"
 
     def words(kind):
-        return f"{_range(kind['gflops']):<15}{kind['share']:>5.2f}{_count(kind['network_iterations_per_second']):>10}"
+        share = "/".join(f"{kind[name]:.2f}" for name in ("share", "share_of_limit") if name in kind)
+        return f"{_range(kind['gflops']):<14} {share} {_count(kind['network_iterations_per_second']):>7}"
 
     return [head, *_by_activation(kinds, words)]
 
@@ -275,16 +291,22 @@ def _bf16x3_table(task: str, kinds: list[dict]) -> list[str]:
 
 
 def _by_activation(kinds: list[dict], words: Callable[[dict], str]) -> list[str]:
-    """A row for each cell and size, a column for each activation."""
+    """A row for each cell and size, a column for each activation; what does not fit beside the others stands below."""
+    told = {(kind["cell"], kind["n"], kind["activation"]): words(kind) for kind in kinds}
     activations = list(dict.fromkeys(kind["activation"] for kind in kinds))
-    text = [" " * 12 + "".join(f"  {activation:<32}" for activation in activations).rstrip()]
-    for cell, n in dict.fromkeys((kind["cell"], kind["n"]) for kind in kinds):
-        row = f"{cell:<8}{n:>4}"
-        for activation in activations:
-            (kind,) = (k for k in kinds if (k["cell"], k["n"], k["activation"]) == (cell, n, activation))
-            row += f"  {words(kind):<32}"
-        text.append(row.rstrip())
+    width = max(32, *map(len, told.values()))
+    abreast = max(1, (WIDTH - 12) // (2 + width))
+    text = []
+    for shown in (activations[i : i + abreast] for i in range(0, len(activations), abreast)):
+        text.append(" " * 12 + "".join(f"  {activation:<{width}}" for activation in shown).rstrip())
+        for cell, n in dict.fromkeys((kind["cell"], kind["n"]) for kind in kinds):
+            row = f"{cell:<8}{n:>4}" + "".join(f"  {told[cell, n, activation]:<{width}}" for activation in shown)
+            text.append(row.rstrip())
     return text
+
+
+def _rate_words(rate: dict) -> str:
+    return f"{rate['median']:.0f} GFLOP/s, {rate['low']:.0f} to {rate['high']:.0f}"
 
 
 def _range(speed: dict) -> str:

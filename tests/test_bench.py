@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import children, memory, ours, peak, picture, rounds, scaling, startup, suite, table, training
+from benchmarks import children, limit, memory, ours, peak, picture, rounds, scaling, startup, suite, table, training
 from benchmarks.children import environment
 from benchmarks.peers import all_peers, installed_peers
 from benchmarks.peers import peer as peer_module
@@ -41,6 +41,7 @@ def small_bench(settings=SMALL, peers=()):
         settings=settings,
         engine=engines.get("cpu", 1),
         product=peak.MatrixProduct(1, size=16),
+        limit=limit.MultiplyAdds(1, 1e-4),
         peers=tuple(peers),
         bf16x3=None,
     )
@@ -55,6 +56,7 @@ def results():
     """A run without peers and processes, everything small."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(suite, "MatrixProduct", lambda threads: peak.MatrixProduct(threads, size=64))
+        patch.setattr(suite, "MultiplyAdds", lambda threads: limit.MultiplyAdds(threads, 1e-3))
         return suite.run(SMALL, sections=(training.SECTION, scaling.SECTION))
 
 
@@ -152,13 +154,39 @@ def test_ratios_are_taken_round_by_round():
         rounds.ratios([1.0, 2.0], [1.0])
 
 
-def test_the_products_are_spread_over_the_rounds(monkeypatch):
+def test_measurements_are_spread_over_the_rounds():
+    count = itertools.count()
+    take = rounds.spread_over(3, lambda: next(count), 8)
+    assert [take(r) for r in range(3)] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+def test_the_rate_of_the_product_is_its_flops_over_its_time(monkeypatch):
     product = peak.MatrixProduct(1, size=16)
     assert product.rate() > 0
-    take = product.contender(rounds=3, products=8)
-    assert [len(take(r)) for r in range(3)] == [3, 3, 2]
     monkeypatch.setattr(peak, "seconds_of", lambda *_: 0.5)
     assert product.rate() == 2 * 16**3 / 0.5
+
+
+def test_every_multiply_add_of_the_limit_is_done():
+    x = np.random.default_rng(0).random((limit.CHAINS, limit.LANES), np.float32)
+    expected = x.copy()
+    for _ in range(5):
+        expected = np.float32(limit.FACTOR) * expected + np.float32(limit.TERM)
+    limit.advance_chains(x, 5)
+    assert np.array_equal(x, expected)  # FACTOR is a power of two: fused or not, rounded once
+    limit.advance_chains(x, 1000)
+    assert (x == limit.TERM / (1 - limit.FACTOR)).all()
+
+
+def test_the_rate_of_the_limit_is_the_flops_of_all_threads_over_their_time(monkeypatch):
+    asked = []
+    monkeypatch.setattr(limit, "advance_chains", lambda x, steps: asked.append((x.shape, steps)))
+    monkeypatch.setattr(limit, "iterations_for", lambda run, seconds: round(1000 * seconds))
+    measured = limit.MultiplyAdds(3, 0.007)
+    assert measured.rate() > 0
+    assert asked == [((limit.CHAINS, limit.LANES), 7 * limit.STEPS)] * 3
+    monkeypatch.setattr(limit, "seconds_of", lambda *_: 0.5)
+    assert measured.rate() == 2 * 3 * limit.CHAINS * limit.LANES * 7 * limit.STEPS / 0.5
 
 
 # ----------------------------------------------------------------------------------------------------------- results
@@ -170,15 +198,19 @@ def test_every_kind_is_measured(results):
     assert [(kind["cell"], kind["activation"], kind["n"]) for kind in kinds] == asked
     for kind in kinds:
         assert len(kind["gflops"]["rounds"]) == SMALL.rounds and len(kind["peak"]["rounds"]) == SMALL.products
-        assert kind["share"] == pytest.approx(kind["gflops"]["median"] / kind["peak"]["high"], rel=1e-3)
+        assert len(kind["limit"]["rounds"]) == SMALL.products
+        for share, whole in (("share", "peak"), ("share_of_limit", "limit")):
+            assert kind[share] == pytest.approx(kind["gflops"]["median"] / kind[whole]["high"], rel=1e-3)
         rate = 1e9 * kind["gflops"]["median"] / kind["flops"]
         assert kind["network_iterations_per_second"] == pytest.approx(rate, rel=1e-3)
         assert (training.BF16X3 in kind) == (not why_not())
         if training.BF16X3 in kind:
             both = [np.array(made["gflops"]["rounds"]) for made in (kind[training.BF16X3], kind)]
             np.testing.assert_allclose(kind[training.BF16X3]["ratio"]["rounds"], both[0] / both[1], rtol=1e-3)
-    highest = max(kind["peak"]["high"] for kind in kinds)
-    assert results["training"]["peak"]["high"] == highest
+    for name in ("peak", "limit"):
+        lowest, highest = min(kind[name]["low"] for kind in kinds), max(kind[name]["high"] for kind in kinds)
+        overall = results["training"][name]
+        assert set(overall) == {"median", "low", "high"} and (overall["low"], overall["high"]) == (lowest, highest)
 
 
 def test_results_say_where_and_how_they_were_made(results):
@@ -625,6 +657,7 @@ def compared():
                 spread = rounds.spread([100.0 + n, 110.0 + n])
                 kind = {"task": "flipflop", "cell": cell, "activation": activation, "n": n, "T": 100, "batch": 64}
                 kind |= {"gflops": spread, "peak": rounds.spread([400.0]), "share": 0.5, "peers": []}
+                kind |= {"limit": rounds.spread([780.0, 800.0]), "share_of_limit": 0.25}
                 kind["network_iterations_per_second"] = 12.0
                 if activation == "tanh":
                     ratio = {"ratio": rounds.spread([2.0, 4.0]), "gflops": spread}
@@ -640,10 +673,68 @@ def compared():
     return head | {"machine": machine | {"versions": {"numpy": "2"}}, "training": training.gather(bench, kinds)}
 
 
+def without_limit(results):
+    """As they were saved before the limit was measured."""
+    training = {name: value for name, value in results["training"].items() if name != "limit"}
+    new = ("limit", "share_of_limit")
+    training["kinds"] = [{name: kind[name] for name in kind if name not in new} for kind in training["kinds"]]
+    return results | {"training": training}
+
+
+def faster(results, times):
+    """As on a machine so many times as fast, but for the ratios."""
+
+    def scaled(rate):
+        return {name: times * np.array(value) for name, value in rate.items()}
+
+    training = {name: scaled(results["training"][name]) for name in ("peak", "limit")}
+    training["kinds"] = [
+        kind
+        | {name: scaled(kind[name]) for name in ("gflops", "peak", "limit")}
+        | {"network_iterations_per_second": times * kind["network_iterations_per_second"]}
+        for kind in results["training"]["kinds"]
+    ]
+    return results | {"training": results["training"] | training}
+
+
 def test_the_report_fits_a_terminal(results, compared):
-    for text in (suite.report(results), suite.report(compared)):
-        assert [line for line in text.splitlines() if len(line) > 80] == []
+    for shown in (results, compared, without_limit(compared), faster(compared, 9), faster(compared, 90)):
+        assert [line for line in suite.report(shown).splitlines() if len(line) > 80] == []
     assert "linear in N within" in suite.report(results)
+
+
+def test_the_report_tells_shares_of_the_peak_and_of_the_limit(compared):
+    said = training.lines(compared["training"])
+    assert said[:2] == [
+        "Matrix peak (NumPy, 2048 x 2048 float32): 400 GFLOP/s, 400 to 400",
+        "Limit (multiply-adds in registers, float32): 790 GFLOP/s, 780 to 800",
+    ]
+    assert "GFLOP/s (range), of peak/limit, network" in said[4]
+    row = "169 (164-174)  0.50/0.25      12"
+    assert said[6] == f"vanilla   64  {row}  {row}"
+
+
+def test_saved_results_without_the_limit_are_told(compared, tmp_path):
+    old = without_limit(compared)
+    said = training.lines(old["training"])
+    assert "imit" not in "".join(said) and "share of peak" in said[3]
+    assert said[5].startswith("vanilla   64  169 (164-174)  0.50      12  ")
+    made = table.table(old, "p.png")
+    assert "| vanilla | 64 | 169 | 0.50 | 3.0 (2.0-4.0) |" in made and "imit" not in made
+    lines = [len(picture.draw(shown).axes[0].lines) for shown in (old, compared)]
+    assert lines[1] == lines[0] + 1
+
+
+def test_columns_that_do_not_fit_side_by_side_stand_below(compared):
+    kinds = compared["training"]["kinds"][:1] + compared["training"]["kinds"][2:3]
+    wide = training._by_activation(kinds, lambda kind: kind["activation"] + 29 * "x")
+    assert wide == [
+        " " * 14 + "tanh",
+        "vanilla   64  tanh" + 29 * "x",
+        " " * 14 + "relu",
+        "vanilla   64  relu" + 29 * "x",
+    ]
+    assert len(training._by_activation(kinds, lambda kind: kind["activation"])) == 2
 
 
 def test_the_report_tells_ratios_and_what_they_lack(compared):
@@ -680,15 +771,18 @@ def test_the_picture_is_drawn_with_and_without_peers(results, compared, tmp_path
 def test_the_table_has_a_row_a_kind_and_stands_between_its_markers(compared):
     made = table.table(compared, "some/picture.png")
     rows = [line for line in made.splitlines() if line.startswith("| vanilla") or line.startswith("| gru")]
-    assert rows[0] == "| vanilla | 64 | 169 | 0.50 | 3.0 (2.0-4.0) | 3.0 (2.0-4.0) |"
-    assert rows[2] == r"| gru | 64 | 169 | 0.50 | 3.0 (2.0-4.0) | 3.0\* (2.0-4.0) |"
-    assert len(rows) == 4 and "some/picture.png" in made and "| flipflop | 8 |" in made
+    assert rows[0] == "| vanilla | 64 | 169 | 0.50 | 0.25 | 3.0 (2.0-4.0) | 3.0 (2.0-4.0) |"
+    assert rows[2] == r"| gru | 64 | 169 | 0.50 | 0.25 | 3.0 (2.0-4.0) | 3.0\* (2.0-4.0) |"
+    assert len(rows) == 4 and "some/picture.png" in made
+    assert "| flipflop | 8 | 0.50, 0.50, 0.50 | 0.25, 0.25, 0.25 |" in made
+    assert "the peak: 400 GFLOP/s at best, 400 as a median. " in made
+    assert "the limit: 800 GFLOP/s at best, 790 as a median. " in made
     text = f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n"
     once = table.insert(text, made)
     assert "old" not in once and once.startswith("before\n") and once.endswith("\nafter\n")
     assert table.insert(once, made) == once
     for broken in ("no markers", f"{table.END}{table.BEGIN}", text + text):
-        with pytest.raises(UsageError, match="must hold these two lines"):
+        with pytest.raises(UsageError, match="must each hold these two lines"):
             table.insert(broken, made)
 
 
@@ -703,7 +797,7 @@ def test_speeds_in_bf16x3_are_told(compared):
     assert line == "vanilla   64  250 (200-300)   2.0 (1.5-2.5)"
     result = compared["training"] | {"kinds": [first], "population": {"flipflop": time}}
     made = table.table(compared | {"training": result}, "p.png")
-    assert "| vanilla | 64 | 169 | 0.50 | 3.0 (2.0-4.0) |" in made
+    assert "| vanilla | 64 | 169 | 0.50 | 0.25 | 3.0 (2.0-4.0) |" in made
     assert "| vanilla | 64 | 250 | 2.0 (1.5-2.5) | 4.0 (2.0-6.0) |" in made.split("in bf16x3:")[1]
     assert "| the paper's population | in bf16x3 |" in made and "h |\n" in made
     assert "in bf16x3" in "\n".join(training.lines(result)) and "in bf16x3" not in table.table(compared, "p.png")
@@ -714,7 +808,7 @@ def test_the_table_of_results_without_peers(results):
     assert "how many times" not in made and "| vanilla | 5 |" in made
 
 
-def test_the_newest_results_are_taken_and_written_into_the_readme(compared, tmp_path):
+def test_the_newest_results_are_written_into_the_readme_and_the_others_beside_it(compared, tmp_path):
     folder = tmp_path / "benchmarks" / "results"
     folder.mkdir(parents=True)
     with pytest.raises(UsageError, match="there are no results"):
@@ -725,28 +819,37 @@ def test_the_newest_results_are_taken_and_written_into_the_readme(compared, tmp_
     other = compared | {"date": "2026-01-04", "machine": compared["machine"] | {"architecture": "z"}}
     write_json(folder / "c.json", other)
     assert [path.name for path in table.newest(folder)] == ["c.json", "a.json"]
-    (tmp_path / "README.md").write_text(f"{table.BEGIN}\n{table.END}\n")
+    readme, others = tmp_path / "README.md", tmp_path / "docs" / "speed.md"
+    others.parent.mkdir()
+    for page in (readme, others):
+        page.write_text(f"{table.BEGIN}\n{table.END}\n")
     table.main([str(folder / "a.json")], tmp_path)
-    said = (tmp_path / "README.md").read_text()
-    assert "2026-01-03" in said and "(benchmarks/results/a.png)" in said
-    assert (folder / "a.png").is_file()
-    table.main([str(folder / "c.json"), str(folder / "a.json")], tmp_path)
-    said = (tmp_path / "README.md").read_text()
-    assert said.index("2026-01-04") < said.index("2026-01-03") and "P (z, 256-bit vectors" in said
+    assert "2026-01-03" in readme.read_text() and "(benchmarks/results/a.png)" in readme.read_text()
+    assert "2026" not in others.read_text()
+    assert (folder / "a.png").is_file() and not (folder / "c.png").exists()
+    table.main([str(folder / name) for name in ("c.json", "a.json", "b.json")], tmp_path)
+    assert "2026-01-04" in readme.read_text() and "P (z, 256-bit vectors" in readme.read_text()
+    assert "2026-01-03" not in readme.read_text() and "2026-01-04" not in others.read_text()
+    assert others.read_text().index("2026-01-03") < others.read_text().index("2026-01-02")
+    assert "(../benchmarks/results/a.png)" in others.read_text() and (folder / "b.png").is_file()
+    before = readme.read_text()
+    others.write_text("no markers")
+    with pytest.raises(UsageError, match=r"README.md and docs/speed.md must each hold these two lines"):
+        table.main([str(folder / "a.json")], tmp_path)
+    assert readme.read_text() == before
     write_json(tmp_path / "elsewhere.json", compared)
     with pytest.raises(UsageError, match=r"results must lie under '.*', where the README is; they are '.*elsewhere"):
         table.main([str(tmp_path / "elsewhere.json")], folder)
 
 
-def test_the_readme_tells_the_newest_results():
-    readme = (ROOT / "README.md").read_text()
-    if not list((table.HERE / "results").glob("*.json")):
-        assert readme.count(table.BEGIN) == readme.count(table.END) == 1
-        return
-    images = {path: path.with_suffix(".png").relative_to(ROOT).as_posix() for path in table.newest()}
-    made = [table.table(suite.load(path), image) for path, image in images.items()]
-    assert table.insert(readme, "\n".join(made)) == readme
-    assert all((ROOT / image).is_file() for image in images.values())
+def test_the_pages_tell_the_newest_results():
+    there = any((table.HERE / "results").glob("*.json"))
+    paths = table.newest() if there else []
+    made = table.pages(paths, ROOT)
+    assert set(made) == {ROOT / "README.md", ROOT / "docs" / "speed.md"}
+    for page, text in made.items():
+        assert not there or text == page.read_text()
+    assert all(path.with_suffix(".png").is_file() for path in paths)
 
 
 # ---------------------------------------------------------------------------------------------------------- settings

@@ -37,9 +37,9 @@ def bench(
 ) -> int:
     """Measure training speed, beside other libraries.
 
-    The peak is NumPy's 2048 x 2048 float32 product. JAX and PyTorch (from pip install 'fastrnn[bench]') take turns
-    with fastrnn on the same work, after a check that they compute the same. The machine should have nothing else to
-    do meanwhile.
+    The peak is NumPy's 2048 x 2048 float32 product, the limit the rate of multiply-adds that stay in registers. JAX
+    and PyTorch (from pip install 'fastrnn[bench]') take turns with fastrnn on the same work, after a check that they
+    compute the same. The machine should have nothing else to do meanwhile.
 
     \b
     Examples:
