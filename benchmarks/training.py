@@ -162,12 +162,11 @@ def guarded(contender: Contender, entry: dict) -> Contender:
     return take
 
 
-def _best_trainer(bench: Bench, work: Work, peer: Peer) -> tuple[Trainer, list[int]]:
-    """The trainer with the number of networks at which the peer is fastest, and the numbers tried."""
+def _best_trainer(bench: Bench, work: Work, peer: Peer) -> tuple[Trainer, list[dict]]:
+    """The trainer with the number of networks at which the peer is fastest; the numbers tried, with GFLOP/s."""
     candidates, tried = sorted(bench.settings.peer_networks), []
     if not peer.batched or len(candidates) == 1:
-        trainer = peer.trainer(work, candidates[0])
-        return trainer, [trainer.networks]
+        return peer.trainer(work, candidates[0]), []
     best, fastest, most = None, float("inf"), min(PEER_BYTES, PEER_SHARE * 1e9 * (memory_gb() or 8))
     for N in candidates:
         if best is not None and not (_bytes(work, N) < most and N * fastest < LONGEST_TURN):
@@ -179,7 +178,7 @@ def _best_trainer(bench: Bench, work: Work, peer: Peer) -> tuple[Trainer, list[i
             if best is None:
                 raise
             break
-        tried.append(N)
+        tried.append({"networks": N, "gflops": significant(work.flops / seconds / 1e9)})
         if seconds < fastest:
             best, loser, fastest = trainer, best, seconds
         else:
