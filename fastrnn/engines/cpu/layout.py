@@ -165,7 +165,7 @@ def _layout_of(cell_name: str, n: int, D: int, K: int, T: int, B: int, rows: int
         slices=min(tiles, SLICES),
         depth=depth,
         panel_rows=panel_rows,
-        state_row=stride(panel_rows),
+        state_row=stride(max(panel_rows, width + round_up(D + 1, 4))),  # inputs are placed in fours
         gate_row=gate_row,
         gate_step=rows * gate_row * keeps_gates,
         first_width=first_width,
