@@ -37,6 +37,7 @@ _HOMES = {
     "engines": None,
     "find_cycles": "analysis.cycles",
     "find_fixed_points": "analysis.fixed_points",
+    "from_leaky": "importing",
     "from_torch": "importing",
     "get_task": "tasks",
     "graph_distances": "analysis.graph_distance",
@@ -58,6 +59,7 @@ _HOMES = {
     "train": "training",
     "transition_graph": "analysis.transitions",
     "transition_graphs": "analysis.transitions",
+    "update_from_torch": "importing",
     "write_index": "report",
     "write_report": "report",
 }

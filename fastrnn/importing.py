@@ -1,16 +1,20 @@
-"""Networks trained elsewhere: weights of PyTorch's modules as `Networks`."""
+"""Networks trained elsewhere: PyTorch's modules, and leaky networks of anyone."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from .analysis.maps import UpdateFunction
+from .cells import ArrayMath
 from .errors import UsageError
 from .networks import Networks
+from .shapes import check_finite
 
 CELLS = {"RNN": "vanilla", "LSTM": "lstm"}  # PyTorch's blocks stand in our order
+sigmoid = ArrayMath("tanh").sigmoid
 OTHER_GRU = (
     "PyTorch's GRU applies its reset gate after the recurrent product, which is another cell than gru here; "
-    "find_fixed_points, linearize ... take its update as a fastrnn.UpdateFunction"
+    "fastrnn.update_from_torch makes of it what find_fixed_points, linearize ... take"
 )
 
 
@@ -55,6 +59,114 @@ def from_torch(recurrent, readout, h0=None) -> Networks:
     return Networks.from_arrays(cell=cell, activation=activation, gate_bias=0.0, arrays=arrays)
 
 
+def update_from_torch(module, readout=None) -> UpdateFunction:
+    """A trained `torch.nn.GRU` as an update function with Jacobians, for fixed points and all that hangs on them.
+
+    r, z = s(x W_i + b_i + h W_h + b_h), c = tanh(x W_ic + b_ic + r (h W_hc + b_hc)), h' = (1 - z) c + z h: as PyTorch's
+    documentation has it, in float64.
+
+    Parameters
+    ----------
+    module : of one layer and one direction
+    readout : the `torch.nn.Linear` that reads h; default the state itself
+
+    Examples
+    --------
+    ::
+
+        update = fastrnn.update_from_torch(gru, readout)
+        starts = np.random.default_rng(0).uniform(-1, 1, (1000, update.S))  # better: states on trajectories
+        points = fastrnn.find_fixed_points(update, np.zeros(update.D), starts=starts)
+    """
+    if str(getattr(module, "mode", None)) != "GRU" or not hasattr(module, "weight_hh_l0"):
+        raise UsageError(f"module must be a torch.nn.GRU; it is {module!r}; from_torch takes RNN and LSTM")
+    _check_plain(module)
+    gru, n, read = _TorchGRU(module), module.hidden_size, None
+    if readout is not None:
+        _check_linear(readout, n)
+        W_out, b_out = _values(readout.weight).T, _bias(readout)
+        read = lambda h: h @ W_out + b_out  # noqa: E731
+    return UpdateFunction(gru.step, gru.jacobian, n, module.input_size, gru.input_jacobian, read, ball=True, limit=1.0)
+
+
+class _TorchGRU:
+    """The update of a GRU as PyTorch has it and its derivatives, at states (M, n) under one input (D,)."""
+
+    def __init__(self, module):
+        def blocks(values):
+            return np.split(check_finite("the module's weights", _values(values)), 3)  # r, z, c
+
+        none = np.zeros(3 * module.hidden_size)
+        self.W_h, self.W_i = blocks(module.weight_hh_l0), blocks(module.weight_ih_l0)  # (n, n), (n, D)
+        self.b_h, self.b_i = (
+            blocks(bias) for bias in ((module.bias_hh_l0, module.bias_ih_l0) if module.bias else (none, none))
+        )
+
+    def _parts(self, h, x):
+        """r, z, c, and what r multiplies."""
+        by_state = [h @ W.T + b for W, b in zip(self.W_h, self.b_h, strict=True)]
+        by_input = [W @ x + b for W, b in zip(self.W_i, self.b_i, strict=True)]
+        r, z = (sigmoid(by_state[k] + by_input[k]) for k in (0, 1))
+        return r, z, np.tanh(by_input[2] + r * by_state[2]), by_state[2]
+
+    def step(self, h, x):
+        """h' (M, n)."""
+        _, z, c, _ = self._parts(h, x)
+        return (1.0 - z) * c + z * h
+
+    def _slopes(self, h, x):
+        """dh' by the pre-activations of r, z and c, and by h itself and what r multiplies; (M, n) each."""
+        r, z, c, read = self._parts(h, x)
+        slope = (1.0 - z) * (1.0 - c * c)
+        return slope * read * r * (1.0 - r), (h - c) * z * (1.0 - z), slope, z, slope * r
+
+    def jacobian(self, h, x):
+        """dh' by h, (M, n, n)."""
+        by_r, by_z, _, direct, by_read = self._slopes(h, x)
+        through = zip((by_r, by_z, by_read), self.W_h, strict=True)
+        return sum(factor[:, :, None] * W for factor, W in through) + direct[:, :, None] * np.eye(h.shape[1])
+
+    def input_jacobian(self, h, x):
+        """dh' by x, (M, n, D)."""
+        return sum(factor[:, :, None] * W for factor, W in zip(self._slopes(h, x)[:3], self.W_i, strict=True))
+
+
+def from_leaky(*, alpha, activation, arrays, keys=None) -> Networks:
+    """Leaky networks h' = (1 - alpha) h + alpha phi(h W_rec + x W_in + b), to be analysed and compared.
+
+    They are `ugrnn`s whose gate is 1 - alpha whatever happens: it has no weights, and the bias that gives it. Training
+    them further would train the gate too.
+
+    Parameters
+    ----------
+    alpha : time step over time constant, between 0 and 1: a number, (n,) or (N, n); of 1 they are `vanilla`
+    activation, arrays, keys : as for a vanilla network in `Networks.from_arrays`
+
+    >>> arrays = {"W_rec": np.zeros((1, 2, 2)), "W_in": np.ones((1, 1, 2)), "b": np.zeros((1, 2))}
+    >>> arrays |= {"W_out": np.ones((1, 2, 1)), "b_out": np.zeros((1, 1)), "h0": np.zeros((1, 2))}
+    >>> networks = from_leaky(alpha=[0.1, 0.5], activation="relu", arrays=arrays)
+    >>> from fastrnn import engines
+    >>> engines.get("cpu").step(networks, [[[0.0, 0.0]]], [[[1.0]]]).round(6)
+    array([[[0.1, 0.5]]])
+    """
+    plain = Networks.from_arrays(cell="vanilla", activation=activation, arrays=arrays, keys=keys)
+    N, n = len(plain), plain.n
+    alpha = check_finite("alpha", _values(alpha))
+    if alpha.shape not in ((), (n,), (N, n)):
+        raise UsageError(f"alpha must be a number, or have shape ({n},) or ({N}, {n}); it has shape {alpha.shape}")
+    if not ((alpha > 0) & (alpha < 1)).all():
+        raise UsageError(
+            f"alpha must be above 0 and below 1; it goes from {alpha.min():g} to {alpha.max():g}; networks without a "
+            "leak (alpha = 1) are vanilla: Networks.from_arrays"
+        )
+    made = {name: array for name, array in plain.arrays.items()}
+    for name in ("W_rec", "W_in"):
+        made[name] = np.concatenate([made[name], np.zeros_like(made[name])], axis=-1)  # blocks c, g
+    gate = np.broadcast_to(np.log1p(-alpha) - np.log(alpha), (N, n))
+    made["b"] = np.concatenate([made["b"], gate], axis=-1)
+    return Networks.from_arrays(cell="ugrnn", activation=activation, gate_bias=0.0, arrays=made, keys=plain.keys)
+
+
 def _listed(modules) -> list:
     """Several modules, or one alone; a `ModuleList` is several."""
     several = isinstance(modules, (list, tuple)) or type(modules).__name__ == "ModuleList"
@@ -68,18 +180,26 @@ def _kind(module, linear) -> dict:
         raise UsageError(OTHER_GRU)
     if name not in CELLS or not hasattr(module, "weight_hh_l0"):
         raise UsageError(f"recurrent must be a torch.nn.RNN or torch.nn.LSTM, or a list of them; it is {module!r}")
-    for setting, wanted in (("num_layers", 1), ("bidirectional", False), ("proj_size", 0)):
-        if getattr(module, setting) != wanted:
-            raise UsageError(f"modules must have {setting}={wanted}; {module!r} has {getattr(module, setting)}")
-    if not hasattr(linear, "in_features") or not hasattr(linear, "out_features"):
-        raise UsageError(f"readout must be a torch.nn.Linear, or a list of them; it is {linear!r}")
-    if linear.in_features != module.hidden_size:
-        raise UsageError(
-            f"readout must read the {module.hidden_size} units of h; {linear!r} reads {linear.in_features}"
-        )
+    _check_plain(module)
+    _check_linear(linear, module.hidden_size)
     activation = "tanh" if name == "LSTM" else module.nonlinearity
     sizes = {"n": module.hidden_size, "D": module.input_size, "K": linear.out_features}
     return {"cell": CELLS[name], "activation": activation} | sizes
+
+
+def _check_plain(module) -> None:
+    """`UsageError` unless the module has one layer, one direction and no projection."""
+    for setting, wanted in (("num_layers", 1), ("bidirectional", False), ("proj_size", 0)):
+        if getattr(module, setting) != wanted:
+            raise UsageError(f"modules must have {setting}={wanted}; {module!r} has {getattr(module, setting)}")
+
+
+def _check_linear(linear, n: int) -> None:
+    """`UsageError` unless it is a Linear that reads n units."""
+    if not hasattr(linear, "in_features") or not hasattr(linear, "out_features"):
+        raise UsageError(f"readout must be a torch.nn.Linear, or a list of them; it is {linear!r}")
+    if linear.in_features != n:
+        raise UsageError(f"readout must read the {n} units of h; {linear!r} reads {linear.in_features}")
 
 
 def _weights(module, linear) -> dict[str, np.ndarray]:
@@ -87,10 +207,13 @@ def _weights(module, linear) -> dict[str, np.ndarray]:
     arrays = {"W_rec": _values(module.weight_hh_l0).T, "W_in": _values(module.weight_ih_l0).T}
     biases = (module.bias_ih_l0, module.bias_hh_l0) if module.bias else ()
     arrays["b"] = sum(map(_values, biases), np.zeros(arrays["W_rec"].shape[1]))
-    arrays["W_out"] = _values(linear.weight).T
+    return arrays | {"W_out": _values(linear.weight).T, "b_out": _bias(linear)}
+
+
+def _bias(linear) -> np.ndarray:
+    """Of a Linear (K,), zeros where it has none."""
     bias = getattr(linear, "bias", None)
-    arrays["b_out"] = np.zeros(arrays["W_out"].shape[1]) if bias is None else _values(bias)
-    return arrays
+    return np.zeros(linear.out_features) if bias is None else _values(bias)
 
 
 def _values(tensor) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Fixed-point searches: analytic networks, planted points, the oracle, verdicts, isolation and mistakes."""
 
+from dataclasses import replace
+
 import dynamics_oracle as plain
 import numpy as np
 import oracle
@@ -181,6 +183,17 @@ def test_candidates_that_do_not_converge_are_kept_apart():
     assert points.candidate_point.tolist() == [-1] * 3
     assert points.unconverged.shape == (3, 2)
     assert points.candidate_q.tolist() == [1.0] * 3
+
+
+def test_a_search_stays_inside_of_the_limit():
+    """h = h^2 has the solutions 0 and 1."""
+    starts = np.linspace(-0.4, 1.6, 40)[:, None]
+
+    def square(limit):
+        return UpdateFunction(lambda h, x: h**2, lambda h, x: (2 * h)[:, :, None], S=1, limit=limit)
+
+    assert sorted(find_fixed_points(square(np.inf), np.zeros(0), starts=starts).xstar.round(9).ravel()) == [0, 1]
+    assert find_fixed_points(square(np.array([0.9])), np.zeros(0), starts=starts).xstar.round(9).ravel().tolist() == [0]
 
 
 def test_a_minimum_of_the_speed_that_is_not_zero_is_a_slow_point():
@@ -376,6 +389,10 @@ WRONG = [
     (dict(task="flipflop"), "task 'flipflop' has 3 inputs; the networks have 1"),
     (dict(networks=3), "networks must be a Networks or an UpdateFunction; it is int"),
     (dict(networks=linear(np.eye(1)), inputs=np.zeros(0)), "an UpdateFunction needs starts"),
+    (
+        dict(networks=replace(linear(np.eye(2)), limit=[1.0, -1.0]), inputs=np.zeros(0)),
+        r"limit must be positive, a number or \(2,\); it is \[1\.0, -1\.0\]",
+    ),
     (
         dict(networks=UpdateFunction(lambda h, x: h[:, 0], lambda h, x: h, S=2), inputs=np.zeros(0)),
         r"what step returns must have shape \(M = 2, S = 2\)",

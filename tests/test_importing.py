@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastrnn import engines, from_torch
+from fastrnn import Networks, engines, find_fixed_points, from_leaky, from_torch, update_from_torch
 from fastrnn.errors import UsageError
 
 n, D, K, T = 5, 3, 2, 7
@@ -27,9 +27,9 @@ class Tensor:
 
 
 def module(mode="RNN_TANH", seed=0, **changes):
-    """A `torch.nn.RNN` or `LSTM` with weights, biases too, as far as they are read."""
+    """A `torch.nn.RNN`, `GRU` or `LSTM` with weights, biases too, as far as they are read."""
     rng = np.random.default_rng(seed)
-    gates = 4 if mode == "LSTM" else 1
+    gates = {"LSTM": 4, "GRU": 3}.get(mode, 1)
     sizes = {"weight_hh_l0": (gates * n, n), "weight_ih_l0": (gates * n, D), "bias_ih_l0": gates * n}
     sizes |= {"bias_hh_l0": gates * n}
     values = {name: Tensor(rng.normal(size=size)) for name, size in sizes.items()}
@@ -48,9 +48,13 @@ def sigmoid(x):
 
 
 def outputs_of(module, linear, inputs, h0):
-    """The recurrences as PyTorch's documentation gives them: RNN's, and LSTM's with gates i, f, g, o."""
+    """The recurrences as PyTorch's documentation gives them: RNN's, LSTM's (gates i, f, g, o) and GRU's (r, z, n)."""
     h, c, made = h0[:n], h0[n:], []
     for x in inputs:
+        if module.mode == "GRU":
+            h = gru_step(module, h, x)
+            made.append(linear.weight.array @ h + linear.bias.array)
+            continue
         a = module.weight_ih_l0.array @ x + module.weight_hh_l0.array @ h
         a = a + (module.bias_ih_l0.array + module.bias_hh_l0.array if module.bias else 0)
         if module.mode == "LSTM":
@@ -61,6 +65,20 @@ def outputs_of(module, linear, inputs, h0):
             h = np.tanh(a) if module.mode == "RNN_TANH" else np.maximum(a, 0)
         made.append(linear.weight.array @ h + linear.bias.array)
     return np.array(made)
+
+
+def gru_step(module, h, x):
+    """One unit after the other."""
+    W_h, W_i = module.weight_hh_l0.array, module.weight_ih_l0.array
+    b_h, b_i = (b.array if module.bias else np.zeros(3 * n) for b in (module.bias_hh_l0, module.bias_ih_l0))
+    by_state = [W_h[j] @ h + b_h[j] for j in range(3 * n)]
+    by_input = [W_i[j] @ x + b_i[j] for j in range(3 * n)]
+    following = []
+    for u in range(n):
+        r, z = (sigmoid(by_state[j] + by_input[j]) for j in (u, n + u))
+        candidate = np.tanh(by_input[2 * n + u] + r * by_state[2 * n + u])
+        following.append((1 - z) * candidate + z * h[u])
+    return np.array(following)
 
 
 @pytest.mark.parametrize("mode", ["RNN_TANH", "RNN_RELU", "LSTM"])
@@ -83,7 +101,7 @@ def test_networks_compute_what_the_modules_do(mode, bias):
 @pytest.mark.parametrize(
     ("recurrent", "readout", "h0", "message"),
     [
-        (module("GRU"), linear(), None, "reset gate after the recurrent product, .*fastrnn.UpdateFunction"),
+        (module("GRU"), linear(), None, "reset gate after the recurrent product, .*fastrnn.update_from_torch"),
         (linear(), linear(), None, r"recurrent must be a torch\.nn\.RNN or .*, or a list of them; it is namespace"),
         (None, linear(), None, r"recurrent must be a torch\.nn\.RNN .* it is None"),
         (module(), module(), None, r"readout must be a torch\.nn\.Linear, or a list of them; it is namespace"),
@@ -110,6 +128,95 @@ def test_what_can_not_be_taken_over(recurrent, readout, h0, message):
         from_torch(recurrent, readout, h0)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_update_of_a_gru_and_its_jacobians(bias):
+    gru, readout = module("GRU", bias=bias), linear()
+    update = update_from_torch(gru, readout)
+    rng = np.random.default_rng(1)
+    h, x = rng.uniform(-1, 1, (4, n)), rng.normal(size=D)
+    expected = np.array([gru_step(gru, state, x) for state in h])
+    np.testing.assert_allclose(update.step(h, x), expected, rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(update.readout(h), h @ readout.weight.array.T + readout.bias.array, rtol=1e-14)
+    step = 1e-6
+
+    def differences(function, around):
+        both = [[function(around + sign * step * e) for sign in (1, -1)] for e in np.eye(around.shape[-1])]
+        return np.stack([(up - down) / (2 * step) for up, down in both], axis=-1)
+
+    np.testing.assert_allclose(update.jacobian(h, x), differences(lambda h: update.step(h, x), h), atol=1e-8)
+    np.testing.assert_allclose(update.input_jacobian(h, x), differences(lambda x: update.step(h, x), x), atol=1e-8)
+
+
+def test_fixed_points_of_a_gru():
+    """All of them, as the index theorem counts, at rest under the update one unit after the other."""
+    update = update_from_torch(module("GRU"), linear())
+    starts = np.random.default_rng(2).uniform(-1, 1, (200, n))
+    points = find_fixed_points(update, np.zeros(D), starts=starts)
+    assert len(points) and points.index_sum[0, 0] == 1
+    for state in points.xstar:
+        np.testing.assert_allclose(gru_step(module("GRU"), state, np.zeros(D)), state, atol=1e-12)
+
+
+def test_what_is_no_gru():
+    with pytest.raises(UsageError, match=r"module must be a torch\.nn\.GRU; it is .*; from_torch takes RNN and LSTM"):
+        update_from_torch(module("LSTM"))
+    with pytest.raises(UsageError, match=r"modules must have num_layers=1; .* has 2"):
+        update_from_torch(module("GRU", num_layers=2))
+    with pytest.raises(UsageError, match=r"readout must read the 5 units of h; .* reads 7"):
+        update_from_torch(module("GRU"), linear(in_features=7))
+    with pytest.raises(UsageError, match="weights must be finite"):
+        update_from_torch(module("GRU", bias_ih_l0=Tensor(np.full(3 * n, np.nan))))
+
+
+def leaky_arrays(N=2):
+    rng = np.random.default_rng(3)
+    shapes = {"W_rec": (n, n), "W_in": (D, n), "b": (n,), "W_out": (n, K), "b_out": (K,), "h0": (n,)}
+    return {name: rng.normal(size=(N, *shape)).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("alpha", [0.2, np.linspace(0.05, 0.9, n), np.linspace(0.1, 0.8, 2 * n).reshape(2, n)])
+def test_leaky_networks(alpha, activation):
+    arrays = leaky_arrays()
+    networks = from_leaky(alpha=alpha, activation=activation, arrays=arrays)
+    assert networks.cell == "ugrnn"
+    inputs = np.random.default_rng(4).normal(size=(2, 3, T, D))
+    states, outputs = engines.get("cpu").run(networks, inputs)
+    phi = {"tanh": np.tanh, "relu": lambda a: np.maximum(a, 0)}[activation]
+    for i in range(2):
+        leak = np.broadcast_to(alpha, (2, n))[i]
+        own = {name: array[i].astype(np.float64) for name, array in arrays.items()}
+        h = np.tile(own["h0"], (3, 1))
+        for t in range(T):
+            h = (1 - leak) * h + leak * phi(h @ own["W_rec"] + inputs[i, :, t] @ own["W_in"] + own["b"])
+            np.testing.assert_allclose(states[i, :, t], h, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(outputs[i, :, t], h @ own["W_out"] + own["b_out"], rtol=1e-4, atol=1e-4)
+
+
+def test_fixed_points_of_leaky_networks_are_those_without_the_leak():
+    """h = (1 - alpha) h + alpha phi(...) where h = phi(...)."""
+    arrays = leaky_arrays(1)
+    points = find_fixed_points(from_leaky(alpha=0.1, activation="tanh", arrays=arrays), np.zeros(D))
+    plain = find_fixed_points(Networks.from_arrays(cell="vanilla", activation="tanh", arrays=arrays), np.zeros(D))
+    assert len(points) == len(plain)
+    order, others = np.argsort(points.xstar[:, 0]), np.argsort(plain.xstar[:, 0])
+    np.testing.assert_allclose(points.xstar[order], plain.xstar[others], atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "message"),
+    [
+        (1.0, r"alpha must be above 0 and below 1; it goes from 1 to 1; .* \(alpha = 1\) are vanilla"),
+        ([0.1] * (n - 1) + [0.0], "it goes from 0 to 0.1"),
+        (np.full(n + 1, 0.5), r"alpha must be a number, or have shape \(5,\) or \(2, 5\); it has shape \(6,\)"),
+        (np.nan, "alpha must be finite"),
+    ],
+)
+def test_what_is_no_leak(alpha, message):
+    with pytest.raises(UsageError, match=message):
+        from_leaky(alpha=alpha, activation="tanh", arrays=leaky_arrays())
+
+
 def test_pytorch_itself():
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
@@ -119,5 +226,8 @@ def test_pytorch_itself():
         _, outputs = engines.get("cpu").run(from_torch(recurrent, readout), inputs.numpy().swapaxes(0, 1)[None])
         expected = readout(recurrent(inputs)[0]).detach().numpy().swapaxes(0, 1)
         np.testing.assert_allclose(outputs[0], expected, atol=1e-5)
+    gru, h, x = torch.nn.GRU(D, n), torch.randn(4, n), torch.randn(D)
     with pytest.raises(UsageError, match="another cell"):
-        from_torch(torch.nn.GRU(D, n), readout)
+        from_torch(gru, readout)
+    following = gru(x.expand(1, 4, D), h[None])[1][0].detach().numpy()
+    np.testing.assert_allclose(update_from_torch(gru).step(h.numpy(), x.numpy()), following, atol=1e-6)

@@ -65,6 +65,7 @@ class UpdateFunction:
     input_jacobian : function(h, x) -> (M, S, D); without it, linearisations have no input Jacobian (NaN)
     readout : function(h) -> (M, K); default the state itself
     ball : True if the map sends some ball into itself: only then can the index sum prove that a point is missing
+    limit : number or (S,), where it is known that no fixed point has |h_u| > limit_u: a search stays inside
 
     >>> halve = UpdateFunction(lambda h, x: h / 2 + x, lambda h, x: np.tile(np.eye(2) / 2, (len(h), 1, 1)), S=2, D=2)
     >>> maps_of(halve)(0, np.ones(2)).step(np.zeros((1, 2)))
@@ -78,6 +79,7 @@ class UpdateFunction:
     input_jacobian: Callable | None = None
     readout: Callable | None = None
     ball: bool = False
+    limit: np.ndarray | float = np.inf
 
     def __len__(self) -> int:
         return 1
@@ -98,6 +100,7 @@ class UpdateFunction:
             jacobians,
             self.readout or (lambda h: h),
             self.ball,
+            self.limit,
         )
 
 
@@ -114,6 +117,8 @@ def check_source(source) -> None:
         h, x = np.zeros((2, source.S)), np.zeros(source.D)
         check_shape("what step returns", source.step(h, x), ("M", "S"), M=2, S=source.S)
         check_shape("what jacobian returns", source.jacobian(h, x), ("M", "S", "S"), M=2, S=source.S)
+        if np.shape(source.limit) not in ((), (source.S,)) or not np.all(np.asarray(source.limit) > 0):
+            raise UsageError(f"limit must be positive, a number or ({source.S},); it is {source.limit!r}")
     else:
         raise UsageError(f"networks must be a Networks or an UpdateFunction; it is {type(source).__name__}")
 
