@@ -73,7 +73,7 @@ def test_gradients_against_oracle(engine, cell, activation, shape, masked):
     [("lstm", "tanh", 32, 400, 20, 8, 3), ("gru", "relu", 48, 350, 20, 8, 3), ("gru", "tanh", 48, 600, 22, 4, 6)],
 )
 def test_long_trials_in_small_tiles_against_oracle(engine, cell, activation, n, T, B, rows, tiles):
-    """Three tiles of 8 trials, or six of 4, one of them half empty."""
+    """Two tiles of 8 trials and one of 4, or six of 4, one of them half empty."""
     networks = random_networks(cell, activation, n, 2, 1, 2, seed=n)
     layout = make_layout(cell, n, 2, 1, T, B)
     assert (layout.rows, layout.tiles) == (rows, tiles)
@@ -103,10 +103,7 @@ def test_a_tile_is_no_larger_than_the_batch_needs():
 
 @pytest.mark.parametrize(("B", "rows"), [(16, 16), (64, 16), (100, 4), (50, 4), (23, 8), (10, 12), (30, 16)])
 def test_the_last_tile_has_the_rows_that_are_left(B, rows):
-    whole = make_layout("gru", 64, 3, 3, 100, B)
-    last = last_tile(whole)
-    assert last.rows == rows
-    assert last.gate_step * whole.rows == whole.gate_step * rows > 0
+    assert last_tile(make_layout("gru", 64, 3, 3, 100, B)).rows == rows
 
 
 @pytest.mark.parametrize("cell", oracle.CELLS)

@@ -13,7 +13,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from fastrnn.cells import ArrayMath
-from fastrnn.engines.cpu import emit, products
+from fastrnn.engines.cpu import emit, products, stages
 from fastrnn.engines.cpu.vectors import LANES, Vector, VectorMath, float_lanes
 
 
@@ -126,10 +126,11 @@ def test_matrix_product(rows, vectors, depth, keep):
     np.testing.assert_allclose(c, expected, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("depth2", [1, 5])
 @pytest.mark.parametrize("depth", [3, 300])  # in one block, in two
 @pytest.mark.parametrize("rows", [4, 12])
-def test_matrix_product_and_another_beside_it(rows, depth, depth2):
+def test_matrix_product_and_another_beside_it(rows, depth, depth2, keep):
     """To the same bits as one after the other."""
     rng = np.random.default_rng(rows + depth + depth2)
     columns = 3 * LANES
@@ -140,13 +141,49 @@ def test_matrix_product_and_another_beside_it(rows, depth, depth2):
     right, apart = packed(b), c.copy()
     left = (a.ctypes.data, depth, right.ctypes.data)
     beside = (a2.ctypes.data, a2.shape[1], b2.ctypes.data, b2.shape[1], depth2)
-    products.multiply_packed(*left, c.ctypes.data, columns, rows, columns, depth, depth, True, beside)
-    products.multiply_packed(*left, apart.ctypes.data, columns, rows, columns, depth, depth, True, products.NONE_BESIDE)
+    products.multiply_packed(*left, c.ctypes.data, columns, rows, columns, depth, depth, keep, beside)
+    products.multiply_packed(*left, apart.ctypes.data, columns, rows, columns, depth, depth, keep, products.NONE_BESIDE)
     a2_row, b2_row = a2.shape[1], b2.shape[1]
     products.multiply_rows(
         a2.ctypes.data, a2_row, 1, b2.ctypes.data, b2_row, apart.ctypes.data, columns, rows, columns, depth2
     )
     assert c.tobytes() == apart.tobytes()
+
+
+@njit
+def dots_of_four(a, b, out):
+    products.four_dots(a.ctypes.data, a.shape[1], b.ctypes.data, b.size, out.ctypes.data, out.shape[1])
+
+
+def test_four_dot_products():
+    """Of vectors of one register each: products rounded, then summed pairwise, halves onto halves."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = rng.normal(size=(4, LANES + 3)).astype(np.float32), rng.normal(size=LANES).astype(np.float32)
+        out = np.full((4, 2), 7, np.float32)
+        dots_of_four(a, b, out)
+        sums = a[:, :LANES] * b
+        while sums.shape[1] > 1:
+            half = sums.shape[1] // 2
+            sums = sums[:, :half] + sums[:, half:]
+        assert out[:, 0].tolist() == sums[:, 0].tolist() and (out[:, 1] == 7).all()
+
+
+@njit
+def loss_of(error, target, mask, bias):
+    return stages.weigh_errors(error.ctypes.data, target.ctypes.data, mask.ctypes.data, bias.ctypes.data, error.size)
+
+
+def test_a_loss_does_not_depend_on_steps_that_count_for_nothing():
+    rng = np.random.default_rng(1)
+    for size in range(LANES, 20 * LANES, LANES):
+        error, target, bias = rng.normal(size=(3, size + 4 * LANES)).astype(np.float32)
+        mask = (rng.random(size + 4 * LANES) < 0.7).astype(np.float32)
+        mask[size:] = 0
+        whole = loss_of(error.copy(), target, mask, bias)
+        expected = (mask * (error + bias - target).astype(np.float64) ** 2).sum()
+        assert loss_of(error[:size].copy(), target[:size], mask[:size], bias[:size]) == whole
+        assert whole == pytest.approx(expected, rel=1e-5)
 
 
 def test_lanes_follow_the_features():

@@ -50,25 +50,19 @@ def multiply_add(builder, a, b, c):
 
 
 def sum_lanes(builder, vectors):
-    """The sums of each vector's lanes, pairwise (upper half to lower half, and so on); 1, 2 or 4 vectors.
+    """The sums of each vector's lanes, pairwise: upper half to lower half, and so on; of 1, 2 or 4 vectors.
 
-    Several are summed side by side, as long as they fit in fewer vectors, to the same bits as one alone.
+    What is left of several moves together into fewer vectors; the bits are those of each alone.
     """
-    count, width = len(vectors), LANES  # lanes that are left of a sum, `apart` from the next sum's
-    apart = width
-    while width > 1:
-        half = width // 2
-        if len(vectors) > 1:
-            pairs = list(zip(vectors[::2], vectors[1::2], strict=True))
-            lower = [start + i for start in range(0, 2 * LANES, width) for i in range(half)]
-            apart = half
-        else:
-            pairs = [(vectors[0], ir.Constant(VECTOR, ir.Undefined))]
-            lower = list(range(LANES))
-        upper = [(i + half) % (2 * LANES) for i in lower]
+    count, half = len(vectors), LANES // 2
+    while half:
+        lower = [i for i in range(2 * LANES) if not i & half]
+        upper = [i + half for i in lower]
+        others = vectors[1::2] or [ir.Constant(VECTOR, ir.Undefined)]
+        pairs = zip(vectors[::2], others, strict=True)
         vectors = [builder.fadd(_shuffle(builder, a, b, lower), _shuffle(builder, a, b, upper)) for a, b in pairs]
-        width = half
-    return [builder.extract_element(vectors[0], INT32(i * apart)) for i in range(count)]
+        half //= 2
+    return [builder.extract_element(vectors[0], INT32(i)) for i in range(count)]
 
 
 def _shuffle(builder, a, b, lanes):

@@ -65,8 +65,8 @@ class Layout(NamedTuple):
     packed_h0: int
     packed_size: int
     gradient_steps: int
-    dh_passes: int  # these five matter in bf16x3 only: 1 where part of dh passes a step outside of the products
-    readout_columns: int  # K padded to whole tiles
+    dh_passes: int  # 1 where part of dh passes a step outside of the products
+    readout_columns: int  # these four matter in bf16x3 only: K padded to whole tiles
     input_chunks: int  # of D + 1
     error_chunks: int  # of K
     sums_row: int
@@ -135,8 +135,7 @@ def last_tile(layout: Layout) -> Layout:
     """
     if layout.operands_size:
         return layout
-    rows = round_up(layout.trials - (layout.tiles - 1) * layout.rows, 4)
-    return layout._replace(rows=rows, gate_step=layout.gate_step // layout.rows * rows)
+    return layout._replace(rows=round_up(layout.trials - (layout.tiles - 1) * layout.rows, 4))
 
 
 def _layout_of(cell_name: str, n: int, D: int, K: int, T: int, B: int, rows: int, in_blocks: bool) -> Layout:
@@ -261,7 +260,8 @@ def packing(cell_name: str, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
 
     position (M,): where each parameter, in the order of `Networks.parameters`, lies among the packed ones.
     transposed (units * width of all blocks,): the packed element each element of the transposed recurrent weights comes
-    from; they lie in packed panels too, those of the first product before those of the second.
+    from; they lie in packed panels too, those of the first product before those of the second. What stands in columns
+    beyond `width` is never read.
     """
     n, width = layout.n, layout.width
     gates = get_cell(cell_name).gates
@@ -277,12 +277,11 @@ def packing(cell_name: str, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     names = parameter_shapes(cell_name, n, layout.D, layout.K)
     position = np.concatenate([np.ravel(places[name]) for name in names])
 
-    a_zero = layout.packed_h0 + n  # of the padding, if there is any
     parts = []
     for start, columns in ((0, layout.first_width), (layout.first_width, layout.second_width)):
         source = np.empty(columns * layout.units, np.int64)
         c, v = (grid.ravel() for grid in np.meshgrid(np.arange(columns), np.arange(layout.units), indexing="ij"))
-        weights = stacked_position(layout, v, (start + c) // width, (start + c) % width)
-        source[in_panels(c, v, columns, layout.units)] = np.where(v < width, weights, a_zero)
+        weights = stacked_position(layout, np.minimum(v, width - 1), (start + c) // width, (start + c) % width)
+        source[in_panels(c, v, columns, layout.units)] = weights
         parts.append(source)
     return position.astype(np.int32), np.concatenate(parts).astype(np.int32)

@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ...cells import ACTIVATIONS, CELLS
-from .emit import ADDRESS, ZERO, accumulate_over, broadcast, element, load, store, sum_lanes
+from .emit import ADDRESS, ZERO, accumulate_over, broadcast, element, load, multiply_add, store, sum_lanes
 from .vectors import INT64, LANES, Vector, VectorMath
 
 
@@ -21,7 +21,7 @@ class Streams(NamedTuple):
     h: int
     h_next: int
     rh: int
-    sums: int  # pre-activations; block j in columns j n_padded onwards
+    sums: int  # pre-activations, blocks side by side; those of the second product from `first_columns` on
     gates: int  # activations, in the same place or in one that is kept
     da: int
     cell: int
@@ -157,8 +157,7 @@ def weigh_errors(typing_context, error, target, mask, bias, size):
             counts = builder.fcmp_unordered("!=", m.value, ZERO)
             weighted = m * off
             store(builder, builder.select(counts, weighted.value, ZERO), places[0])
-            squared = builder.select(counts, (weighted * off).value, ZERO)
-            return [(Vector(builder, sums[0]) + Vector(builder, squared)).value]
+            return [builder.select(counts, multiply_add(builder, weighted.value, off.value, sums[0]), sums[0])]
 
         sums = accumulate_over(builder, builder.sdiv(size, INT64(LANES)), [ZERO], body)
         return sum_lanes(builder, sums)[0]

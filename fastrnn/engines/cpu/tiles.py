@@ -33,8 +33,8 @@ def tile_address(cell: str, activation: str, precision: str) -> int:
     kind = KINDS[cell, activation]
     forward, backward = PASSES[precision]
 
-    def tile(gate_bias, layouts, packed, beside, work, gradient, sums, both):
-        layout = numba.carray(layouts, (1,))[0]
+    def tile(gate_bias, record, packed, beside, work, gradient, sums, both):
+        layout = numba.carray(record, (1,))[0]
         parameters = numba.carray(packed, (layout.packed_size,))
         others = numba.carray(beside, (1,))  # its address is all that is used
         workspace = numba.carray(work, (layout.work_size,))
@@ -47,7 +47,7 @@ def tile_address(cell: str, activation: str, precision: str) -> int:
 
 
 @intrinsic
-def call_tile(typing_context, address, gate_bias, layouts, packed, beside, work, gradient, sums, both):
+def call_tile(typing_context, address, gate_bias, record, packed, beside, work, gradient, sums, both):
     """Run the tile in `work` forward and, if `both`, back; arrays by address.
 
     `beside` : what is multiplied with beside the packed weights: in float32 the recurrent weights transposed, in bf16x3
