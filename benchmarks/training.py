@@ -139,7 +139,7 @@ def _prepare(bench: Bench, work: Work, peer: Peer) -> tuple[dict, Trainer | None
             entry["error"] = {name: significant(e, 2) if isfinite(e) else None for name, e in errors.items()}
             if not all(error < TOLERANCE for error in errors.values()):
                 return entry | {"failed": "its loss or gradients differ from ours"}, None
-        trainer, entry["tried"] = _best_trainer(bench, work, peer)
+        trainer, entry["by_networks"] = _best_trainer(bench, work, peer)
         entry["iterations"] = iterations_for(trainer, bench.settings.turn_seconds)
     except Exception as error:  # another library's: the benchmark goes on without it, and says so
         if trainer is not None:

@@ -8,10 +8,10 @@ from .analysis.maps import UpdateFunction
 from .cells import ArrayMath
 from .errors import UsageError
 from .networks import Networks
-from .shapes import check_finite
+from .shapes import check_finite, real_array
 
 CELLS = {"RNN": "vanilla", "LSTM": "lstm"}  # PyTorch's blocks stand in our order
-sigmoid = ArrayMath("tanh").sigmoid
+SLOWEST = 1e-7  # alpha; of less, the gate comes so near to 1 that any state would stay
 OTHER_GRU = (
     "PyTorch's GRU applies its reset gate after the recurrent product, which is another cell than gru here; "
     "fastrnn.update_from_torch makes of it what find_fixed_points, linearize ... take"
@@ -51,7 +51,7 @@ def from_torch(recurrent, readout, h0=None) -> Networks:
     arrays = {name: np.stack([weights[name] for weights in made]) for name in made[0]}
     cell, activation, n, N = kinds[0]["cell"], kinds[0]["activation"], kinds[0]["n"], len(modules)
     S = 2 * n if cell == "lstm" else n
-    state = np.zeros(S) if h0 is None else _values(h0)
+    state = np.zeros(S) if h0 is None else _values("h0", h0)
     if state.shape not in ((S,), (N, S)):
         both = ", h and c end to end" if cell == "lstm" else ""
         raise UsageError(f"h0 must have shape ({S},) or ({N}, {S}){both}; it has shape {state.shape}")
@@ -74,17 +74,19 @@ def update_from_torch(module, readout=None) -> UpdateFunction:
     --------
     ::
 
+        gru, readout = torch.nn.GRU(3, 64), torch.nn.Linear(64, 3)  # and train them
         update = fastrnn.update_from_torch(gru, readout)
         starts = np.random.default_rng(0).uniform(-1, 1, (1000, update.S))  # better: states on trajectories
         points = fastrnn.find_fixed_points(update, np.zeros(update.D), starts=starts)
     """
     if str(getattr(module, "mode", None)) != "GRU" or not hasattr(module, "weight_hh_l0"):
-        raise UsageError(f"module must be a torch.nn.GRU; it is {module!r}; from_torch takes RNN and LSTM")
+        raise UsageError(f"module must be one torch.nn.GRU; it is {module!r}; from_torch takes RNN and LSTM")
     _check_plain(module)
     gru, n, read = _TorchGRU(module), module.hidden_size, None
     if readout is not None:
         _check_linear(readout, n)
-        W_out, b_out = _values(readout.weight).T, _bias(readout)
+        W_out = _finite("the readout's weights", readout.weight).T
+        b_out = check_finite("the readout's bias", _bias(readout))
         read = lambda h: h @ W_out + b_out  # noqa: E731
     return UpdateFunction(gru.step, gru.jacobian, n, module.input_size, gru.input_jacobian, read, ball=True, limit=1.0)
 
@@ -94,7 +96,7 @@ class _TorchGRU:
 
     def __init__(self, module):
         def blocks(values):
-            return np.split(check_finite("the module's weights", _values(values)), 3)  # r, z, c
+            return np.split(_finite("the module's weights", values), 3)  # r, z, c
 
         none = np.zeros(3 * module.hidden_size)
         self.W_h, self.W_i = blocks(module.weight_hh_l0), blocks(module.weight_ih_l0)  # (n, n), (n, D)
@@ -106,7 +108,7 @@ class _TorchGRU:
         """r, z, c, and what r multiplies."""
         by_state = [h @ W.T + b for W, b in zip(self.W_h, self.b_h, strict=True)]
         by_input = [W @ x + b for W, b in zip(self.W_i, self.b_i, strict=True)]
-        r, z = (sigmoid(by_state[k] + by_input[k]) for k in (0, 1))
+        r, z = (ArrayMath("tanh").sigmoid(by_state[k] + by_input[k]) for k in (0, 1))
         return r, z, np.tanh(by_input[2] + r * by_state[2]), by_state[2]
 
     def step(self, h, x):
@@ -135,12 +137,13 @@ def from_leaky(*, alpha, activation, arrays, keys=None) -> Networks:
     """Leaky networks h' = (1 - alpha) h + alpha phi(h W_rec + x W_in + b), to be analysed and compared.
 
     They are `ugrnn`s whose gate is 1 - alpha whatever happens: it has no weights, and the bias that gives it. Training
-    them further would train the gate too.
+    them further would train the gate too. Networks that leak before the activation, x' = (1 - alpha) x + alpha
+    (phi(x) W_rec + ...), are others: take their update as an `UpdateFunction`.
 
     Parameters
     ----------
-    alpha : time step over time constant, between 0 and 1: a number, (n,) or (N, n); of 1 they are `vanilla`
-    activation, arrays, keys : as for a vanilla network in `Networks.from_arrays`
+    alpha : time step over time constant, below 1: a number, (n,), (N, 1) or (N, n); of 1 they are `vanilla`
+    activation, arrays, keys : as for a vanilla network in `Networks.from_arrays`; W_rec[i, u, v] leads from u to v
 
     >>> arrays = {"W_rec": np.zeros((1, 2, 2)), "W_in": np.ones((1, 1, 2)), "b": np.zeros((1, 2))}
     >>> arrays |= {"W_out": np.ones((1, 2, 1)), "b_out": np.zeros((1, 1)), "h0": np.zeros((1, 2))}
@@ -151,15 +154,17 @@ def from_leaky(*, alpha, activation, arrays, keys=None) -> Networks:
     """
     plain = Networks.from_arrays(cell="vanilla", activation=activation, arrays=arrays, keys=keys)
     N, n = len(plain), plain.n
-    alpha = check_finite("alpha", _values(alpha))
-    if alpha.shape not in ((), (n,), (N, n)):
-        raise UsageError(f"alpha must be a number, or have shape ({n},) or ({N}, {n}); it has shape {alpha.shape}")
-    if not ((alpha > 0) & (alpha < 1)).all():
+    alpha = _finite("alpha", alpha)
+    if alpha.shape not in ((), (n,), (N, 1), (N, n)):
         raise UsageError(
-            f"alpha must be above 0 and below 1; it goes from {alpha.min():g} to {alpha.max():g}; networks without a "
-            "leak (alpha = 1) are vanilla: Networks.from_arrays"
+            f"alpha must be a number, or have shape ({n},), ({N}, 1) or ({N}, {n}); it has shape {alpha.shape}"
         )
-    made = {name: array for name, array in plain.arrays.items()}
+    if not ((alpha > SLOWEST) & (alpha < 1)).all():
+        raise UsageError(
+            f"alpha must be above {SLOWEST:g} and below 1; it goes from {alpha.min():g} to {alpha.max():g}; networks "
+            "without a leak (alpha = 1) are vanilla: Networks.from_arrays"
+        )
+    made = dict(plain.arrays)
     for name in ("W_rec", "W_in"):
         made[name] = np.concatenate([made[name], np.zeros_like(made[name])], axis=-1)  # blocks c, g
     gate = np.broadcast_to(np.log1p(-alpha) - np.log(alpha), (N, n))
@@ -197,30 +202,35 @@ def _check_plain(module) -> None:
 def _check_linear(linear, n: int) -> None:
     """`UsageError` unless it is a Linear that reads n units."""
     if not hasattr(linear, "in_features") or not hasattr(linear, "out_features"):
-        raise UsageError(f"readout must be a torch.nn.Linear, or a list of them; it is {linear!r}")
+        raise UsageError(f"readout must be a torch.nn.Linear for each module; it is {linear!r}")
     if linear.in_features != n:
         raise UsageError(f"readout must read the {n} units of h; {linear!r} reads {linear.in_features}")
 
 
 def _weights(module, linear) -> dict[str, np.ndarray]:
     """Arrays of one network, without h0."""
-    arrays = {"W_rec": _values(module.weight_hh_l0).T, "W_in": _values(module.weight_ih_l0).T}
+    arrays = {"W_rec": _values("weights", module.weight_hh_l0).T, "W_in": _values("weights", module.weight_ih_l0).T}
     biases = (module.bias_ih_l0, module.bias_hh_l0) if module.bias else ()
-    arrays["b"] = sum(map(_values, biases), np.zeros(arrays["W_rec"].shape[1]))
-    return arrays | {"W_out": _values(linear.weight).T, "b_out": _bias(linear)}
+    arrays["b"] = sum((_values("biases", bias) for bias in biases), np.zeros(arrays["W_rec"].shape[1]))
+    return arrays | {"W_out": _values("weights", linear.weight).T, "b_out": _bias(linear)}
 
 
 def _bias(linear) -> np.ndarray:
     """Of a Linear (K,), zeros where it has none."""
     bias = getattr(linear, "bias", None)
-    return np.zeros(linear.out_features) if bias is None else _values(bias)
+    return np.zeros(linear.out_features) if bias is None else _values("biases", bias)
 
 
-def _values(tensor) -> np.ndarray:
-    """A tensor of any device, or an array, in float64."""
+def _finite(name: str, tensor) -> np.ndarray:
+    """`_values`, all finite."""
+    return check_finite(name, _values(name, tensor))
+
+
+def _values(name: str, tensor) -> np.ndarray:
+    """A tensor of any device, or an array, in float64; a copy."""
     if hasattr(tensor, "detach"):
-        tensor = tensor.detach().cpu().double().numpy()
-    try:
-        return np.asarray(tensor, np.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"weights and h0 must be tensors or arrays of numbers: {error}") from error
+        try:
+            tensor = tensor.detach().cpu().double().numpy()
+        except (TypeError, RuntimeError) as error:
+            raise UsageError(f"{name} must be a tensor or an array of numbers: {error}") from error
+    return np.array(real_array(name, tensor), np.float64)

@@ -464,7 +464,7 @@ def test_a_peer_takes_part():
     kind = training.measure_kind(small_bench(), small_work(), [peer])
     (entry,) = kind["peers"]
     assert entry["error"] == {"loss": 0.0, "gradients": 0.0} and "failed" not in entry
-    assert entry["tried"] == [] and entry["networks"] == 8 and peer.log[-2] == (8, entry["iterations"])
+    assert entry["by_networks"] == [] and entry["networks"] == 8 and peer.log[-2] == (8, entry["iterations"])
     assert len(entry["ratio"]["rounds"]) == SMALL.rounds
     for mine, theirs, ratio in zip(
         *(x["rounds"] for x in (kind["gflops"], entry["gflops"], entry["ratio"])), strict=True

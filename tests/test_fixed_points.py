@@ -193,7 +193,7 @@ def test_a_search_stays_inside_of_the_limit():
         return UpdateFunction(lambda h, x: h**2, lambda h, x: (2 * h)[:, :, None], S=1, limit=limit)
 
     assert sorted(find_fixed_points(square(np.inf), np.zeros(0), starts=starts).xstar.round(9).ravel()) == [0, 1]
-    assert find_fixed_points(square(np.array([0.9])), np.zeros(0), starts=starts).xstar.round(9).ravel().tolist() == [0]
+    assert find_fixed_points(square([0.9]), np.zeros(0), starts=starts).xstar.round(9).ravel().tolist() == [0]
 
 
 def test_a_minimum_of_the_speed_that_is_not_zero_is_a_slow_point():

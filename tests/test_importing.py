@@ -104,9 +104,9 @@ def test_networks_compute_what_the_modules_do(mode, bias):
         (module("GRU"), linear(), None, "reset gate after the recurrent product, .*fastrnn.update_from_torch"),
         (linear(), linear(), None, r"recurrent must be a torch\.nn\.RNN or .*, or a list of them; it is namespace"),
         (None, linear(), None, r"recurrent must be a torch\.nn\.RNN .* it is None"),
-        (module(), module(), None, r"readout must be a torch\.nn\.Linear, or a list of them; it is namespace"),
+        (module(), module(), None, r"readout must be a torch\.nn\.Linear for each module; it is namespace"),
         (module(), linear(in_features=7), None, "readout must read the 5 units of h; .* reads 7"),
-        (module(), linear(), "zeros", "weights and h0 must be tensors or arrays of numbers"),
+        (module(), linear(), "zeros", "h0 must be an array of real numbers; it holds"),
         (module(num_layers=2), linear(), None, "modules must have num_layers=1; .* has 2"),
         (module("LSTM", bidirectional=True), linear(), None, "must have bidirectional=False; .* has True"),
         (module("LSTM", proj_size=3), linear(), None, "must have proj_size=0; .* has 3"),
@@ -158,14 +158,26 @@ def test_fixed_points_of_a_gru():
 
 
 def test_what_is_no_gru():
-    with pytest.raises(UsageError, match=r"module must be a torch\.nn\.GRU; it is .*; from_torch takes RNN and LSTM"):
+    with pytest.raises(UsageError, match=r"module must be one torch\.nn\.GRU; it is .*; from_torch takes RNN and LSTM"):
         update_from_torch(module("LSTM"))
     with pytest.raises(UsageError, match=r"modules must have num_layers=1; .* has 2"):
         update_from_torch(module("GRU", num_layers=2))
     with pytest.raises(UsageError, match=r"readout must read the 5 units of h; .* reads 7"):
         update_from_torch(module("GRU"), linear(in_features=7))
-    with pytest.raises(UsageError, match="weights must be finite"):
+    with pytest.raises(UsageError, match="the module's weights must be finite"):
         update_from_torch(module("GRU", bias_ih_l0=Tensor(np.full(3 * n, np.nan))))
+    with pytest.raises(UsageError, match="the readout's weights must be finite"):
+        update_from_torch(module("GRU"), linear(weight=Tensor(np.full((K, n), np.inf))))
+
+
+def test_an_update_keeps_the_weights_it_was_made_of():
+    gru, readout = module("GRU"), linear()
+    update, h, x = update_from_torch(gru, readout), np.full((1, n), 0.3), np.ones(D)
+    before = update.step(h, x), update.readout(h)
+    for tensor in (gru.weight_hh_l0, gru.weight_ih_l0, gru.bias_hh_l0, gru.bias_ih_l0, readout.weight, readout.bias):
+        tensor.array += 1.0  # it is trained further
+    np.testing.assert_array_equal(before[0], update.step(h, x))
+    np.testing.assert_array_equal(before[1], update.readout(h))
 
 
 def leaky_arrays(N=2):
@@ -175,7 +187,9 @@ def leaky_arrays(N=2):
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-@pytest.mark.parametrize("alpha", [0.2, np.linspace(0.05, 0.9, n), np.linspace(0.1, 0.8, 2 * n).reshape(2, n)])
+@pytest.mark.parametrize(
+    "alpha", [0.2, np.linspace(0.05, 0.9, n), np.array([[0.1], [0.4]]), np.linspace(0.1, 0.8, 2 * n).reshape(2, n)]
+)
 def test_leaky_networks(alpha, activation):
     arrays = leaky_arrays()
     networks = from_leaky(alpha=alpha, activation=activation, arrays=arrays)
@@ -206,9 +220,13 @@ def test_fixed_points_of_leaky_networks_are_those_without_the_leak():
 @pytest.mark.parametrize(
     ("alpha", "message"),
     [
-        (1.0, r"alpha must be above 0 and below 1; it goes from 1 to 1; .* \(alpha = 1\) are vanilla"),
+        (1.0, r"alpha must be above 1e-07 and below 1; it goes from 1 to 1; .* \(alpha = 1\) are vanilla"),
         ([0.1] * (n - 1) + [0.0], "it goes from 0 to 0.1"),
-        (np.full(n + 1, 0.5), r"alpha must be a number, or have shape \(5,\) or \(2, 5\); it has shape \(6,\)"),
+        (
+            np.full(n + 1, 0.5),
+            r"alpha must be a number, or have shape \(5,\), \(2, 1\) or \(2, 5\); it has .*6,",
+        ),
+        ("0.1", "alpha must be an array of real numbers; it holds"),
         (np.nan, "alpha must be finite"),
     ],
 )

@@ -14,7 +14,7 @@ import numpy as np
 from ..cells import get_cell
 from ..errors import UsageError
 from ..networks import Networks
-from ..shapes import check_finite, check_shape
+from ..shapes import check_finite, check_shape, real_array
 
 KINK = 1e-10  # as near, relative to 1 + |h|, a state is on a kink of relu: fixed points are known as well as that
 
@@ -50,7 +50,7 @@ class Map:
         return np.clip(h, -self.limit, self.limit)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class UpdateFunction:
     """A user's own map, to be given in place of `Networks`.
 
@@ -65,7 +65,8 @@ class UpdateFunction:
     input_jacobian : function(h, x) -> (M, S, D); without it, linearisations have no input Jacobian (NaN)
     readout : function(h) -> (M, K); default the state itself
     ball : True if the map sends some ball into itself: only then can the index sum prove that a point is missing
-    limit : number or (S,), where it is known that no fixed point has |h_u| > limit_u: a search stays inside
+    limit : number or (S,), where it is known that no fixed point has |h_u| > limit_u: a search stays inside,
+        and moves starts there
 
     >>> halve = UpdateFunction(lambda h, x: h / 2 + x, lambda h, x: np.tile(np.eye(2) / 2, (len(h), 1, 1)), S=2, D=2)
     >>> maps_of(halve)(0, np.ones(2)).step(np.zeros((1, 2)))
@@ -100,7 +101,7 @@ class UpdateFunction:
             jacobians,
             self.readout or (lambda h: h),
             self.ball,
-            self.limit,
+            np.asarray(self.limit, np.float64),
         )
 
 
@@ -117,7 +118,8 @@ def check_source(source) -> None:
         h, x = np.zeros((2, source.S)), np.zeros(source.D)
         check_shape("what step returns", source.step(h, x), ("M", "S"), M=2, S=source.S)
         check_shape("what jacobian returns", source.jacobian(h, x), ("M", "S", "S"), M=2, S=source.S)
-        if np.shape(source.limit) not in ((), (source.S,)) or not np.all(np.asarray(source.limit) > 0):
+        limit = real_array("limit", source.limit)
+        if limit.shape not in ((), (source.S,)) or not (limit > 0).all():
             raise UsageError(f"limit must be positive, a number or ({source.S},); it is {source.limit!r}")
     else:
         raise UsageError(f"networks must be a Networks or an UpdateFunction; it is {type(source).__name__}")
