@@ -278,6 +278,23 @@ def test_no_half_of_a_complex_pair_is_drawn(kept, monkeypatch):
         assert np.isfinite(np.ma.filled(dots.get_offsets(), np.nan)).all(axis=1).sum() == shown * one.fixed.sum()
 
 
+@pytest.mark.parametrize("odd", [700, 701, 702])
+def test_no_network_is_lost_in_a_matrix_of_more_networks_than_pixels(odd):
+    """One that is far from all others, wherever it stands."""
+    table = pandas.DataFrame({"cell": "gru", "activation": "tanh", "n": 64}, index=range(1440))
+    away = np.full((1440, 1440), 0.1)
+    away[odd] = away[:, odd] = 1.0
+    np.fill_diagonal(away, 0)
+    figure = distances.distance_matrix(table, away, "x")
+    figure.canvas.draw()
+    place = figure.axes[0].get_window_extent().get_points().astype(int)
+    (left, bottom), (right, top) = place + np.array([[4, 4], [-4, -4]])
+    seen = np.asarray(figure.canvas.buffer_rgba())[::-1][bottom:top, left : (left + right) // 3, 1].astype(int)
+    bright = np.flatnonzero(seen.mean(axis=1) > np.median(seen) + 10)  # the odd one's row, from below
+    assert 1 <= len(bright) <= 4
+    assert abs(bright.mean() / len(seen) - (1 - odd / 1440)) < 0.02
+
+
 def test_names_of_a_matrix_stay_in_the_picture(kept):
     made = kept["flipflop"].svcca
     figure = distances.distance_matrix(made.table, made.distances, "SVCCA distance")

@@ -21,6 +21,7 @@ from .figure import (
 )
 
 LARGEST, SMALLEST, FEW, MANY = 4.5, 2.0, 40, 300  # points of a marker, and of how many networks
+SHARP = 300  # networks of a matrix that has pixels enough for each; of more, a pixel is a mean
 LEAST = 1e-9  # extent of a panel, where all networks are in one place
 TOGETHER = 1e-6  # of the extent: networks so near to each other are in one place
 
@@ -65,7 +66,10 @@ def draw_matrix(figure, ax, table, distances, distance: str, cells_only: bool = 
     order = _by_kind(table)
     rows = table.iloc[order]
     most = float(distances.max()) or 1.0
-    image = ax.imshow(distances[np.ix_(order, order)], cmap=SEQUENTIAL, vmin=0, vmax=most, interpolation="nearest")
+    how = {"interpolation": "nearest"}
+    if len(table) > SHARP:
+        how = {"interpolation": "hanning", "interpolation_stage": "data"}  # means of distances, not of colours
+    image = ax.imshow(distances[np.ix_(order, order)], cmap=SEQUENTIAL, vmin=0, vmax=most, **how)
     figure.colorbar(image, ax=ax, shrink=0.8, label=distance)
     for spine in ax.spines.values():
         spine.set_visible(False)
