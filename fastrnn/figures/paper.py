@@ -12,7 +12,7 @@ from ..errors import Status
 from ..progress import counted
 from ..studies.kept import Kept
 from . import cdi, distances, flipflop, losses, portraits, sine, tasks, untrained
-from .learning_curves import learning_curves
+from .learning_curves import is_crowd, learning_curves
 
 ARRANGED = (
     "Points are networks, placed in the plane so that their distances are as nearly as possible those measured "
@@ -108,6 +108,12 @@ def _trained(kept: Kept) -> int:
     return int((kept.run.table.status == Status.TRAINED.label).sum())
 
 
+def _medians(kept: Kept) -> str:
+    """What a thick line among learning curves means, where there is one."""
+    crowds = [len(kept.run.finished(group).ids) for group in kept.run.finished_groups()]
+    return " Thick: the median of very many." if any(map(is_crowd, crowds)) else ""
+
+
 def _dashed(kept: Kept) -> str:
     """What a dashed line of the threshold means, where there is one."""
     return "" if kept.run.threshold is None else " Dashed: below it a network counts as having learnt the task."
@@ -137,7 +143,7 @@ PANELS = (
         lambda kept: learning_curves(kept.run),
         lambda kept: (
             f"Training loss (mean squared error) of {_among(kept, _finished(kept))}, a line each, in the colour of the "
-            f"activation. A cross: a network diverged.{_dashed(kept)}"
+            f"activation.{_medians(kept)} A cross: a network diverged.{_dashed(kept)}"
         ),
         everywhere=True,
         wide=True,
