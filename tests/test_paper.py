@@ -400,6 +400,18 @@ def test_bars_of_many_networks_are_in_order_and_the_largest_is_told(kept):
     assert flipflop.has_slender(study) and not flipflop.has_slender(kept["flipflop"].flipflop)
 
 
+def test_bars_of_many_networks_with_the_same_points_stand_side_by_side(kept):
+    study = copy.deepcopy(kept["flipflop"].flipflop)
+    study.table = pandas.concat([study.table] * 40, ignore_index=True)
+    study.table["unstable_2"] = 6
+    mine = np.flatnonzero((study.table.cell == "vanilla") & (study.table.activation == "tanh"))
+    study.table.loc[mine[::3], ["unstable_0", "unstable_1"]] += [-2, 2]  # as many in all
+    bars = flipflop.counts(study).axes[0].collections[0].get_paths()  # those of stable points
+    corners = np.array([[path.vertices[:, 0].min(), path.vertices[:, 1].max()] for path in bars])
+    stable = corners[np.argsort(corners[:, 0]), 1][: len(mine)]
+    assert stable.tolist() == [8] * (len(mine) - len(mine[::3])) + [6] * len(mine[::3])
+
+
 def test_losses_are_counted(kept):
     figure = losses.final_losses(kept["cdi"].run)
     assert [t.get_text() for t in figure.axes[0].get_legend().texts] == ["tanh: 2", "relu: 2"]

@@ -96,7 +96,7 @@ def frequencies(study) -> Figure:
                 medians[row].append(thick)
                 single.setdefault(ax, []).append(lines)
                 ax.plot(commanded, lines.T, color=colour, linewidth=0.5, alpha=0.35, rasterized=len(lines) > 20)
-                label = f"{cell_name(cell)} ({len(frequency)})"
+                label = f"{cell_name(cell)} ({len(frequency):,})"
                 ax.plot(commanded, thick, color=colour, linewidth=1.8, label=label)
         above.set_title(f"{activation}: {counted(int((table.activation == activation).sum()), 'network')}")
         below.set_xlabel("commanded frequency (cycles / 1000 steps)")
