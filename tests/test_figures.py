@@ -13,7 +13,7 @@ from PIL import Image
 from populations import small
 
 from fastrnn.errors import Status
-from fastrnn.figures import learning_curves as module
+from fastrnn.figures import figure as house
 from fastrnn.figures.figure import ACTIVATION_COLOURS, POINT_COLOURS, new_figure, render
 from fastrnn.figures.hyperparameters import hyperparameters
 from fastrnn.figures.learning_curves import learning_curves
@@ -128,7 +128,7 @@ def test_sizes_are_rows_and_a_larger_l2_is_lighter(tmp_path):
 def test_medians_lie_above_the_lines_of_very_many_networks(tmp_path, monkeypatch):
     run = synthetic(tmp_path / "run", l2=(1e-5, 1e-3), seeds=3)  # losses fall as the powers -1 to -6, three of each L2
     assert not [line for ax in learning_curves(run).axes for line in ax.lines if line.get_path_effects()]
-    monkeypatch.setattr(module, "CROWD", 6)
+    monkeypatch.setattr(house, "CROWD", 6)
     vanilla, gru = learning_curves(run).axes
     medians = [line for line in vanilla.lines if line.get_path_effects()]
     assert len(medians) == 4 and len(curves(vanilla)) == 4 + 12

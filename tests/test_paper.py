@@ -13,6 +13,7 @@ from PIL import Image
 
 from fastrnn.analysis.completeness import PointStatus
 from fastrnn.figures import cdi, distances, flipflop, losses, portraits, sine, tasks
+from fastrnn.figures import figure as house
 from fastrnn.figures.figure import ACTIVATION_COLOURS, CELL_COLOURS, PAIR, POINT_COLOURS, render
 from fastrnn.figures.paper import panels
 from fastrnn.figures.space import Space
@@ -245,6 +246,17 @@ def test_frequencies_are_drawn_in_cycles_a_thousand_steps(kept):
     off = [line for line in below.lines if to_rgb(line.get_color()) == to_rgb(CELL_COLOURS["gru"])][-1]
     np.testing.assert_allclose(off.get_ydata(), lines[-1].get_ydata() - 1000 * study.commanded)
     assert above.get_ylabel().endswith("(cycles / 1000 steps)")
+
+
+def test_medians_of_very_many_frequencies_lie_above_all_lines(kept, monkeypatch):
+    study = kept["sine"].sine
+    assert not [line for ax in sine.frequencies(study).axes for line in ax.lines if line.get_path_effects()]
+    monkeypatch.setattr(house, "CROWD", 1)
+    for ax in sine.frequencies(study).axes:
+        medians = [line for line in ax.lines if line.get_label()[0] != "_"]
+        others = [line for line in ax.lines if line not in medians]
+        assert len(medians) in (3, 4) and all(line.get_path_effects() for line in medians)
+        assert min(line.zorder for line in medians) > max(line.zorder for line in others)
 
 
 def test_a_frequency_far_from_all_others_is_counted_and_leaves_them_readable(kept):

@@ -8,16 +8,25 @@ import numpy as np
 import pandas
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 
 from ..errors import Status
 from ..progress import counted
 from ..runs import Run
-from .figure import ACTIVATION_COLOURS, OTHER, REFERENCE, cell_name, in_house_style, keys_above, new_figure
+from .figure import (
+    ACTIVATION_COLOURS,
+    IN_CROWD,
+    OTHER,
+    REFERENCE,
+    cell_name,
+    in_house_style,
+    is_crowd,
+    keys_above,
+    new_figure,
+    over_crowd,
+)
 
 LINES_DRAWN_AS_VECTORS = 30  # in a panel; more become an image inside the SVG, which stays small
-CROWD = 60  # networks of an activation in a panel, from which on their lines hide each other's: medians lie above them
 LIGHTEST = 0.6  # how far towards white the largest L2 goes
 HEADROOM = 5.0  # top of the axis over the losses at the start: the spikes of a network that explodes are cut off
 
@@ -84,7 +93,7 @@ def _draw_panel(ax, run: Run, panel: list[Curves], shades: dict[float, float], l
     rasterized = sum(len(group.rows) for group in panel) > LINES_DRAWN_AS_VECTORS
     for group in panel:
         colour = ACTIVATION_COLOURS.get(group.rows.activation[0], OTHER)
-        look = {"linewidth": 0.5, "alpha": 0.3} if is_crowd(len(group.rows)) else {"linewidth": 0.7, "alpha": 0.8}
+        look = IN_CROWD if is_crowd(len(group.rows)) else {"linewidth": 0.7, "alpha": 0.8}
         for curve, l2, lost in zip(group.losses, group.rows.l2, group.diverged, strict=True):
             style = {"color": _lighter(colour, shades[l2]), "zorder": 2 - shades[l2], "rasterized": rasterized}
             ax.plot(group.iteration, curve, **look, **style)
@@ -98,19 +107,13 @@ def _draw_panel(ax, run: Run, panel: list[Curves], shades: dict[float, float], l
     return entries
 
 
-def is_crowd(networks: int) -> bool:
-    """Whether networks of one cell, activation and size are so many that medians are drawn."""
-    return networks >= CROWD
-
-
 def _draw_medians(ax, group: Curves, colours: dict) -> None:
     """Median loss of the networks of each L2 that did not diverge, between white edges."""
     for l2, colour in colours.items():
         mine = (group.rows.l2 == l2).to_numpy() & ~group.diverged
         if mine.any():
             median = np.median(group.losses[mine], axis=0)
-            edges = [withStroke(linewidth=2.6, foreground="white")]
-            ax.plot(group.iteration, median, color=colour, linewidth=1.3, zorder=3, path_effects=edges)
+            ax.plot(group.iteration, median, color=colour, **over_crowd(1.3))
 
 
 def _mark_divergence(ax, iteration, curve, top: float) -> None:

@@ -12,7 +12,8 @@ from ..errors import Status
 from ..progress import counted
 from ..studies.kept import Kept
 from . import cdi, distances, flipflop, losses, portraits, sine, tasks, untrained
-from .learning_curves import is_crowd, learning_curves
+from .figure import is_crowd
+from .learning_curves import learning_curves
 
 ARRANGED = (
     "Points are networks, placed in the plane so that their distances are as nearly as possible those measured "
