@@ -307,6 +307,17 @@ def test_no_network_is_lost_in_a_matrix_of_more_networks_than_pixels(odd):
     assert abs(bright.mean() / len(seen) - (1 - odd / 1440)) < 0.02
 
 
+def test_captions_tell_what_is_done_where_networks_are_very_many(kept, monkeypatch):
+    def captions():
+        return " ".join(panel.caption(kept["flipflop"]) for panel in panels(kept["flipflop"]))
+
+    assert "Thick: the median" not in captions() and "A pixel is a mean" not in captions()
+    monkeypatch.setattr(house, "CROWD", 2)
+    monkeypatch.setattr(distances, "SHARP", 2)
+    assert captions().count("Thick: the median of very many.") == 1
+    assert captions().count("A pixel is a mean over neighbours.") == 2
+
+
 def test_names_of_a_matrix_stay_in_the_picture(kept):
     made = kept["flipflop"].svcca
     figure = distances.distance_matrix(made.table, made.distances, "SVCCA distance")

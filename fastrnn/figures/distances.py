@@ -61,13 +61,18 @@ def both_metrics(svcca, cka) -> Figure:
     return figure
 
 
+def is_blurred(networks: int) -> bool:
+    """Whether a matrix has fewer pixels than so many networks."""
+    return networks > SHARP
+
+
 def draw_matrix(figure, ax, table, distances, distance: str, cells_only: bool = False) -> None:
     """The matrix, its networks ordered by kind, a line between cells; names of kinds, or of cells, on the left."""
     order = _by_kind(table)
     rows = table.iloc[order]
     most = float(distances.max()) or 1.0
     how = {"interpolation": "nearest"}
-    if len(table) > SHARP:
+    if is_blurred(len(table)):
         how = {"interpolation": "hanning", "interpolation_stage": "data"}  # means of distances, not of colours
     image = ax.imshow(distances[np.ix_(order, order)], cmap=SEQUENTIAL, vmin=0, vmax=most, **how)
     figure.colorbar(image, ax=ax, shrink=0.8, label=distance)
