@@ -231,7 +231,7 @@ class _Analysis:
             seconds = sum(step.seconds for step in todo)
             self.progress.say(
                 f"{where}: {len(todo)} of {len(steps)} steps for {networks}; estimated time {duration(seconds)}, "
-                f"memory {size(self._memory(selection))}"
+                f"memory {size(self._memory(todo, selection))}"
             )
         elif not steps:
             self.progress.say(f"{where}: there is no {' and no '.join(sorted(self.wanted))} of its networks")
@@ -239,10 +239,11 @@ class _Analysis:
             self.progress.say(f"{where}: nothing to do, all {len(steps)} steps for {networks} are up to date")
         self.progress.start("analyze", sum(step.seconds for step in steps))
 
-    def _memory(self, selection: Selection) -> int:
-        """Bytes at most, about: responses of all networks, as CKA compares them, and some of them as they come."""
-        task = self.run.task
-        kept = float(selection.table.n.astype(int).sum()) * probe_trials(task) * task.T * 8
+    def _memory(self, todo: list[Step], selection: Selection) -> int:
+        """Bytes at most, about: responses of some networks as they come; to be compared by CKA, those of all."""
+        task, kept = self.run.task, 0.0
+        if any(step.name == "similarity" for step in todo):
+            kept = float(selection.table.n.astype(int).sum()) * probe_trials(task) * task.T * 8
         return int(LIBRARIES + min(kept, 4e9) + 2 * ROLLOUT_BYTES)
 
     def _do(self, step: Step) -> None:
