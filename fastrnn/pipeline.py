@@ -27,7 +27,7 @@ UNUSABLE = "run"  # among the failures: the folder itself can't be used
 AGAIN = "fastrnn analyze, without --only, makes it again"
 LIBRARIES = 400 << 20  # bytes in memory before any network is looked at
 WORTH_SAYING = 10.0  # seconds of a step: a log of hours would say nothing otherwise
-KEPT_COMPONENTS = 24  # of a response when networks are compared, about
+LONG = 60.0  # seconds of a step, about, from which on it is said what it will take
 
 
 @dataclass
@@ -186,10 +186,11 @@ class _Analysis:
 
     def do_all(self) -> Analyzed:
         selection = self._select()
-        every = Steps(self.run, selection).all()
+        every = Steps(self.run, selection, self.progress).all()
         steps = [step for step in every if step.name in self.wanted]
         self.stale = self.ledger.stale(every)
         self._plan(steps, selection)
+        reached = 0.0
         for step in steps:
             self._stop_if_asked()
             self.progress.note(step.key)
@@ -198,7 +199,8 @@ class _Analysis:
             took = time.monotonic() - start
             if step.key in self.made.done and took >= WORTH_SAYING:
                 self.progress.say(f"{step.key}: done in {duration(took)}")
-            self.progress.advance(step.seconds, step.key)
+            reached += step.seconds
+            self.progress.reach(reached, step.key)
         self.made.stale = list(dict.fromkeys(self.stale.values()))
         if self.made.stale:
             self.progress.say(f"{self.run.path}: out of date: {', '.join(self.made.stale)}; {AGAIN}")
@@ -229,7 +231,7 @@ class _Analysis:
             seconds = sum(step.seconds for step in todo)
             self.progress.say(
                 f"{where}: {len(todo)} of {len(steps)} steps for {networks}; estimated time {duration(seconds)}, "
-                f"memory {size(self._memory(selection))}"
+                f"memory {size(self._memory(todo, selection))}"
             )
         elif not steps:
             self.progress.say(f"{where}: there is no {' and no '.join(sorted(self.wanted))} of its networks")
@@ -237,10 +239,11 @@ class _Analysis:
             self.progress.say(f"{where}: nothing to do, all {len(steps)} steps for {networks} are up to date")
         self.progress.start("analyze", sum(step.seconds for step in steps))
 
-    def _memory(self, selection: Selection) -> int:
-        """Bytes at most, about: responses of all networks, reduced, and some of them whole."""
-        task = self.run.task
-        kept = len(selection.table) * probe_trials(task) * task.T * KEPT_COMPONENTS * 8
+    def _memory(self, todo: list[Step], selection: Selection) -> int:
+        """Bytes at most, about: responses of some networks as they come; to be compared by CKA, those of all."""
+        task, kept = self.run.task, 0.0
+        if any(step.name == "similarity" for step in todo):
+            kept = float(selection.table.n.astype(int).sum()) * probe_trials(task) * task.T * 8
         return int(LIBRARIES + min(kept, 4e9) + 2 * ROLLOUT_BYTES)
 
     def _do(self, step: Step) -> None:
@@ -250,6 +253,8 @@ class _Analysis:
             self._settle(step)
             return
         inputs = self.ledger.inputs(step)
+        if step.seconds >= LONG:
+            self.progress.say(f"{step.key}: estimated time {duration(step.seconds)}")
         try:
             if outdated:
                 raise RunError(f"what it needs is out of date ({', '.join(outdated)}); {AGAIN}")

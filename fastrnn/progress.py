@@ -48,6 +48,11 @@ class Progress:
                 tqdm.write(text, file=sys.stderr)
                 sys.stderr.flush()
 
+    @classmethod
+    def of(cls, progress) -> Progress:
+        """That of a caller, or one that shows something or not."""
+        return progress if isinstance(progress, Progress) else cls(progress)
+
     def start(self, what: str, total: float) -> None:
         """Make the bar; `total` in any unit of work."""
         if self._bar is not None:
@@ -65,6 +70,29 @@ class Progress:
         if (bar := self._bar) is not None:
             bar.set_postfix_str(note, refresh=False)
             bar.update(max(0.0, min(work, bar.total - bar.n)))
+
+    def reach(self, done: float, note: str) -> None:
+        """Move the bar to where so much of the work is done, wherever it is, where there is one."""
+        if self._bar is not None:
+            self.advance(done - self._bar.n, note)
+
+
+class Share(Progress):
+    """A piece of a longer work, which moves the bar that is there already on by its share of that bar's work."""
+
+    def __init__(self, whole: Progress, share: float, note: str):
+        super().__init__(show=False)
+        self._whole, self._left, self._note, self._scale = whole, share, note, 0.0
+
+    def start(self, what: str, total: float) -> None:
+        """From now on what is left of the share is as much as `total`, in any unit of work."""
+        self._scale = self._left / total if total else 0.0
+
+    def advance(self, work: float, note: str) -> None:
+        """Move the bar on; beside it stays what the piece is called."""
+        moved = min(work * self._scale, self._left)
+        self._left -= moved
+        self._whole.advance(moved, self._note)
 
 
 class Interruption:

@@ -13,6 +13,7 @@ from PIL import Image
 from populations import small
 
 from fastrnn.errors import Status
+from fastrnn.figures import figure as house
 from fastrnn.figures.figure import ACTIVATION_COLOURS, POINT_COLOURS, new_figure, render
 from fastrnn.figures.hyperparameters import hyperparameters
 from fastrnn.figures.learning_curves import learning_curves
@@ -122,6 +123,23 @@ def test_sizes_are_rows_and_a_larger_l2_is_lighter(tmp_path):
     assert light > dark
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.texts] == ["1e-05", "0.001"]
+
+
+def test_medians_lie_above_the_lines_of_very_many_networks(tmp_path, monkeypatch):
+    run = synthetic(tmp_path / "run", l2=(1e-5, 1e-3), seeds=3)  # losses fall as the powers -1 to -6, three of each L2
+    assert not [line for ax in learning_curves(run).axes for line in ax.lines if line.get_path_effects()]
+    monkeypatch.setattr(house, "CROWD", 6)
+    vanilla, gru = learning_curves(run).axes
+    medians = [line for line in vanilla.lines if line.get_path_effects()]
+    assert len(medians) == 4 and len(curves(vanilla)) == 4 + 12
+    for line, power in zip(medians, [2, 5, 2, 5], strict=True):
+        x = line.get_xdata()
+        np.testing.assert_allclose(line.get_ydata(), x ** -float(power), rtol=1e-5)
+        assert line.zorder > max(other.zorder for other in vanilla.lines if other not in medians)
+    # of GRUs with relu the second diverged: it has no part in the median
+    lost = [line for line in gru.lines if line.get_path_effects()][2]
+    x = lost.get_xdata()
+    np.testing.assert_allclose(lost.get_ydata(), (x**-1.0 + x**-3.0) / 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize("changes", [{"iterations": 0}, {"iterations": 1}])

@@ -13,6 +13,7 @@ from PIL import Image
 
 from fastrnn.analysis.completeness import PointStatus
 from fastrnn.figures import cdi, distances, flipflop, losses, portraits, sine, tasks
+from fastrnn.figures import figure as house
 from fastrnn.figures.figure import ACTIVATION_COLOURS, CELL_COLOURS, PAIR, POINT_COLOURS, render
 from fastrnn.figures.paper import panels
 from fastrnn.figures.space import Space
@@ -247,6 +248,17 @@ def test_frequencies_are_drawn_in_cycles_a_thousand_steps(kept):
     assert above.get_ylabel().endswith("(cycles / 1000 steps)")
 
 
+def test_medians_of_very_many_frequencies_lie_above_all_lines(kept, monkeypatch):
+    study = kept["sine"].sine
+    assert not [line for ax in sine.frequencies(study).axes for line in ax.lines if line.get_path_effects()]
+    monkeypatch.setattr(house, "CROWD", 1)
+    for ax in sine.frequencies(study).axes:
+        medians = [line for line in ax.lines if line.get_label()[0] != "_"]
+        others = [line for line in ax.lines if line not in medians]
+        assert len(medians) in (3, 4) and all(line.get_path_effects() for line in medians)
+        assert min(line.zorder for line in medians) > max(line.zorder for line in others)
+
+
 def test_a_frequency_far_from_all_others_is_counted_and_leaves_them_readable(kept):
     study = copy.copy(kept["sine"].sine)
     study.table, study.frequency = pandas.concat([study.table] * 2), np.concatenate([study.frequency] * 2)
@@ -276,6 +288,34 @@ def test_no_half_of_a_complex_pair_is_drawn(kept, monkeypatch):
         monkeypatch.setattr(sine, "MODES", most)
         (dots,) = sine.eigenvalues([one]).axes[0].collections
         assert np.isfinite(np.ma.filled(dots.get_offsets(), np.nan)).all(axis=1).sum() == shown * one.fixed.sum()
+
+
+@pytest.mark.parametrize("odd", [700, 701, 702])
+def test_no_network_is_lost_in_a_matrix_of_more_networks_than_pixels(odd):
+    """One that is far from all others, wherever it stands."""
+    table = pandas.DataFrame({"cell": "gru", "activation": "tanh", "n": 64}, index=range(1440))
+    away = np.full((1440, 1440), 0.1)
+    away[odd] = away[:, odd] = 1.0
+    np.fill_diagonal(away, 0)
+    figure = distances.distance_matrix(table, away, "x")
+    figure.canvas.draw()
+    place = figure.axes[0].get_window_extent().get_points().astype(int)
+    (left, bottom), (right, top) = place + np.array([[4, 4], [-4, -4]])
+    seen = np.asarray(figure.canvas.buffer_rgba())[::-1][bottom:top, left : (left + right) // 3, 1].astype(int)
+    bright = np.flatnonzero(seen.mean(axis=1) > np.median(seen) + 10)  # the odd one's row, from below
+    assert 1 <= len(bright) <= 4
+    assert abs(bright.mean() / len(seen) - (1 - odd / 1440)) < 0.02
+
+
+def test_captions_tell_what_is_done_where_networks_are_very_many(kept, monkeypatch):
+    def captions():
+        return " ".join(panel.caption(kept["flipflop"]) for panel in panels(kept["flipflop"]))
+
+    assert "Thick: the median" not in captions() and "A pixel is a mean" not in captions()
+    monkeypatch.setattr(house, "CROWD", 2)
+    monkeypatch.setattr(distances, "SHARP", 2)
+    assert captions().count("Thick: the median of very many.") == 1
+    assert captions().count("A pixel is a mean over neighbours.") == 2
 
 
 def test_names_of_a_matrix_stay_in_the_picture(kept):
@@ -381,6 +421,18 @@ def test_bars_of_many_networks_are_in_order_and_the_largest_is_told(kept):
     study.table.loc[16 * 3 + 1, "unstable_1"] = 12
     assert [text.get_text() for text in flipflop.counts(study).axes[0].texts] == ["1,215"]
     assert flipflop.has_slender(study) and not flipflop.has_slender(kept["flipflop"].flipflop)
+
+
+def test_bars_of_many_networks_with_the_same_points_stand_side_by_side(kept):
+    study = copy.deepcopy(kept["flipflop"].flipflop)
+    study.table = pandas.concat([study.table] * 40, ignore_index=True)
+    study.table["unstable_2"] = 6
+    mine = np.flatnonzero((study.table.cell == "vanilla") & (study.table.activation == "tanh"))
+    study.table.loc[mine[::3], ["unstable_0", "unstable_1"]] += [-2, 2]  # as many in all
+    bars = flipflop.counts(study).axes[0].collections[0].get_paths()  # those of stable points
+    corners = np.array([[path.vertices[:, 0].min(), path.vertices[:, 1].max()] for path in bars])
+    stable = corners[np.argsort(corners[:, 0]), 1][: len(mine)]
+    assert stable.tolist() == [8] * (len(mine) - len(mine[::3])) + [6] * len(mine[::3])
 
 
 def test_losses_are_counted(kept):

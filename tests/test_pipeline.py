@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas
 import pytest
 from populations import small
 from typer.testing import CliRunner
@@ -116,6 +118,48 @@ def test_a_log_tells_each_long_step(fresh, monkeypatch, capsys):
     assert "study: done" not in said  # it failed
     analyze(fresh, only=only)
     assert ": done" not in capsys.readouterr().err
+
+
+def test_a_log_tells_beforehand_what_a_very_long_step_takes(fresh, monkeypatch, capsys):
+    monkeypatch.setattr(pipeline, "LONG", 0.6)  # seconds: between what CKA and what DSA is estimated at
+    analyze(fresh, only="similarity")
+    assert re.findall(r"^(.*): estimated time \d+ s$", capsys.readouterr().err, re.M) == ["similarity dsa"]
+    analyze(fresh, only="similarity")
+    assert ": estimated" not in capsys.readouterr().err
+
+
+def test_the_bar_moves_while_all_pairs_are_compared(fresh, monkeypatch):
+    moved = {}
+    advance = pipeline.Progress.advance
+
+    def note(progress, work, note):
+        if note in doing:
+            moved.setdefault(note, []).append(work)
+        advance(progress, work, note)
+
+    doing, do = [], pipeline._Analysis._do
+
+    def during(work, step):
+        doing.append(step.key)
+        do(work, step)
+        doing.clear()
+
+    monkeypatch.setattr(pipeline.Progress, "advance", note)
+    monkeypatch.setattr(pipeline._Analysis, "_do", during)
+    analyze(fresh, only="similarity")
+    every = {step.key: step for step in steps.Steps(load_run(fresh), load_analysis(fresh).selection).all()}
+    assert list(moved) == STEPS[:3]
+    for key, parts in moved.items():
+        assert sum(parts) == pytest.approx(every[key].seconds)
+
+
+def test_the_memory_foretold_is_not_less_than_was_measured():
+    """Of 1,440 networks of 64 units, on 64 trials of 100 steps."""
+    work = SimpleNamespace(run=SimpleNamespace(task=fastrnn.tasks.get_task("flipflop")))
+    selection = SimpleNamespace(table=pandas.DataFrame({"n": [64] * 1440}))
+    todo = [SimpleNamespace(name=name) for name in ("fixed-points", "similarity")]
+    assert 4.3e9 < pipeline._Analysis._memory(work, todo, selection) < 6e9
+    assert 0.55e9 < pipeline._Analysis._memory(work, todo[:1], selection) < 1e9
 
 
 def test_results_are_those_of_the_tools_called_by_hand(done):

@@ -21,7 +21,7 @@ from fastrnn.errors import RunError, UsageError
 from fastrnn.folder import RunFolder
 from fastrnn.groups import TrainingGroup
 from fastrnn.plan import duration, make_plan, size, work_of
-from fastrnn.progress import Interrupted, Interruption, Progress
+from fastrnn.progress import Interrupted, Interruption, Progress, Share
 from fastrnn.runs import load_run
 from fastrnn.tasks import Task
 from fastrnn.training import train
@@ -491,6 +491,24 @@ def test_messages_that_nobody_reads_do_not_stop_the_work(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", stream)
             assert len(train(small(iterations=1), tmp_path / name, "cpu").table) == 4
+
+
+def test_a_share_moves_the_bar_of_the_whole_on(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with Progress() as whole:
+        whole.start("analyze", 10.0)
+        share = Share(whole, 4.0, "pairs")
+        share.advance(3.0, "")  # of how much isn't known yet
+        assert whole._bar.n == 0
+        share.start("tiles", 200)
+        share.advance(100, "")
+        assert whole._bar.n == 2 and "pairs" in str(whole._bar)
+        share.advance(500, "")
+        assert whole._bar.n == 4  # no more than its share
+        whole.reach(5.0, "the next")
+        assert whole._bar.n == 5
+        whole.reach(3.0, "the next")
+        assert whole._bar.n == 5
 
 
 def test_the_bar_shows_on_a_terminal(monkeypatch, capsys):

@@ -103,7 +103,7 @@ def _by_activation(study, height: float, rows: int = 1):
 def _look(study, row: int) -> dict:
     group = study.groups.iloc[row]
     sizes = sorted(study.groups.n.unique())
-    label = f"{cell_name(group.cell)} ({group.networks})" + (f", n = {group.n}" if len(sizes) > 1 else "")
+    label = f"{cell_name(group.cell)} ({group.networks:,})" + (f", n = {group.n}" if len(sizes) > 1 else "")
     dashes = DASHES[sizes.index(group.n) % len(DASHES)]
     return {"color": CELL_COLOURS.get(group.cell, OTHER), "linestyle": dashes, "label": label}
 

@@ -21,6 +21,7 @@ from .figure import (
 )
 
 LARGEST, SMALLEST, FEW, MANY = 4.5, 2.0, 40, 300  # points of a marker, and of how many networks
+SHARP = 300  # networks of a matrix that has pixels enough for each; of more, a pixel is a mean
 LEAST = 1e-9  # extent of a panel, where all networks are in one place
 TOGETHER = 1e-6  # of the extent: networks so near to each other are in one place
 
@@ -60,12 +61,20 @@ def both_metrics(svcca, cka) -> Figure:
     return figure
 
 
+def is_blurred(networks: int) -> bool:
+    """Whether a matrix has fewer pixels than so many networks."""
+    return networks > SHARP
+
+
 def draw_matrix(figure, ax, table, distances, distance: str, cells_only: bool = False) -> None:
     """The matrix, its networks ordered by kind, a line between cells; names of kinds, or of cells, on the left."""
     order = _by_kind(table)
     rows = table.iloc[order]
     most = float(distances.max()) or 1.0
-    image = ax.imshow(distances[np.ix_(order, order)], cmap=SEQUENTIAL, vmin=0, vmax=most, interpolation="nearest")
+    how = {"interpolation": "nearest"}
+    if is_blurred(len(table)):
+        how = {"interpolation": "hanning", "interpolation_stage": "data"}  # means of distances, not of colours
+    image = ax.imshow(distances[np.ix_(order, order)], cmap=SEQUENTIAL, vmin=0, vmax=most, **how)
     figure.colorbar(image, ax=ax, shrink=0.8, label=distance)
     for spine in ax.spines.values():
         spine.set_visible(False)

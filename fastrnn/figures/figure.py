@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
 from ..storage import atomic_write
@@ -50,6 +51,8 @@ CELL_NAMES = {"vanilla": "Vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LST
 DPI = {"svg": 400, "png": 200}  # an SVG holds pictures where there are very many lines
 LAYOUTS = 2  # panels of a given shape come to rest
 KEY_LINE = 10  # points that a line of a legend takes
+CROWD = 60  # lines of a colour in a panel, from which on they hide others: they are faint, and medians lie above all
+IN_CROWD = {"linewidth": 0.5, "alpha": 0.3}
 FEW_DIGITS = (1,), (1, 3), (1, 2, 5)  # first digits of the labels of a logarithmic axis, the first that gives enough
 ENOUGH_LABELS = 3
 
@@ -85,6 +88,20 @@ def evenly(count: int, most: int) -> np.ndarray:
 def kind_name(cell: str, activation: str, n: int | None = None) -> str:
     """A kind of network as written in text."""
     return f"{cell_name(cell)} {activation}" + (f", n = {n}" if n else "")
+
+
+def is_crowd(lines: int) -> bool:
+    """Whether lines of one colour are so many that they hide others."""
+    return lines >= CROWD
+
+
+def over_crowd(linewidth: float) -> dict:
+    """Style of a line that is seen above very many: between white edges."""
+    return {
+        "linewidth": linewidth,
+        "zorder": 3,
+        "path_effects": [withStroke(linewidth=2 * linewidth, foreground="white")],
+    }
 
 
 def point_kind(n_unstable):

@@ -22,8 +22,8 @@ def counts(study) -> Figure:
     """Fixed points of every network, a bar each, kind by kind, stacked by unstable dimensions, degenerate ones on top.
 
     study : `FlipflopStudy`. The dashed line is the number that most networks have; where one has far more, its number
-    stands above its bar. Kinds of very many networks are in the order of their numbers, and of those that have far more
-    only the largest is told.
+    stands above its bar. Kinds of very many networks are in the order of their numbers, equal ones side by side, and of
+    those that have far more only the largest is told.
     """
     table = study.table
     kinds = list(dict.fromkeys(zip(table.cell, table.activation, strict=True)))
@@ -39,7 +39,8 @@ def counts(study) -> Figure:
         mine = np.flatnonzero((table.cell == cell) & (table.activation == activation))
         slender = len(mine) >= SLENDER
         if slender:
-            mine = mine[np.argsort(-points[mine], kind="stable")]
+            stacks = table[list(COLUMNS)].to_numpy()[mine]
+            mine = mine[np.lexsort([*-stacks.T[::-1], -points[mine]])]  # equal ones side by side
         rows = table.iloc[mine]
         _stack(ax, start, rows[list(COLUMNS)].to_numpy())
         beyond = np.flatnonzero(points[mine] > top)
@@ -96,7 +97,7 @@ def graph(study) -> Figure:
     mean = study.connectivity.sum(axis=0) / np.maximum(having, 1)[:, None]
     names = ["".join("\N{MINUS SIGN}0+"[v + 1] for v in slot) for slot in study.slots.tolist()]
     rows = [
-        name if count == len(study.table) else f"{name} ({count})" for name, count in zip(names, having, strict=True)
+        name if count == len(study.table) else f"{name} ({count:,})" for name, count in zip(names, having, strict=True)
     ]
     shown = np.flatnonzero([*(mean[:, :-1] > 0).any(axis=0), True])
     image = ax.imshow(mean[:, shown], cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest", aspect="auto")

@@ -13,7 +13,18 @@ from matplotlib.ticker import FuncFormatter
 from ..errors import Status
 from ..progress import counted
 from ..runs import Run
-from .figure import ACTIVATION_COLOURS, OTHER, REFERENCE, cell_name, in_house_style, keys_above, new_figure
+from .figure import (
+    ACTIVATION_COLOURS,
+    IN_CROWD,
+    OTHER,
+    REFERENCE,
+    cell_name,
+    in_house_style,
+    is_crowd,
+    keys_above,
+    new_figure,
+    over_crowd,
+)
 
 LINES_DRAWN_AS_VECTORS = 30  # in a panel; more become an image inside the SVG, which stays small
 LIGHTEST = 0.6  # how far towards white the largest L2 goes
@@ -47,7 +58,7 @@ def learning_curves(run: Run) -> Figure:
 
     A panel for each cell (columns) and size (rows); colour is the activation, a lighter shade a larger L2; a cross is
     where a network diverged, the dashed line the loss below which a network counts as having learnt its task. Losses
-    far above those at the start are cut off.
+    far above those at the start are cut off. Where lines are very many they are faint, and a thick one is their median.
     """
     groups = [Curves.of(run, group) for group in run.finished_groups()]
     cells = list(dict.fromkeys(group.kind[0] for group in groups)) or [""]
@@ -82,15 +93,27 @@ def _draw_panel(ax, run: Run, panel: list[Curves], shades: dict[float, float], l
     rasterized = sum(len(group.rows) for group in panel) > LINES_DRAWN_AS_VECTORS
     for group in panel:
         colour = ACTIVATION_COLOURS.get(group.rows.activation[0], OTHER)
+        look = IN_CROWD if is_crowd(len(group.rows)) else {"linewidth": 0.7, "alpha": 0.8}
         for curve, l2, lost in zip(group.losses, group.rows.l2, group.diverged, strict=True):
             style = {"color": _lighter(colour, shades[l2]), "zorder": 2 - shades[l2], "rasterized": rasterized}
-            ax.plot(group.iteration, curve, linewidth=0.7, alpha=0.8, **style)
+            ax.plot(group.iteration, curve, **look, **style)
             if lost:
                 _mark_divergence(ax, group.iteration, curve, limits[1])
+        if is_crowd(len(group.rows)):
+            _draw_medians(ax, group, {l2: _lighter(colour, shade) for l2, shade in shades.items()})
         entries.append(Line2D([], [], color=colour, linewidth=1.5, label=_count(run, group)))
     if run.threshold is not None:
         ax.axhline(run.threshold, color="#444444", linewidth=0.7, linestyle=REFERENCE, zorder=1)
     return entries
+
+
+def _draw_medians(ax, group: Curves, colours: dict) -> None:
+    """Median loss of the networks of each L2 that did not diverge, between white edges."""
+    for l2, colour in colours.items():
+        mine = (group.rows.l2 == l2).to_numpy() & ~group.diverged
+        if mine.any():
+            median = np.median(group.losses[mine], axis=0)
+            ax.plot(group.iteration, median, color=colour, **over_crowd(1.3))
 
 
 def _mark_divergence(ax, iteration, curve, top: float) -> None:

@@ -27,7 +27,7 @@ def final_losses(run: Run) -> Figure:
         for place, activation in enumerate(dict.fromkeys(of_cell.activation)):
             losses = table.validation_loss[(table.cell == cell) & (table.activation == activation)]
             colour, asked = ACTIVATION_COLOURS.get(activation, OTHER), int((of_cell.activation == activation).sum())
-            label = f"{activation}: {len(losses)}" + ("" if len(losses) == asked else f" of {asked}")
+            label = f"{activation}: {len(losses):,}" + ("" if len(losses) == asked else f" of {asked:,}")
             hatch, face = LOOKS[place % len(LOOKS)]
             style = {"histtype": "stepfilled", "hatch": hatch, "edgecolor": colour, "linewidth": 0.8}
             ax.hist(losses, edges, facecolor=to_rgba(colour, face), label=label, **style)

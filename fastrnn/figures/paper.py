@@ -12,6 +12,7 @@ from ..errors import Status
 from ..progress import counted
 from ..studies.kept import Kept
 from . import cdi, distances, flipflop, losses, portraits, sine, tasks, untrained
+from .figure import is_crowd
 from .learning_curves import learning_curves
 
 ARRANGED = (
@@ -108,6 +109,17 @@ def _trained(kept: Kept) -> int:
     return int((kept.run.table.status == Status.TRAINED.label).sum())
 
 
+def _blurred(value) -> str:
+    """What a pixel of a matrix is, where there are fewer pixels than networks."""
+    return " A pixel is a mean over neighbours." if distances.is_blurred(len(value.table)) else ""
+
+
+def _medians(kept: Kept) -> str:
+    """What a thick line among learning curves means, where there is one."""
+    crowds = [len(kept.run.finished(group).ids) for group in kept.run.finished_groups()]
+    return " Thick: the median of very many." if any(map(is_crowd, crowds)) else ""
+
+
 def _dashed(kept: Kept) -> str:
     """What a dashed line of the threshold means, where there is one."""
     return "" if kept.run.threshold is None else " Dashed: below it a network counts as having learnt the task."
@@ -137,7 +149,7 @@ PANELS = (
         lambda kept: learning_curves(kept.run),
         lambda kept: (
             f"Training loss (mean squared error) of {_among(kept, _finished(kept))}, a line each, in the colour of the "
-            f"activation. A cross: a network diverged.{_dashed(kept)}"
+            f"activation.{_medians(kept)} A cross: a network diverged.{_dashed(kept)}"
         ),
         everywhere=True,
         wide=True,
@@ -224,7 +236,7 @@ PANELS = (
         lambda kept: distances.distance_matrix(kept.svcca.table, kept.svcca.distances, "SVCCA distance"),
         lambda kept: (
             f"SVCCA distances (1 - mean canonical correlation) between {_networks(kept.svcca)}; rows and columns are "
-            "networks, kind by kind."
+            f"networks, kind by kind.{_blurred(kept.svcca)}"
         ),
         ("svcca",),
         {"flipflop": "1c"},
@@ -360,7 +372,8 @@ PANELS = (
         lambda kept: distances.both_metrics(kept.svcca, kept.cka),
         lambda kept: (
             f"Distances between {_networks(kept.svcca)} by SVCCA (above) and CKA (below); in the matrices each cell's "
-            f"networks are in the order {', '.join(kept.svcca.table.activation.unique())}. {ARRANGED}. "
+            f"networks are in the order {', '.join(kept.svcca.table.activation.unique())}."
+            f"{_blurred(kept.svcca)} {ARRANGED}. "
             f"Stress {kept.svcca.embedding.stress:.2f} and {kept.cka.embedding.stress:.2f}."
         ),
         ("svcca", "cka"),

@@ -14,14 +14,17 @@ from ..progress import counted
 from .figure import (
     CELL_COLOURS,
     DETAIL,
+    IN_CROWD,
     OTHER,
     REFERENCE,
     SEQUENTIAL,
     cell_name,
     in_house_style,
+    is_crowd,
     keys_above,
     kind_name,
     new_figure,
+    over_crowd,
 )
 
 COLUMNS = 4
@@ -95,9 +98,13 @@ def frequencies(study) -> Figure:
             for row, (ax, lines, thick) in enumerate(((above, frequency, middle), off)):
                 medians[row].append(thick)
                 single.setdefault(ax, []).append(lines)
-                ax.plot(commanded, lines.T, color=colour, linewidth=0.5, alpha=0.35, rasterized=len(lines) > 20)
-                label = f"{cell_name(cell)} ({len(frequency)})"
-                ax.plot(commanded, thick, color=colour, linewidth=1.8, label=label)
+                crowd = is_crowd(len(lines))
+                look = IN_CROWD if crowd else {"linewidth": 0.5, "alpha": 0.35}
+                ax.plot(commanded, lines.T, color=colour, rasterized=len(lines) > 20, **look)
+                label = f"{cell_name(cell)} ({len(frequency):,})"
+                ax.plot(
+                    commanded, thick, color=colour, label=label, **(over_crowd(1.8) if crowd else {"linewidth": 1.8})
+                )
         above.set_title(f"{activation}: {counted(int((table.activation == activation).sum()), 'network')}")
         below.set_xlabel("commanded frequency (cycles / 1000 steps)")
     for row, here in zip(axes, medians, strict=True):
@@ -107,7 +114,7 @@ def frequencies(study) -> Figure:
         for ax in row:
             far = sum(int(((lines < low - margin) | (lines > high + margin)).sum()) for lines in single.get(ax, []))
             if far:
-                ax.text(0.02, 0.97, f"{far} out of view", transform=ax.transAxes, va="top", **DETAIL)
+                ax.text(0.02, 0.97, f"{far:,} out of view", transform=ax.transAxes, va="top", **DETAIL)
     keys_above(axes[0], columns=2)
     axes[0, 0].set_ylabel("linear frequency\n(cycles / 1000 steps)")
     axes[1, 0].set_ylabel("linear minus commanded\n(cycles / 1000 steps)")

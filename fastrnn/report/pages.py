@@ -265,7 +265,7 @@ def _networks(kept: Kept) -> str:
     if kept.selection is not None and len(kept.selection.left_out):
         frame = kept.selection.left_out
         left_out = (
-            f"<h3>Left out of the studies ({len(frame)})</h3><p>Studied is what was {text(kept.selection.rule)}.</p>"
+            f"<h3>Left out of the studies ({len(frame):,})</h3><p>Studied is what was {text(kept.selection.rule)}.</p>"
         )
         left_out += table(frame, HEADS, tall=len(frame) > 12)
     return table(kept.run.table, HEADS, tall=True) + left_out

@@ -14,6 +14,7 @@ from ..analysis.similarity.gram import features_cost, gram_cost
 from ..analysis.transitions import TransitionGraph, heteroclinic_paths, transition_graphs
 from ..errors import RunError, UsageError
 from ..folder import POPULATION, SUFFIX, TABLE, networks_file
+from ..progress import Progress, Share
 from ..runs import Run
 from ..storage import make_folder
 from .assembly import NONE_STUDIED, STUDIED, TOPOLOGIES, Parts
@@ -29,6 +30,7 @@ NAMES = ("similarity", "fixed-points", "linearization", "topology", "study", "un
 OF_CDI = ("linearization", "untrained")
 STUDIES = ("studies/**/*.py",)
 SEARCHES = ("studies/contexts.py", "studies/probes.py")  # beside `find_fixed_points`, and the settings
+SILENT = Progress(show=False)
 DRAWN_STEPS = 2000  # of a path between fixed points
 MULTIPLICATIONS_A_SECOND = 4e10  # in float64, of two threads (AMD Zen 4)
 SECONDS = {  # for one network of n = 64 on two threads (AMD Zen 4), by cell, relative to vanilla
@@ -86,10 +88,13 @@ def names_for(run: Run) -> tuple[str, ...]:
 
 
 class Steps:
-    """Makes the steps of one run."""
+    """Makes the steps of one run.
 
-    def __init__(self, run: Run, selection: Selection):
-        self.run, self.selection, self.parts = run, selection, Parts(run, selection)
+    progress : whose bar is moved on within steps that compare all pairs of networks
+    """
+
+    def __init__(self, run: Run, selection: Selection, progress: Progress = SILENT):
+        self.run, self.selection, self.parts, self.progress = run, selection, Parts(run, selection), progress
         self.task = run.task
         self.study = self.task.name if self.task.built_in else ""
 
@@ -124,7 +129,8 @@ class Steps:
             if not ids:
                 raise RunError(NONE_STUDIED)
             try:
-                compare_networks(self.run, metric, only=ids, held=True, progress=False)
+                told = Share(self.progress, seconds, f"similarity {metric}")
+                compare_networks(self.run, metric, only=ids, held=True, progress=told)
             except UsageError:
                 if not (self.run.path / file).exists():
                     raise  # else it is of the statistics only: the distances are there

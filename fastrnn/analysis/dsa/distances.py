@@ -85,7 +85,7 @@ def dynamical_distances(
     threads : default all processors this process may use
     checkpoint : file that keeps the work done so far once a minute and at Ctrl-C; the same call then goes on from
         it, and removes it when done
-    progress : show a bar, if stderr is a terminal
+    progress : show a bar, if stderr is a terminal; or a `Progress` whose bar is moved on
     details : return `DynamicalDistances` instead of the array
 
     Returns
@@ -117,7 +117,7 @@ def dynamical_distances(
         raise UsageError(f"trajectories must hold arrays (trials, T, n), one after another; it is {trajectories!r}")
     threads = int(threads or usable_processors())
     settings = DynamicsSettings(int(delays), int(rank))
-    with Interruption() as interruption, Progress(progress) as shown, ExitStack() as stack:
+    with Interruption() as interruption, Progress.of(progress) as shown, ExitStack() as stack:
         stack.enter_context(threadpool_limits(1, user_api="blas"))
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         stack.callback(pool.shutdown, cancel_futures=True)

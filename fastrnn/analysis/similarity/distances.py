@@ -80,7 +80,7 @@ def pairwise_distances(
     scratch : folder for the scratch file; default the system's
     checkpoint : file that keeps the work done so far once a minute and at Ctrl-C; the same call then goes on
         from it, and removes it when done
-    progress : show a bar, if stderr is a terminal
+    progress : show a bar, if stderr is a terminal; or a `Progress` whose bar is moved on
     details : return `Distances` instead of the array
 
     Returns
@@ -114,7 +114,7 @@ def pairwise_distances(
     if not hasattr(states, "__iter__") and not hasattr(states, "__getitem__"):
         raise UsageError(f"states must hold responses (samples, n), one after another; it is {states!r}")
     threads = int(threads or usable_processors())
-    with Interruption() as interruption, Progress(progress) as shown:
+    with Interruption() as interruption, Progress.of(progress) as shown:
         work = _Work(settings, memory, threads, checkpoint, shown, interruption)
         result = work.from_responses(states) if _takes_gram(states, settings) else work.reduced(states, scratch)
     warn(result.marks)
