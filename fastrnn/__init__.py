@@ -59,7 +59,7 @@ _HOMES = {
     "train": "training",
     "transition_graph": "analysis.transitions",
     "transition_graphs": "analysis.transitions",
-    "update_from_torch": "importing",
+    "update_from_torch": "analysis.torch_gru",
     "write_index": "report",
     "write_report": "report",
 }

@@ -1,11 +1,9 @@
-"""Networks trained elsewhere: PyTorch's modules, and leaky networks of anyone."""
+"""Networks trained elsewhere: weights of PyTorch's modules, and leaky networks of anyone, as `Networks`."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .analysis.maps import UpdateFunction
-from .cells import ArrayMath
 from .errors import UsageError
 from .networks import Networks
 from .shapes import check_finite, real_array
@@ -51,86 +49,12 @@ def from_torch(recurrent, readout, h0=None) -> Networks:
     arrays = {name: np.stack([weights[name] for weights in made]) for name in made[0]}
     cell, activation, n, N = kinds[0]["cell"], kinds[0]["activation"], kinds[0]["n"], len(modules)
     S = 2 * n if cell == "lstm" else n
-    state = np.zeros(S) if h0 is None else _values("h0", h0)
+    state = np.zeros(S) if h0 is None else values_of("h0", h0)
     if state.shape not in ((S,), (N, S)):
         both = ", h and c end to end" if cell == "lstm" else ""
         raise UsageError(f"h0 must have shape ({S},) or ({N}, {S}){both}; it has shape {state.shape}")
     arrays["h0"] = np.broadcast_to(state, (N, S))
     return Networks.from_arrays(cell=cell, activation=activation, gate_bias=0.0, arrays=arrays)
-
-
-def update_from_torch(module, readout=None) -> UpdateFunction:
-    """A trained `torch.nn.GRU` as an update function with Jacobians, for fixed points and all that hangs on them.
-
-    r, z = s(x W_i + b_i + h W_h + b_h), c = tanh(x W_ic + b_ic + r (h W_hc + b_hc)), h' = (1 - z) c + z h: as PyTorch's
-    documentation has it, in float64.
-
-    Parameters
-    ----------
-    module : of one layer and one direction
-    readout : the `torch.nn.Linear` that reads h; default the state itself
-
-    Examples
-    --------
-    ::
-
-        gru, readout = torch.nn.GRU(3, 64), torch.nn.Linear(64, 3)  # and train them
-        update = fastrnn.update_from_torch(gru, readout)
-        starts = np.random.default_rng(0).uniform(-1, 1, (1000, update.S))  # better: states on trajectories
-        points = fastrnn.find_fixed_points(update, np.zeros(update.D), starts=starts)
-    """
-    if str(getattr(module, "mode", None)) != "GRU" or not hasattr(module, "weight_hh_l0"):
-        raise UsageError(f"module must be one torch.nn.GRU; it is {module!r}; from_torch takes RNN and LSTM")
-    _check_plain(module)
-    gru, n, read = _TorchGRU(module), module.hidden_size, None
-    if readout is not None:
-        _check_linear(readout, n)
-        W_out = _finite("the readout's weights", readout.weight).T
-        b_out = check_finite("the readout's bias", _bias(readout))
-        read = lambda h: h @ W_out + b_out  # noqa: E731
-    return UpdateFunction(gru.step, gru.jacobian, n, module.input_size, gru.input_jacobian, read, ball=True, limit=1.0)
-
-
-class _TorchGRU:
-    """The update of a GRU as PyTorch has it and its derivatives, at states (M, n) under one input (D,)."""
-
-    def __init__(self, module):
-        def blocks(values):
-            return np.split(_finite("the module's weights", values), 3)  # r, z, c
-
-        none = np.zeros(3 * module.hidden_size)
-        self.W_h, self.W_i = blocks(module.weight_hh_l0), blocks(module.weight_ih_l0)  # (n, n), (n, D)
-        self.b_h, self.b_i = (
-            blocks(bias) for bias in ((module.bias_hh_l0, module.bias_ih_l0) if module.bias else (none, none))
-        )
-
-    def _parts(self, h, x):
-        """r, z, c, and what r multiplies."""
-        by_state = [h @ W.T + b for W, b in zip(self.W_h, self.b_h, strict=True)]
-        by_input = [W @ x + b for W, b in zip(self.W_i, self.b_i, strict=True)]
-        r, z = (ArrayMath("tanh").sigmoid(by_state[k] + by_input[k]) for k in (0, 1))
-        return r, z, np.tanh(by_input[2] + r * by_state[2]), by_state[2]
-
-    def step(self, h, x):
-        """h' (M, n)."""
-        _, z, c, _ = self._parts(h, x)
-        return (1.0 - z) * c + z * h
-
-    def _slopes(self, h, x):
-        """dh' by the pre-activations of r, z and c, and by h itself and what r multiplies; (M, n) each."""
-        r, z, c, read = self._parts(h, x)
-        slope = (1.0 - z) * (1.0 - c * c)
-        return slope * read * r * (1.0 - r), (h - c) * z * (1.0 - z), slope, z, slope * r
-
-    def jacobian(self, h, x):
-        """dh' by h, (M, n, n)."""
-        by_r, by_z, _, direct, by_read = self._slopes(h, x)
-        through = zip((by_r, by_z, by_read), self.W_h, strict=True)
-        return sum(factor[:, :, None] * W for factor, W in through) + direct[:, :, None] * np.eye(h.shape[1])
-
-    def input_jacobian(self, h, x):
-        """dh' by x, (M, n, D)."""
-        return sum(factor[:, :, None] * W for factor, W in zip(self._slopes(h, x)[:3], self.W_i, strict=True))
 
 
 def from_leaky(*, alpha, activation, arrays, keys=None) -> Networks:
@@ -154,7 +78,7 @@ def from_leaky(*, alpha, activation, arrays, keys=None) -> Networks:
     """
     plain = Networks.from_arrays(cell="vanilla", activation=activation, arrays=arrays, keys=keys)
     N, n = len(plain), plain.n
-    alpha = _finite("alpha", alpha)
+    alpha = finite_values("alpha", alpha)
     if alpha.shape not in ((), (n,), (N, 1), (N, n)):
         raise UsageError(
             f"alpha must be a number, or have shape ({n},), ({N}, 1) or ({N}, {n}); it has shape {alpha.shape}"
@@ -185,21 +109,21 @@ def _kind(module, linear) -> dict:
         raise UsageError(OTHER_GRU)
     if name not in CELLS or not hasattr(module, "weight_hh_l0"):
         raise UsageError(f"recurrent must be a torch.nn.RNN or torch.nn.LSTM, or a list of them; it is {module!r}")
-    _check_plain(module)
-    _check_linear(linear, module.hidden_size)
+    check_plain(module)
+    check_linear(linear, module.hidden_size)
     activation = "tanh" if name == "LSTM" else module.nonlinearity
     sizes = {"n": module.hidden_size, "D": module.input_size, "K": linear.out_features}
     return {"cell": CELLS[name], "activation": activation} | sizes
 
 
-def _check_plain(module) -> None:
+def check_plain(module) -> None:
     """`UsageError` unless the module has one layer, one direction and no projection."""
     for setting, wanted in (("num_layers", 1), ("bidirectional", False), ("proj_size", 0)):
         if getattr(module, setting) != wanted:
             raise UsageError(f"modules must have {setting}={wanted}; {module!r} has {getattr(module, setting)}")
 
 
-def _check_linear(linear, n: int) -> None:
+def check_linear(linear, n: int) -> None:
     """`UsageError` unless it is a Linear that reads n units."""
     if not hasattr(linear, "in_features") or not hasattr(linear, "out_features"):
         raise UsageError(f"readout must be a torch.nn.Linear for each module; it is {linear!r}")
@@ -209,24 +133,24 @@ def _check_linear(linear, n: int) -> None:
 
 def _weights(module, linear) -> dict[str, np.ndarray]:
     """Arrays of one network, without h0."""
-    arrays = {"W_rec": _values("weights", module.weight_hh_l0).T, "W_in": _values("weights", module.weight_ih_l0).T}
+    arrays = {"W_rec": values_of("weights", module.weight_hh_l0).T, "W_in": values_of("weights", module.weight_ih_l0).T}
     biases = (module.bias_ih_l0, module.bias_hh_l0) if module.bias else ()
-    arrays["b"] = sum((_values("biases", bias) for bias in biases), np.zeros(arrays["W_rec"].shape[1]))
-    return arrays | {"W_out": _values("weights", linear.weight).T, "b_out": _bias(linear)}
+    arrays["b"] = sum((values_of("biases", bias) for bias in biases), np.zeros(arrays["W_rec"].shape[1]))
+    return arrays | {"W_out": values_of("weights", linear.weight).T, "b_out": bias_of(linear)}
 
 
-def _bias(linear) -> np.ndarray:
+def bias_of(linear) -> np.ndarray:
     """Of a Linear (K,), zeros where it has none."""
     bias = getattr(linear, "bias", None)
-    return np.zeros(linear.out_features) if bias is None else _values("biases", bias)
+    return np.zeros(linear.out_features) if bias is None else values_of("biases", bias)
 
 
-def _finite(name: str, tensor) -> np.ndarray:
-    """`_values`, all finite."""
-    return check_finite(name, _values(name, tensor))
+def finite_values(name: str, tensor) -> np.ndarray:
+    """`values_of`, all of them finite."""
+    return check_finite(name, values_of(name, tensor))
 
 
-def _values(name: str, tensor) -> np.ndarray:
+def values_of(name: str, tensor) -> np.ndarray:
     """A tensor of any device, or an array, in float64; a copy."""
     if hasattr(tensor, "detach"):
         try:

@@ -26,6 +26,7 @@ from .values import check_name
 UNUSABLE = "run"  # among the failures: the folder itself can't be used
 AGAIN = "fastrnn analyze, without --only, makes it again"
 LIBRARIES = 400 << 20  # bytes in memory before any network is looked at
+COMPARED = 4e9  # bytes of responses that a comparison keeps at most, as `pairwise_distances` has it
 WORTH_SAYING = 10.0  # seconds of a step: a log of hours would say nothing otherwise
 LONG = 60.0  # seconds of a step, about, from which on it is said what it will take
 
@@ -169,6 +170,14 @@ def _check_only(only, runs: list[Run]) -> set[str]:
     return set(only)
 
 
+def bytes_for(task, steps: list[Step], selection: Selection) -> int:
+    """Memory at most, about: responses of some networks as they come; to be compared by CKA, those of all."""
+    kept = 0.0
+    if any(step.name == "similarity" for step in steps):
+        kept = float(selection.table.n.astype(int).sum()) * probe_trials(task) * task.T * 8
+    return int(LIBRARIES + min(kept, COMPARED) + 2 * ROLLOUT_BYTES)
+
+
 class _Analysis:
     """One call of `analyze`."""
 
@@ -231,20 +240,13 @@ class _Analysis:
             seconds = sum(step.seconds for step in todo)
             self.progress.say(
                 f"{where}: {len(todo)} of {len(steps)} steps for {networks}; estimated time {duration(seconds)}, "
-                f"memory {size(self._memory(todo, selection))}"
+                f"memory {size(bytes_for(self.run.task, todo, selection))}"
             )
         elif not steps:
             self.progress.say(f"{where}: there is no {' and no '.join(sorted(self.wanted))} of its networks")
         else:
             self.progress.say(f"{where}: nothing to do, all {len(steps)} steps for {networks} are up to date")
         self.progress.start("analyze", sum(step.seconds for step in steps))
-
-    def _memory(self, todo: list[Step], selection: Selection) -> int:
-        """Bytes at most, about: responses of some networks as they come; to be compared by CKA, those of all."""
-        task, kept = self.run.task, 0.0
-        if any(step.name == "similarity" for step in todo):
-            kept = float(selection.table.n.astype(int).sum()) * probe_trials(task) * task.T * 8
-        return int(LIBRARIES + min(kept, 4e9) + 2 * ROLLOUT_BYTES)
 
     def _do(self, step: Step) -> None:
         outdated = list(dict.fromkeys(self.stale[file] for file in step.reads if file in self.stale))

@@ -49,8 +49,8 @@ class Progress:
                 sys.stderr.flush()
 
     @classmethod
-    def of(cls, progress) -> Progress:
-        """That of a caller, or one that shows something or not."""
+    def of(cls, progress: bool | Share) -> Progress:
+        """One that shows something or not, or the share of a longer work's bar that was given."""
         return progress if isinstance(progress, Progress) else cls(progress)
 
     def start(self, what: str, total: float) -> None:
@@ -62,8 +62,9 @@ class Progress:
         self._bar = tqdm(desc=what, total=total, file=sys.stderr, disable=disable, bar_format=BAR, smoothing=0.1)
 
     def note(self, text: str) -> None:
-        """Show beside the bar, at once, what is being done."""
-        self._bar.set_postfix_str(text)
+        """Show beside the bar, at once, what is being done, where there is one."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
 
     def advance(self, work: float, note: str) -> None:
         """Move the bar on by some work, where there is one."""
@@ -78,15 +79,18 @@ class Progress:
 
 
 class Share(Progress):
-    """A piece of a longer work, which moves the bar that is there already on by its share of that bar's work."""
+    """A piece of a longer work, which moves the bar that is there already on by its share of that bar's work.
 
-    def __init__(self, whole: Progress, share: float, note: str):
+    during : the part of the piece in which it does so, the one that takes most of its time; as `start` calls it
+    """
+
+    def __init__(self, whole: Progress, share: float, note: str, during: str):
         super().__init__(show=False)
-        self._whole, self._left, self._note, self._scale = whole, share, note, 0.0
+        self._whole, self._left, self._note, self._during, self._scale = whole, share, note, during, 0.0
 
     def start(self, what: str, total: float) -> None:
-        """From now on what is left of the share is as much as `total`, in any unit of work."""
-        self._scale = self._left / total if total else 0.0
+        """From now on what is left of the share is as much as `total`, in any unit of work, or stays as it is."""
+        self._scale = self._left / total if total and what == self._during else 0.0
 
     def advance(self, work: float, note: str) -> None:
         """Move the bar on; beside it stays what the piece is called."""

@@ -155,11 +155,11 @@ def test_the_bar_moves_while_all_pairs_are_compared(fresh, monkeypatch):
 
 def test_the_memory_foretold_is_not_less_than_was_measured():
     """Of 1,440 networks of 64 units, on 64 trials of 100 steps."""
-    work = SimpleNamespace(run=SimpleNamespace(task=fastrnn.tasks.get_task("flipflop")))
+    task = fastrnn.tasks.get_task("flipflop")
     selection = SimpleNamespace(table=pandas.DataFrame({"n": [64] * 1440}))
     todo = [SimpleNamespace(name=name) for name in ("fixed-points", "similarity")]
-    assert 4.3e9 < pipeline._Analysis._memory(work, todo, selection) < 6e9
-    assert 0.55e9 < pipeline._Analysis._memory(work, todo[:1], selection) < 1e9
+    assert 4.3e9 < pipeline.bytes_for(task, todo, selection) < 6e9
+    assert 0.55e9 < pipeline.bytes_for(task, todo[:1], selection) < 1e9
 
 
 def test_results_are_those_of_the_tools_called_by_hand(done):

@@ -497,12 +497,14 @@ def test_a_share_moves_the_bar_of_the_whole_on(monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with Progress() as whole:
         whole.start("analyze", 10.0)
-        share = Share(whole, 4.0, "pairs")
+        share = Share(whole, 4.0, "cka", during="pairs")
         share.advance(3.0, "")  # of how much isn't known yet
+        share.start("responses", 10)
+        share.advance(10, "")  # another part, which takes no time to speak of
         assert whole._bar.n == 0
-        share.start("tiles", 200)
+        share.start("pairs", 200)
         share.advance(100, "")
-        assert whole._bar.n == 2 and "pairs" in str(whole._bar)
+        assert whole._bar.n == 2 and "cka" in str(whole._bar)
         share.advance(500, "")
         assert whole._bar.n == 4  # no more than its share
         whole.reach(5.0, "the next")

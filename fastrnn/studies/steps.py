@@ -129,7 +129,7 @@ class Steps:
             if not ids:
                 raise RunError(NONE_STUDIED)
             try:
-                told = Share(self.progress, seconds, f"similarity {metric}")
+                told = Share(self.progress, seconds, f"similarity {metric}", during="pairs")
                 compare_networks(self.run, metric, only=ids, held=True, progress=told)
             except UsageError:
                 if not (self.run.path / file).exists():

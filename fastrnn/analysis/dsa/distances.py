@@ -85,7 +85,7 @@ def dynamical_distances(
     threads : default all processors this process may use
     checkpoint : file that keeps the work done so far once a minute and at Ctrl-C; the same call then goes on from
         it, and removes it when done
-    progress : show a bar, if stderr is a terminal; or a `Progress` whose bar is moved on
+    progress : show a bar, if stderr is a terminal; or a `progress.Share` of another bar
     details : return `DynamicalDistances` instead of the array
 
     Returns

@@ -80,7 +80,7 @@ def pairwise_distances(
     scratch : folder for the scratch file; default the system's
     checkpoint : file that keeps the work done so far once a minute and at Ctrl-C; the same call then goes on
         from it, and removes it when done
-    progress : show a bar, if stderr is a terminal; or a `Progress` whose bar is moved on
+    progress : show a bar, if stderr is a terminal; or a `progress.Share` of another bar
     details : return `Distances` instead of the array
 
     Returns

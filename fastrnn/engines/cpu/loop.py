@@ -7,13 +7,11 @@ import numpy as np
 from ...compiled import compiled, part
 from ...tasks.task import call_trial
 from .bf16x3.operands import fill_operands
-from .layout import RECORD
 from .threads import ABANDONED, DIVERGED, STOPPED_AT, float_mode, meet
 from .tiles import call_tile
 from .workspace import place_trial, prepare_workspace, repeat_trial
 
 TRAIN, GRADIENTS, EVALUATE = range(3)
-LAYOUT_BYTES = RECORD.itemsize
 
 
 @part
@@ -136,13 +134,12 @@ def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work
         if mode != EVALUATE:
             gradients[s] = np.float32(0.0)
         for tile in range(s * layout.tiles // layout.slices, (s + 1) * layout.tiles // layout.slices):
-            last = tile == layout.tiles - 1
-            shape, first = layouts[1 if last else 0], tile * layout.rows
-            sums[s, 1] += load_tile(shape, task, key, purpose, iteration, first, settings, inputs, targets, mask, work)
+            own, first = layouts[1:] if tile == layout.tiles - 1 else layouts[:1], tile * layout.rows
+            sums[s, 1] += load_tile(own[0], task, key, purpose, iteration, first, settings, inputs, targets, mask, work)
             call_tile(
                 tile_address,
                 gate_bias,
-                layouts.ctypes.data + (LAYOUT_BYTES if last else 0),
+                own.ctypes.data,
                 packed.ctypes.data,
                 beside.ctypes.data,
                 work.ctypes.data,
@@ -151,7 +148,7 @@ def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work
                 mode != EVALUATE,
             )
             if states.shape[0]:
-                keep_states(shape, work, first, states, outputs)
+                keep_states(own[0], work, first, states, outputs)
 
 
 @part
