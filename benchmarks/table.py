@@ -20,7 +20,7 @@ from fastrnn.storage import atomic_write
 
 from . import picture, suite
 from .machine import words
-from .training import BF16X3, LIMIT, bf16x3_words, in_bf16x3, ratio_words
+from .training import BF16X3, LIMIT, beside_many, bf16x3_words, in_bf16x3, ratio_words
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -78,6 +78,7 @@ def _kinds(kinds: list[dict]) -> list[str]:
         parts += [f"{said}, in bf16x3:", _beside_peers(rounded, peers, {"x float32": bf16x3_words})]
     if peers:
         parts.append("x: how many times as fast. Every library's loss and gradients are first checked against ours.")
+        parts[-1] += "".join(f" {words}." for words in beside_many(shown))
     if any(not entry["same_cell"] for kind in compared for entry in kind["peers"]):
         parts[-1] += r" \*: PyTorch's GRU is another cell, its reset gate acts after the product; not checked."
     return parts

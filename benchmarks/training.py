@@ -35,6 +35,7 @@ PEER_BYTES, PEER_SHARE = 6e9, 0.25  # of the values that a batched peer keeps fo
 PEER_FLOPS = 5e10  # a second, to guess how long peers will take
 LONGEST_TURN = 3.0  # seconds; no larger stack of networks is tried beyond
 TRIES, TRY_SECONDS = 3, 0.1  # of each number of networks, of which the best counts; length of one, about
+MANY = 16  # networks at once, as one trains populations
 PEERS_ABREAST, WIDTH = 4, 80  # columns of ratios in so many letters
 
 
@@ -266,6 +267,7 @@ def lines(result: dict) -> list[str]:
         kinds = [kind for kind in result["kinds"] if kind["task"] == task and kind["peers"]]
         if kinds:
             text += ["", *_peer_table(f"{task}: how many times as fast as others (range of the rounds)", kinds)]
+            text += beside_many(kinds)
         if rounded := in_bf16x3(kinds):
             text += ["", *_peer_table(f"{task} in bf16x3: how many times as fast as others", rounded)]
     return text + _notes(result["kinds"])
@@ -351,6 +353,25 @@ def _peer_table(head: str, kinds: list[dict]) -> list[str]:
             row += "".join(f"  {ratio_words(entries.get(peer)):<14}" for peer in shown)
             text.append(row.rstrip())
     return text
+
+
+def beside_many(kinds: list[dict]) -> list[str]:
+    """How many times as fast we are as each peer with `MANY` networks at once or more, lowest and highest by size.
+
+    Of the tries in which the best number of networks was found: they take no turns with us.
+    """
+    ratios_by_size: dict[str, dict[int, list[float]]] = {}
+    for kind in kinds:
+        for entry in kind["peers"]:
+            rates = [tried["gflops"] for tried in entry.get("by_networks", []) if tried["networks"] >= MANY]
+            if rates:
+                mine = ratios_by_size.setdefault(entry["label"], {}).setdefault(kind["n"], [])
+                mine += [kind["gflops"]["median"] / rate for rate in rates]
+    return [
+        f"{label} of {MANY} or more: "
+        + ", ".join(f"n = {n} {short(min(values))}-{short(max(values))}" for n, values in by_size.items())
+        for label, by_size in ratios_by_size.items()
+    ]
 
 
 def _notes(kinds: list[dict]) -> list[str]:

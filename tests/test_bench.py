@@ -521,6 +521,16 @@ def test_turns_wait_for_threads_that_spin(monkeypatch):
     rounds.settle()  # someone else's thread never stops: we go on all the same
 
 
+def test_peers_with_many_networks_are_told_by_size():
+    def kind(n, rate, *tried):
+        by_networks = [{"networks": networks, "gflops": gflops} for networks, gflops in tried]
+        entries = [{"label": "JAX vmap", "by_networks": by_networks}, {"label": "one at a time", "by_networks": []}]
+        return {"n": n, "gflops": {"median": rate}, "peers": [*entries, {"label": "of old results"}]}
+
+    kinds = [kind(64, 400.0, (1, 80.0), (16, 40.0), (64, 25.0)), kind(64, 300.0, (16, 60.0)), kind(256, 90.0, (4, 9.0))]
+    assert training.beside_many(kinds) == ["JAX vmap of 16 or more: n = 64 5.0-16"]
+
+
 def test_the_fastest_number_of_networks_is_taken(clock, monkeypatch):
     bench = SimpleNamespace(settings=replace(SMALL, peer_networks=(8, 2, 4)), engine=SimpleNamespace(threads=1))
     peer, cost = FakePeer(), {2: 4.0, 4: 4.0, 8: 12.0}  # of an iteration: 4 is best
