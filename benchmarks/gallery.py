@@ -18,7 +18,7 @@ import numpy as np
 from fastrnn.errors import FastrnnError, UsageError
 from fastrnn.figures.paper import Panel, panels
 from fastrnn.progress import counted
-from fastrnn.spec import PopulationSpec
+from fastrnn.spec import OF_LEAKY, PopulationSpec
 from fastrnn.storage import atomic_write
 from fastrnn.studies.claims import Claims
 from fastrnn.studies.kept import Kept, load_analysis
@@ -32,6 +32,7 @@ SHOWN = {
 }
 LISTS = {"cells": "cells", "activations": "activations", "sizes": "sizes", "l2": "l2", "excluded": "exclude"}
 NUMBERS = {"seeds": "seeds", "iterations": "iterations", "batch": "batch", "seed": "seed", "gate_bias": "gate-bias"}
+NUMBERS |= {name: name for name in OF_LEAKY}
 TOP = """# Figures from real runs
 
 <!-- made by `python -m benchmarks.gallery {runs}` -->
@@ -90,7 +91,8 @@ def command(settings: dict) -> str:
         for name, option in LISTS.items()
         if tuple(settings[name]) != tuple(getattr(usual, name))
     ]
-    words += [f"--{option} {settings[n]}" for n, option in NUMBERS.items() if settings[n] != getattr(usual, n)]
+    numbers = {n: OF_LEAKY.get(n, getattr(usual, n)) for n in NUMBERS}
+    words += [f"--{option} {settings[n]}" for n, option in NUMBERS.items() if settings.get(n, numbers[n]) != numbers[n]]
     constants = usual.to_settings()["task_settings"]
     words += [f"--setting {n}={v}" for n, v in settings["task_settings"].items() if v != constants[n]]
     return " ".join(words)

@@ -28,7 +28,7 @@ from fastrnn.plan import duration
 
 from .children import environment
 from .gpu_report import Report
-from .gpu_sections import FULL, PAPER_ITERATIONS, QUICK, Benchmark, Settings, kinds
+from .gpu_sections import FULL, PAPER_ITERATIONS, QUICK, Benchmark, Settings, checked_kinds, kinds
 
 # Sections in order, and the share of all time by which each has to end; what one leaves over is the next one's.
 ENDS = {
@@ -88,7 +88,7 @@ def run_all(report: Report, settings: Settings, start) -> int:
         if run_section(report, section, began + share * settings.seconds, start) == NO_GPU:
             return 1
     estimate(report, settings)
-    checked, every = len(report.results.get("correct", {})), len(TASKS) + len(kinds(settings.checked))
+    checked, every = len(report.results.get("correct", {})), len(TASKS) + len(checked_kinds(settings.checked))
     report.say(f"checked: {checked} of {every} tasks and kinds")
     for what in ("wrong", "failed", "left_out"):
         report.say(f"{what.replace('_', ' ')}: {', '.join(report.results[what]) or 'nothing'}")

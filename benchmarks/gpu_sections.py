@@ -16,7 +16,7 @@ from fastrnn.analysis.levenberg_marquardt import (
     levenberg_marquardt_on_device,
 )
 from fastrnn.analysis.maps import maps_of
-from fastrnn.cells import ACTIVATIONS, CELLS
+from fastrnn.cells import ACTIVATIONS, CELLS, PAPER_CELLS
 from fastrnn.counters import TRAINING
 from fastrnn.engines.cuda.engine import CUDAEngine
 from fastrnn.engines.cuda.group import TASKS, Group
@@ -88,9 +88,15 @@ def seconds_a_call(device, work, at_least: float) -> float:
         calls = int(min(calls * max(2.0, 1.2 * at_least / max(took, 1e-6)), 1 << 16))
 
 
-def kinds(sizes):
-    """All groups: cell, activation, n."""
-    return [(cell, activation, n) for n in sizes for cell in CELLS for activation in ACTIVATIONS]
+def kinds(sizes, cells=None):
+    """All groups: cell, activation, n; cells : default the paper's."""
+    return [(cell, activation, n) for n in sizes for cell in cells or PAPER_CELLS for activation in ACTIVATIONS]
+
+
+def checked_kinds(sizes):
+    """The groups to be checked: those of the paper, and other cells with fewest units."""
+    others = [cell for cell in CELLS if cell not in PAPER_CELLS]
+    return kinds(sizes) + (kinds(sizes[:1], others) if others else [])
 
 
 class Benchmark:
@@ -110,7 +116,7 @@ class Benchmark:
             return {"device": self.machine, "compile": self.compile}
         if section == "correct":
             drawn = {f"trials of {name}": partial(self.trials, name) for name in TASKS}
-            return drawn | {name_of(*kind): partial(self.check, *kind) for kind in kinds(s.checked)}
+            return drawn | {name_of(*kind): partial(self.check, *kind) for kind in checked_kinds(s.checked)}
         if section == "fixed_points":
             return {name_of(cell, "tanh", s.sizes[0]): partial(self.fixed_points, cell, s.sizes[0]) for cell in CELLS}
         if section == "peak_rates":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastrnn.cells import ACTIVATIONS, CELLS
+from fastrnn.cells import ACTIVATIONS, CELLS, PAPER_CELLS
 from fastrnn.errors import UsageError
 from fastrnn.tasks import TASKS
 from fastrnn.values import check_name, check_sizes
@@ -33,7 +33,7 @@ class Settings:
     """
 
     tasks: tuple[str, ...] = ("flipflop", "cdi", "sine")
-    cells: tuple[str, ...] = tuple(CELLS)
+    cells: tuple[str, ...] = PAPER_CELLS
     activations: tuple[str, ...] = ACTIVATIONS
     sizes: tuple[int, ...] = (64, 128, 256)
     batch: int = 64

@@ -15,7 +15,7 @@ import numpy as np
 
 from .compiled import compiled
 
-WEIGHTS, TRAINING, VALIDATION, PROBE = range(4)
+WEIGHTS, TRAINING, VALIDATION, PROBE, NOISE = range(5)
 
 U64 = np.uint64
 LOW_32 = U64(0xFFFFFFFF)

@@ -49,9 +49,11 @@ class TrainingGroup:
         """Untrained networks for some rows of `spec`, all of one group."""
         task, row = spec.resolved_task, rows[0]
         keys = keys_of(spec, rows)
-        networks = Networks.initialize(row["cell"], row["activation"], row["n"], task.D, task.K, keys, spec.gate_bias)
+        kind, k = (row["cell"], row["activation"], row["n"], task.D, task.K), spec.gate_bias_of(row["cell"])
+        networks = Networks.initialize(*kind, keys, k)
         values = {name: np.array([row[name] for row in rows]) for name in (*VALUES, "l2")}
-        optimizer = Optimizer.start(networks, **values, iterations=spec.iterations)
+        noise = spec.noise_of(row["cell"])
+        optimizer = Optimizer.start(networks, **values, noise=noise, iterations=spec.iterations)
         losses = np.full((len(rows), spec.iterations), np.nan, np.float32)
         return cls([row["id"] for row in rows], networks, optimizer, losses)
 

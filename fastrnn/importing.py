@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from .cells.leaky import check_alpha, gate_bias_of
 from .errors import UsageError
 from .networks import Networks
 from .shapes import check_finite, real_array
 
 CELLS = {"RNN": "vanilla", "LSTM": "lstm"}  # PyTorch's blocks stand in our order
-SLOWEST = 1e-7  # alpha; of less, the gate comes so near to 1 that any state would stay
 OTHER_GRU = (
     "PyTorch's GRU applies its reset gate after the recurrent product, which is another cell than gru here; "
     "fastrnn.update_from_torch makes of it what find_fixed_points, linearize ... take"
@@ -58,11 +58,12 @@ def from_torch(recurrent, readout, h0=None) -> Networks:
 
 
 def from_leaky(*, alpha, activation, arrays, keys=None) -> Networks:
-    """Leaky networks h' = (1 - alpha) h + alpha phi(h W_rec + x W_in + b), to be analysed and compared.
+    """Leaky networks h' = (1 - alpha) h + alpha phi(h W_rec + x W_in + b), to be analysed, compared or trained further.
 
-    They are `ugrnn`s whose gate is 1 - alpha whatever happens: it has no weights, and the bias that gives it. Training
-    them further would train the gate too. Networks that leak before the activation, x' = (1 - alpha) x + alpha
-    (phi(x) W_rec + ...), are others: take their update as an `UpdateFunction`.
+    One alpha for all makes networks of the cell `leaky`. Several make `ugrnn`s whose gate is 1 - alpha whatever
+    happens: it has no weights, and the bias that gives it; training them further would train the gate too. Networks
+    that leak before the activation, x' = (1 - alpha) x + alpha (phi(x) W_rec + ...), are others: take their update as
+    an `UpdateFunction`.
 
     Parameters
     ----------
@@ -83,16 +84,12 @@ def from_leaky(*, alpha, activation, arrays, keys=None) -> Networks:
         raise UsageError(
             f"alpha must be a number, or have shape ({n},), ({N}, 1) or ({N}, {n}); it has shape {alpha.shape}"
         )
-    if not ((alpha > SLOWEST) & (alpha < 1)).all():
-        raise UsageError(
-            f"alpha must be above {SLOWEST:g} and below 1; it goes from {alpha.min():g} to {alpha.max():g}; networks "
-            "without a leak (alpha = 1) are vanilla: Networks.from_arrays"
-        )
-    made = dict(plain.arrays)
+    k, made = gate_bias_of(check_alpha(alpha)), dict(plain.arrays)
+    if not alpha.ndim:
+        return Networks.from_arrays(cell="leaky", activation=activation, gate_bias=k, arrays=made, keys=plain.keys)
     for name in ("W_rec", "W_in"):
         made[name] = np.concatenate([made[name], np.zeros_like(made[name])], axis=-1)  # blocks c, g
-    gate = np.broadcast_to(np.log1p(-alpha) - np.log(alpha), (N, n))
-    made["b"] = np.concatenate([made["b"], gate], axis=-1)
+    made["b"] = np.concatenate([made["b"], np.broadcast_to(k, (N, n))], axis=-1)
     return Networks.from_arrays(cell="ugrnn", activation=activation, gate_bias=0.0, arrays=made, keys=plain.keys)
 
 

@@ -13,7 +13,7 @@ from .groups import FinishedGroup, check_group
 from .hyperparameters import BY_RULE, CONFIGURATION, VALUES
 from .progress import Progress, counted
 from .runs import Run, load_run
-from .spec import PopulationSpec, configuration_id
+from .spec import LEAKY, OF_LEAKY, PopulationSpec, configuration_id
 from .tasks import Task
 from .training import default_folder, draw_learning_curves
 from .values import a_path
@@ -105,6 +105,8 @@ def whole_of(specs: list[PopulationSpec]) -> PopulationSpec:
     tables = [(spec.hyperparameters, spec.default_hyperparameters) for spec in specs]
     changes = {} if all(table == tables[0] for table in tables) else {"hyperparameters": _rows_in_use(specs)}
     seeds = max(spec.seeds for spec in specs)
+    if leaky := [spec for spec in specs if LEAKY in spec.cells]:
+        changes |= {name: getattr(leaky[0], name) for name in OF_LEAKY}
     return replace(specs[0], **union, seeds=seeds, excluded=excluded, part=None, **changes)
 
 

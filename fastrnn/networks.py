@@ -123,6 +123,8 @@ class Networks:
         keys : uint64 (N,), default made from the position in the stack
         """
         check_kind(cell, activation)
+        if gate_bias is None and cell == "leaky":
+            raise UsageError("gate_bias must be given for leaky; fastrnn.from_leaky takes alpha in its place")
         if gate_bias is None and len(get_cell(cell).blocks) > 1:
             raise UsageError(
                 f"gate_bias must be given for {cell}: 1.0 for networks trained here with the default, 0.0 for weights "

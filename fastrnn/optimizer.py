@@ -20,6 +20,7 @@ RANGES = {
     "momentum": (lambda v: (v >= 0) & (v <= 1), "from 0 to 1"),
     "clip": (lambda v: v > 0, "greater than 0 (inf for no clipping)"),
     "l2": (lambda v: (v >= 0) & np.isfinite(v), "0 or greater"),
+    "noise": (lambda v: (v >= 0) & np.isfinite(v), "0 or greater"),
 }
 
 
@@ -40,6 +41,7 @@ class Optimizer:
     """Hyperparameters and state of N networks; indexing gives those of a sub-stack.
 
     learning_rate, decay, momentum, clip, l2 : float64 (N,)
+    noise : float64 (N,), of the units of leaky cells, see `cells.leaky`; 0 for all others
     decay_steps : int64 (N,), planned iterations
     velocity : float32 (N, M)
     iteration : int64 (N,), done so far
@@ -51,17 +53,23 @@ class Optimizer:
     momentum: np.ndarray
     clip: np.ndarray
     l2: np.ndarray
+    noise: np.ndarray
     decay_steps: np.ndarray
     velocity: np.ndarray
     iteration: np.ndarray
     status: np.ndarray
 
     @classmethod
-    def start(cls, networks, *, learning_rate, decay=1.0, momentum=0.9, clip=1.0, l2=0.0, iterations) -> Optimizer:
+    def start(
+        cls, networks, *, learning_rate, decay=1.0, momentum=0.9, clip=1.0, l2=0.0, noise=0.0, iterations
+    ) -> Optimizer:
         """The state before the first iteration; every value a number or (N,)."""
         N = len(networks)
-        given = {"learning_rate": learning_rate, "decay": decay, "momentum": momentum, "clip": clip, "l2": l2}
+        given = {"learning_rate": learning_rate, "decay": decay, "momentum": momentum, "clip": clip}
+        given |= {"l2": l2, "noise": noise}
         values = {name: np.broadcast_to(check_hyperparameter(name, value), N).copy() for name, value in given.items()}
+        if networks.cell != "leaky" and values["noise"].any():
+            raise UsageError(f"noise is for leaky cells; these are {networks.cell}: leave it at 0")
         steps = np.broadcast_to(np.asarray(iterations), N).astype(np.int64)
         if np.any(steps < 0):
             raise UsageError(f"iterations must be 0 or more; got {int(steps.min())}")
@@ -87,6 +95,8 @@ class Optimizer:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Optimizer:
+        """Inverse of `to_arrays`; checkpoints of before there was noise had none."""
+        arrays = {"noise": np.zeros(len(arrays["l2"]))} | arrays
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
     @classmethod

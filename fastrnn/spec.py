@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import product
 
+import numpy as np
 import tomli_w
 
-from .cells import ACTIVATIONS, CELLS
+from .cells import ACTIVATIONS, CELLS, PAPER_CELLS
+from .cells.leaky import check_alpha, gate_bias_of
 from .errors import UsageError
 from .hyperparameters import KEYS, VALUES, HyperparameterTable, default_rows, describe, is_searched
+from .optimizer import check_hyperparameter
 from .storage import SCHEMA_VERSION, check_schema
 from .tasks import TASKS, Task, get_task, moved, with_whole_path
 from .values import a_path, check_name, distinct, one_or_several, real_number, whole_number
@@ -31,6 +34,7 @@ ITERATIONS = {
     "tiny": {"flipflop": 2_500, "cdi": 5_000, "sine": 2_500, "": 500},
     "paper": {"": 20_000},
 }
+LEAKY, OF_LEAKY = "leaky", {"alpha": 0.2, "noise": 0.0}  # a cell, and defaults of what is set for it alone
 MOST_NETWORKS = 1_000_000  # each has a row in memory and in networks.csv
 EXCLUDED = {"sine": ("lstm-relu",)}  # as in the paper, where it did not train
 
@@ -49,6 +53,8 @@ class PopulationSpec:
     batch : trials an iteration, B
     seed : of the whole population; another gives other weights and trials
     gate_bias : constant inside the forget or update gate
+    alpha : time step over time constant of `leaky` cells, above 0 and below 1; default 0.2
+    noise : of each unit of `leaky` cells in training, see `cells.leaky`; default 0
     excluded : kinds left out, as `cell-activation`; default by task
     hyperparameters : rows for `HyperparameterTable`, going before the defaults
     default_hyperparameters : rows for what the ones above leave open; default by task
@@ -67,7 +73,7 @@ class PopulationSpec:
 
     task: str | Task = "flipflop"
     task_settings: dict = field(default_factory=dict)
-    cells: tuple[str, ...] = tuple(CELLS)
+    cells: tuple[str, ...] = PAPER_CELLS
     activations: tuple[str, ...] = ACTIVATIONS
     sizes: tuple[int, ...] = PRESETS["quick"]["sizes"]
     l2: tuple[float, ...] = PRESETS["quick"]["l2"]
@@ -76,6 +82,8 @@ class PopulationSpec:
     batch: int = 64
     seed: int = 0
     gate_bias: float = 1.0
+    alpha: float | None = None
+    noise: float | None = None
     excluded: tuple[str, ...] | None = None
     hyperparameters: tuple[dict, ...] = ()
     default_hyperparameters: tuple[dict, ...] | None = None
@@ -99,6 +107,7 @@ class PopulationSpec:
             "batch": whole_number("batch", self.batch, 1),
             "seed": whole_number("seed", self.seed, 0),
             "gate_bias": real_number("gate_bias", self.gate_bias),
+            **self._of_leaky_cells(),
             "excluded": _names("excluded", excluded, KINDS, may_be_empty=True),
             "hyperparameters": _rows("hyperparameters", self.hyperparameters),
             "default_hyperparameters": _rows("default_hyperparameters", defaults),
@@ -130,6 +139,29 @@ class PopulationSpec:
         """Cell and activation of every kind that is not excluded."""
         both = product(self.cells, self.activations)
         return tuple(kind for kind in both if "-".join(kind) not in self.excluded)
+
+    def gate_bias_of(self, cell: str) -> float:
+        """k of a cell's networks."""
+        return float(gate_bias_of(self.alpha)) if cell == LEAKY else self.gate_bias
+
+    def noise_of(self, cell: str) -> float:
+        """Noise of a cell's networks in training."""
+        return self.noise if cell == LEAKY else 0.0
+
+    def _of_leaky_cells(self) -> dict:
+        """`alpha` and `noise`, checked; None where there are no leaky cells."""
+        given = {name: getattr(self, name) for name in OF_LEAKY if getattr(self, name) is not None}
+        if LEAKY in one_or_several("cells", self.cells):
+            made = {name: real_number(name, value) for name, value in (OF_LEAKY | given).items()}
+            check_alpha(np.array(made["alpha"]))
+            check_hyperparameter("noise", made["noise"])
+            return made
+        if given:
+            name = next(iter(given))
+            raise UsageError(
+                f"{name} is for leaky cells; the cells are {', '.join(self.cells)}: leave {name} out, or add leaky"
+            )
+        return dict.fromkeys(OF_LEAKY)
 
     @cached_property
     def rows(self) -> tuple[dict, ...]:
@@ -250,9 +282,10 @@ class PopulationSpec:
     def to_settings(self) -> dict:
         """All parameters as TOML can hold them, a `Task` by its name, and a record of what the task was.
 
-        `part` is there only for a part.
+        `part` is there only for a part, `alpha` and `noise` only beside leaky cells.
         """
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "part" or self.part is not None}
+        settings = {f.name: getattr(self, f.name) for f in fields(self)}
+        settings = {name: value for name, value in settings.items() if value is not None}
         settings = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
         return settings | {
             "task": self.task if isinstance(self.task, str) else self.task.name,
@@ -293,6 +326,7 @@ class PopulationSpec:
         if tasks[0] != tasks[1]:
             return [f"task: {tasks[0]} there, {tasks[1]} here"]
         shared = ("task_settings", "iterations", "batch", "seed", "gate_bias")
+        shared += tuple(name for name in OF_LEAKY if name in mine and name in its)
         reasons = [f"{name}: {its[name]} there, {mine[name]} here" for name in shared if mine[name] != its[name]]
         if not reasons and mine[RECORD]["fingerprint"] != its[RECORD]["fingerprint"]:
             reasons = [f"task: the code of {tasks[1]!r} has changed"]

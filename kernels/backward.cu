@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(THREADS, n < 128 ? 0 : 1)  // 0: as the compil
     backward(const float* __restrict__ parameters, const float* __restrict__ transposed,
              const float* __restrict__ states, const float* __restrict__ gates, const float* __restrict__ errors,
              float* das, float* __restrict__ dh0, const int* __restrict__ status, int stride, int T, int P, int D,
-             int K) {
+             int K, float gate_bias) {
   typedef Layout<Cell, n> L;
   typedef FloatBackward<Cell, n, TRIALS, ROWS, SLOTS, STAGES, THREADS> Products;
   static_assert(THREADS == Products::Owned::threads, "THREADS: one for ROWS trials and 8 units");
@@ -82,5 +82,5 @@ __global__ void __launch_bounds__(THREADS, n < 128 ? 0 : 1)  // 0: as the compil
   all_steps_back<Cell, n, SLOTS>(products, parameters + network * stride, states + (row + network * P) * L::S,
                                  gates + row * L::columns, errors + row * K, das + row * L::columns,
                                  dh0 + (network * gridDim.y + blockIdx.y) * L::S, shared + Products::operand_bytes / 4,
-                                 shared, T, P, D, K);
+                                 shared, gate_bias, T, P, D, K);
 }

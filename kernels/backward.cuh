@@ -12,7 +12,8 @@
 template <class Cell, int n, int SLOTS, class Products>
 __device__ __forceinline__ void all_steps_back(Products& products, const float* parameters, const float* states,
                                                const float* gates, const float* errors, float* das, float* dh0,
-                                               float* dcell, float* last, int T, int P, int D, int K) {
+                                               float* dcell, float* last, float gate_bias, int T, int P, int D,
+                                               int K) {
   typedef Layout<Cell, n> L;
   typedef typename Products::Owned Owned;
   constexpr int G = L::G, W = Owned::width;
@@ -101,7 +102,7 @@ __device__ __forceinline__ void all_steps_back(Products& products, const float* 
             for (int s = 0; s < Cell::states; s++) b[s] = before[s][w], a[s] = next[s][w];
             d[0] = dh[i][part][w];
             if constexpr (Cell::states == 2) d[1] = dcell[row * n + u + w];
-            Cell::backward(g, b, a, d, made, passed);
+            Cell::backward(gate_bias, g, b, a, d, made, passed);
             dh[i][part][w] = passed[0];
             if constexpr (Cell::states == 2) dcell[row * n + u + w] = passed[1];
 #pragma unroll

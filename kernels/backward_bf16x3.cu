@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(THREADS)
     backward_bf16x3(const float* __restrict__ parameters, const uint4* __restrict__ fragments,
                     const float* __restrict__ states, const float* __restrict__ gates,
                     const float* __restrict__ errors, float* das, float* __restrict__ dh0,
-                    const int* __restrict__ status, int stride, int T, int P, int D, int K) {
+                    const int* __restrict__ status, int stride, int T, int P, int D, int K, float gate_bias) {
   typedef Layout<Cell, n> L;
   typedef TensorBackward<Cell, n, TRIALS, SLOTS> Products;
   static_assert(THREADS == Products::Owned::threads, "THREADS: a warp for 32 units");
@@ -58,5 +58,5 @@ __global__ void __launch_bounds__(THREADS)
   all_steps_back<Cell, n, SLOTS>(products, parameters + network * stride, states + (row + network * P) * L::S,
                                  gates + row * L::columns, errors + row * K, das + row * L::columns,
                                  dh0 + (network * gridDim.y + blockIdx.y) * L::S, shared + Products::operand_bytes / 4,
-                                 shared, T, P, D, K);
+                                 shared, gate_bias, T, P, D, K);
 }

@@ -39,11 +39,12 @@ __device__ __forceinline__ void begin(const Owned& owned, typename Owned::Sums& 
 
 // All steps of a tile of trials, with `products` for what depends on the precision: see FloatForward.
 //
-// parameters of the network; inputs, states and gates of its first trial in the tile
+// parameters of the network; inputs, states and gates of its first trial in the tile. Where `noisy`, the noise of the
+// pre-activations lies in the gates before they do.
 template <class Cell, int n, class Products>
 __device__ __forceinline__ void all_steps(Products& products, const float* parameters, const float* inputs,
                                           float* states, float* gates, float gate_bias, int T, int P, int D, int K,
-                                          int gate_steps) {
+                                          int gate_steps, int noisy) {
   typedef Layout<Cell, n> L;
   typedef typename Products::First First;
   typedef typename Products::Second Second;
@@ -84,8 +85,16 @@ __device__ __forceinline__ void all_steps(Products& products, const float* param
               for (int block = 0; block < Cell::first; block++) made[block][w] = gate[block];
             }
           } else {
-            float cell[First::width], cell_next[First::width];
+            float cell[First::width], cell_next[First::width], noise[First::width];
             if constexpr (Cell::states == 2) load(cell, states + row * L::S + n + u);
+            if constexpr (Cell::noisy) {
+              static_assert(Cell::first == 1, "a block for the noise of each unit");
+              if (noisy) {
+                load(noise, gates + row * L::columns + u);
+#pragma unroll
+                for (int w = 0; w < First::width; w++) sums[i][part][w] += noise[w];
+              }
+            }
 #pragma unroll
             for (int w = 0; w < First::width; w++) {
               float a[Cell::first], gate[Cell::first], state[Cell::states], new_state[Cell::states];

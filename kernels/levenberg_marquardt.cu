@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(POINT_THREADS)
   while (taken < iterations && isfinite(q) && q > fmax(rule.tolerance * (1.0 + squares), rule.enough) &&
          idle < patience) {
     if (fresh) {
-      at.jacobian(parameters, next, factors, n, D, n, [&](int row, int column, double value) {
+      at.jacobian(parameters, gate_bias, next, factors, n, D, n, [&](int row, int column, double value) {
         A[static_cast<size_t>(row) * S + column] = (row == column) - value;
       });
       __syncthreads();

@@ -37,10 +37,8 @@ struct Stream {
   __device__ __forceinline__ Stream further(u32 index) const { return {key, purpose | index << 8, iteration, trial}; }
 };
 
-// Element `index` of `count` standard normals (Box and Muller): see counters.normals, whose formulas these are.
-__device__ __forceinline__ float normal(const Stream& stream, int index, int count) {
-  const int half = (count + 1) / 2, pair = index < half ? index : index - half;
-  const u32 radius_word = stream.word(pair), angle = stream.word(half + pair);
+// Two standard normals from two words (Box and Muller): see counters.normals, whose formulas these are.
+__device__ __forceinline__ void normal_pair(u32 radius_word, u32 angle, float& first, float& second) {
   // u = m 2^exponent with m in [sqrt(1/2), sqrt(2)); log m = 2 artanh((m - 1) / (m + 1))
   const float u = (float(radius_word >> 9) + 0.5f) * 1.1920928955078125e-07f;
   int bits = __float_as_int(u);
@@ -62,6 +60,14 @@ __device__ __forceinline__ float normal(const Stream& stream, int index, int cou
   cosine = fmaf(t2, fmaf(t2, fmaf(t2, cosine, 1.0f / 24.0f), -0.5f), 1.0f);
   const u32 quarter = angle >> 30;
   const float sign = quarter >= 2 ? -radius : radius;
-  if (index < half) return sign * (quarter & 1 ? -sine : cosine);
-  return sign * (quarter & 1 ? cosine : sine);
+  first = sign * (quarter & 1 ? -sine : cosine);
+  second = sign * (quarter & 1 ? cosine : sine);
+}
+
+// Element `index` of `count` standard normals of a stream, as counters.normals gives them.
+__device__ __forceinline__ float normal(const Stream& stream, int index, int count) {
+  const int half = (count + 1) / 2, pair = index < half ? index : index - half;
+  float first, second;
+  normal_pair(stream.word(pair), stream.word(half + pair), first, second);
+  return index < half ? first : second;
 }

@@ -33,6 +33,6 @@ __global__ void __launch_bounds__(POINT_THREADS)
   at.take(states + point * S, inputs + point * D, n, D);
   double* next = at.rest(n);
   at.step(parameters, gate_bias, next, n, D);
-  at.jacobian(parameters, next, next + S, n, D, n + D,
+  at.jacobian(parameters, gate_bias, next, next + S, n, D, n + D,
               [&](int row, int column, double value) { jacobians[static_cast<size_t>(row) * wide + column] = value; });
 }

@@ -74,8 +74,8 @@ struct Point {
   // d state' by the state and, if `sources` is n + D and not n, by the input: write(row, column, value), columns of the
   // state first. After `step`; `next` (S) is what that gave, `factors` R (G + R) n doubles of room.
   template <class Write>
-  __device__ void jacobian(const float* parameters, const double* next, double* factors, int n, int D, int sources,
-                           Write write) {
+  __device__ void jacobian(const float* parameters, double gate_bias, const double* next, double* factors, int n, int D,
+                           int sources, Write write) {
     constexpr int R = Cell::states;
     const int S = R * n, columns = G * n;
     double* by_block = factors;               // (R, G, n): d state' by pre-activation
@@ -92,7 +92,7 @@ struct Point {
         double gate[G], before[R], after[R], block_slopes[R][G], state_slopes[R][R];
         for (int block = 0; block < G; block++) gate[block] = gates[block * n + u];
         for (int s = 0; s < R; s++) before[s] = state[s * n + u], after[s] = next[s * n + u];
-        Cell::slopes(gate, before, after, block_slopes, state_slopes);
+        Cell::slopes(gate_bias, gate, before, after, block_slopes, state_slopes);
         for (int s = 0; s < R; s++) {
           for (int block = 0; block < G; block++) by_block[(s * G + block) * n + u] = block_slopes[s][block];
           for (int q = 0; q < R; q++) by_state[(s * R + q) * n + u] = state_slopes[s][q];

@@ -77,11 +77,13 @@ struct FloatForward {
 };
 
 // parameters (N, stride); inputs (N, T, P, D); states (N, T + 1, P, S), states[:, 0] = h0;
-// gates (N, gate_steps, P, G n), gate_steps = T, or 1 where nobody will ask for them; status (N,)
+// gates (N, gate_steps, P, G n), gate_steps = T, or 1 where nobody will ask for them; status (N,); noisy: whether there
+// is noise in `gates` to begin with
 template <class Cell, int n, int TRIALS, int ROWS, int LIMIT, int STAGES, int THREADS, int SHARED>
 __global__ void __launch_bounds__(THREADS)
     rollout(const float* __restrict__ parameters, const float* __restrict__ inputs, float* states, float* gates,
-            const int* __restrict__ status, float gate_bias, int stride, int T, int P, int D, int K, int gate_steps) {
+            const int* __restrict__ status, float gate_bias, int stride, int T, int P, int D, int K, int gate_steps,
+            int noisy) {
   typedef Layout<Cell, n> L;
   typedef FloatForward<Cell, n, TRIALS, ROWS, LIMIT, STAGES, THREADS> Products;
   static_assert(THREADS == Products::threads, "THREADS: one for ROWS trials and 8 columns");
@@ -94,5 +96,6 @@ __global__ void __launch_bounds__(THREADS)
   Products products(shared, parameters, T);
   all_steps<Cell, n>(products, parameters, inputs + (network * T * P + trial0) * D,
                      states + (network * (T + 1) * P + trial0) * L::S,
-                     gates + (network * gate_steps * P + trial0) * L::columns, gate_bias, T, P, D, K, gate_steps);
+                     gates + (network * gate_steps * P + trial0) * L::columns, gate_bias, T, P, D, K, gate_steps,
+                     noisy);
 }

@@ -55,7 +55,7 @@ template <class Cell, int n, int TRIALS, int LIMIT, int THREADS, int SHARED>
 __global__ void __launch_bounds__(THREADS)
     rollout_bf16x3(const float* __restrict__ parameters, const uint4* __restrict__ fragments,
                    const float* __restrict__ inputs, float* states, float* gates, const int* __restrict__ status,
-                   float gate_bias, int stride, int T, int P, int D, int K, int gate_steps) {
+                   float gate_bias, int stride, int T, int P, int D, int K, int gate_steps, int noisy) {
   typedef Layout<Cell, n> L;
   typedef TensorForward<Cell, n, TRIALS, LIMIT> Products;
   static_assert(THREADS == Products::threads, "THREADS: a warp for 32 columns");
@@ -68,5 +68,6 @@ __global__ void __launch_bounds__(THREADS)
   Products products(shared, fragments + network * L::columns * n / 4);
   all_steps<Cell, n>(products, parameters, inputs + (network * T * P + trial0) * D,
                      states + (network * (T + 1) * P + trial0) * L::S,
-                     gates + (network * gate_steps * P + trial0) * L::columns, gate_bias, T, P, D, K, gate_steps);
+                     gates + (network * gate_steps * P + trial0) * L::columns, gate_bias, T, P, D, K, gate_steps,
+                     noisy);
 }

@@ -18,9 +18,10 @@ import math
 
 import numpy as np
 
-CELLS = ("vanilla", "ugrnn", "gru", "lstm")
+CELLS = ("vanilla", "ugrnn", "gru", "lstm", "leaky")
 ACTIVATIONS = ("tanh", "relu")
 BLOCKS = {"vanilla": ("h",), "ugrnn": ("c", "g"), "gru": ("g", "r", "c"), "lstm": ("i", "f", "c", "o")}
+BLOCKS |= {"leaky": ("c",)}
 NAMES = ("W_rec", "W_in", "b", "W_out", "b_out", "h0")
 
 
@@ -94,6 +95,9 @@ def step(cell, activation, gate_bias, p, h, x):
         i, f, o = sigmoid(a_i), sigmoid(a_f + gate_bias), sigmoid(a_o)
         memory = f * memory + i * phi(activation, a_c)
         return np.concatenate([o * phi(activation, memory), memory])
+    if cell == "leaky":
+        c = phi(activation, h @ p["W_rec"] + x @ p["W_in"] + p["b"])
+        return sigmoid(gate_bias) * h + (1 - sigmoid(gate_bias)) * c
     raise ValueError(cell)
 
 
@@ -163,6 +167,11 @@ def step_backward(cell, activation, gate_bias, p, h, x, dnext, dp):
         da_o = dh_next * phi(activation, memory_next) * o * (1 - o)
         dh, dx = affine_backward(p, h, x, np.concatenate([da_i, da_f, da_c, da_o]), dp)
         return np.concatenate([dh, dmemory_next * f]), dx
+    if cell == "leaky":
+        a = h @ p["W_rec"] + x @ p["W_in"] + p["b"]
+        da = dnext * (1 - sigmoid(gate_bias)) * phi_slope(activation, a)
+        dh, dx = affine_backward(p, h, x, da, dp)
+        return dh + dnext * sigmoid(gate_bias), dx
     raise ValueError(cell)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import oracle
 
+from fastrnn import counters
 from fastrnn.networks import Networks
 
 KINDS = [(cell, activation) for cell in oracle.CELLS for activation in oracle.ACTIVATIONS]
@@ -36,6 +37,24 @@ def random_trials(networks, B, T, seed=0, masked=False):
     mask = rng.uniform(0.5, 2.0, size=(N, B, T)) * (rng.uniform(size=(N, B, T)) < 0.6)
     mask[:, 0, 0] = 1.0
     return inputs, targets, mask.astype(np.float32)
+
+
+def gradient_with_noise(networks, i, task, iteration, batch, noise):
+    """Loss and gradients of leaky network i by the oracle, with the noise that it has in a training iteration.
+
+    To the oracle noise is n further inputs, each of its own unit.
+    """
+    n, alpha = networks.n, 1 / (1 + np.exp(networks.gate_bias))
+    key, drawn = networks.keys[i], np.empty((batch, task.T, n), np.float32)
+    for b in range(batch):
+        counters.normals(counters.stream(int(key), counters.NOISE, iteration, b), drawn[b].reshape(-1))
+    inputs, targets, mask = (a[0].astype(np.float64) for a in task.draw([key], counters.TRAINING, iteration, batch))
+    p = oracle_parameters(networks, i)
+    p["W_in"] = np.concatenate([p["W_in"], np.sqrt(2 / alpha) * noise * np.eye(n)])
+    inputs = np.concatenate([inputs, drawn], axis=2)
+    kind = networks.cell, networks.activation, networks.gate_bias
+    loss, gradients, _ = oracle.loss_and_gradients(*kind, p, inputs, targets, mask)
+    return loss, gradients | {"W_in": gradients["W_in"][:-n]}
 
 
 def relative_error(value, reference):

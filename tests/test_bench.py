@@ -22,7 +22,7 @@ from benchmarks.section import Section, Step
 from benchmarks.settings import Settings, choose, quick
 from benchmarks.work import Work, matrix_flops
 from fastrnn import engines
-from fastrnn.cells import CELLS
+from fastrnn.cells import CELLS, PAPER_CELLS
 from fastrnn.cli import app
 from fastrnn.engines.cpu.bf16x3 import why_not
 from fastrnn.errors import RunError, UsageError
@@ -299,7 +299,7 @@ def test_other_processes_take_no_modules_from_the_current_folder(tmp_path, monke
 def whole_population(task="flipflop", rate=100.0):
     """Kinds as a full run has them, each with the same rate."""
     kinds = []
-    for cell in CELLS:
+    for cell in PAPER_CELLS:
         for activation in ("tanh", "relu"):
             for n in (64, 128, 256):
                 kind = {"task": task, "cell": cell, "activation": activation, "n": n, "batch": 64}

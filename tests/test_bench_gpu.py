@@ -37,7 +37,8 @@ SMALL = Settings(
 def on_processor(monkeypatch, tmp_path):
     """The file of results; sections run in this process."""
     monkeypatch.setattr(cuda_engine, "find_gpu", HostDevice)
-    monkeypatch.setattr(gpu_sections, "CELLS", ("vanilla", "gru"))
+    for name in ("CELLS", "PAPER_CELLS"):
+        monkeypatch.setattr(gpu_sections, name, ("vanilla", "gru"))
     monkeypatch.setattr(gpu, "FULL", SMALL)
     monkeypatch.setattr(gpu, "in_a_process", lambda arguments, until: gpu.main(arguments))
     return tmp_path / "gpu.json"
@@ -92,7 +93,8 @@ def test_one_network_of_relu_may_be_off_but_not_both():
 
 
 def test_a_wrong_kind_and_a_failing_item_are_told(on_processor, monkeypatch):
-    monkeypatch.setattr(gpu_sections, "CELLS", ("vanilla",))
+    for name in ("CELLS", "PAPER_CELLS"):
+        monkeypatch.setattr(gpu_sections, name, ("vanilla",))
     monkeypatch.setattr(gpu_sections, "distance", lambda *pair: 0.5)
     monkeypatch.setattr(gpu_sections.Benchmark, "trained", lambda self, cell: 1 / (cell == "gru"))
     monkeypatch.setattr(gpu, "ENDS", {"correct": 0.5, "trained": 1.0})

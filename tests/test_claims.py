@@ -361,6 +361,18 @@ def test_one_mode_or_many():
         assert row_of(other, statement, subject).verdict == FAILS
 
 
+def test_leaky_networks_are_neither_vanilla_nor_gated():
+    """The paper says nothing of them: what is claimed of either kind is as it is without them."""
+    study = cdi_of()
+    leaky = study.table.assign(cell="leaky", near_one_0=60.0, near_one_1=60.0, id="leaky" + study.table.id)
+    both = SimpleNamespace(table=pandas.concat([study.table, leaky], ignore_index=True), near=study.near)
+    alone, beside = (measured(task="cdi", cdi=cdi) for cdi in (study, both))
+    for words in ("one mode", "many eigenvalues", "several modes", "more eigenvalues"):
+        expected, made = (part[part.statement.str.contains(words)] for part in (alone, beside))
+        assert len(expected) and made.subject.tolist() == expected.subject.tolist()
+        pandas.testing.assert_frame_equal(made.reset_index(drop=True), expected.reset_index(drop=True))
+
+
 def test_a_kind_of_which_a_statement_does_not_hold_is_named():
     study = cdi_of(per_kind=10)
     relu = (study.table.cell == "gru") & (study.table.activation == "relu")

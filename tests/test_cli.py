@@ -150,6 +150,16 @@ def test_options_go_before_the_file(tmp_path):
     assert (spec.cells, spec.excluded, spec.gate_bias) == (("gru", "lstm"), ("lstm-relu",), 0.5)
 
 
+def test_leaky_cells(tmp_path):
+    asked = ("--preset", "tiny", "--cells", "leaky", "--activations", "tanh", "--iterations", 1, "--threads", 1)
+    call("train-population", *asked, "--alpha", 0.5, "--noise", 0.1, "--out", tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    assert (run.spec.alpha, run.spec.noise) == (0.5, 0.1)
+    assert run.networks("leaky-tanh-16").gate_bias == 0.0
+    _, error = call("train-population", *asked, "--alpha", 0.25, "--out", tmp_path / "run", code=2)
+    assert "alpha: 0.5 there, 0.25 here" in error and "noise: 0.1 there, 0.0 here" in error
+
+
 def test_presets(tmp_path):
     call("train-population", "--preset", "tiny", "--task", "sine", "--iterations", 0, "--out", tmp_path / "run")
     assert len(load_run(tmp_path / "run").table) == 14

@@ -80,9 +80,9 @@ def test_kernels_of_every_kind_compile():
 
 @pytest.mark.parametrize("architecture", SHARED)
 def test_common_kernels_compile(architecture):
-    trials = [f"trials<{task}>" for task in TASKS.values()]
+    trials = ["noise", *(f"trials<{task}>" for task in TASKS.values())]
     points = [f"{name}<{type_of(cell, 'tanh')}>" for name in POINTS for cell in oracle.CELLS]
-    others = [name for name in ARGUMENTS if name.removesuffix("_bf16x3") not in (*BUILT, *POINTS, "trials")]
+    others = [name for name in ARGUMENTS if name.removesuffix("_bf16x3") not in (*BUILT, *POINTS, "trials", "noise")]
     made = compiled(architecture, ["trials"], trials) | compiled(architecture, ["update", "peak"], others)
     made |= compiled(architecture, ["points", "levenberg_marquardt"], points)
     for name, (registers, spilled) in made.items():

@@ -48,6 +48,7 @@ def population(cell="gru", activation="tanh", n=21, count=N):
         momentum=0.9 * spread,
         clip=spread,
         l2=1e-3 * spread,
+        noise=0.1 * spread * (cell == "leaky"),
         iterations=10,
     )
     return networks, optimizer

@@ -12,7 +12,7 @@ import numpy as np
 import oracle
 import pytest
 import tolerances
-from samples import KINDS, oracle_parameters, random_networks, random_trials, relative_error
+from samples import KINDS, gradient_with_noise, oracle_parameters, random_networks, random_trials, relative_error
 
 from fastrnn import engines
 from fastrnn.counters import PROBE, TRAINING, VALIDATION
@@ -341,6 +341,37 @@ def test_training_follows_the_oracle(engine, cell, activation):
             assert error < tolerances.TRAJECTORY * moved + rounding, name
             ours = networks.named(optimizer.velocity)[name][i]
             assert relative_error(ours, velocity[name]) < tolerances.TRAJECTORY, name
+
+
+@pytest.mark.parametrize("activation", oracle.ACTIVATIONS)
+@pytest.mark.parametrize(("n", "batch"), [(7, 5), (16, 33), (50, 20), (300, 4)])
+def test_noise_in_training_against_the_oracle(engine, activation, n, batch):
+    """The gradient of each iteration is the velocity where momentum is 0 and nothing is clipped."""
+    task, noise = get_task("cdi", steps=6), [0.0, 0.3]
+    networks = random_networks("leaky", activation, n, task.D, task.K, N=2, gate_bias=1.5)
+    rates = {"learning_rate": 0.01, "momentum": 0.0, "clip": np.inf}
+    optimizer = Optimizer.start(networks, noise=noise, iterations=2, **rates)
+    for iteration in range(2):
+        expected = [gradient_with_noise(networks, i, task, iteration, batch, noise[i]) for i in range(2)]
+        losses = engine.advance(networks, optimizer, task, 1, batch=batch)
+        for i, (loss, gradients) in enumerate(expected):
+            assert relative_error(losses[i], loss) < tolerances.LOSS
+            for name, velocity in networks.named(optimizer.velocity).items():
+                assert relative_error(velocity[i], gradients[name]) < tolerances.GRADIENT, name
+
+
+def test_noise_is_in_training_alone(engine):
+    task, start = get_task("flipflop", steps=5), random_networks("leaky", "tanh", 5, 3, 3, N=1)
+    made, losses = [], []
+    for noise in (0.0, 0.1, 0.2):
+        networks = start.copy()
+        optimizer = Optimizer.start(networks, learning_rate=0.1, noise=noise, iterations=2)
+        losses.append(engine.advance(networks, optimizer, task, 2, batch=4)[0, 1])
+        made.append(networks)
+    assert len({networks.parameters.tobytes() for networks in made}) == len(set(losses)) == 3
+    before = engine.loss(start, task), engine.run(start, np.ones((2, 5, 3)))[0]
+    after = engine.loss(start, task), engine.run(start, np.ones((2, 5, 3)))[0]
+    assert all(map(np.array_equal, before, after))  # nothing is drawn there
 
 
 @pytest.mark.parametrize("name", [*RATES, "decay_steps"])

@@ -67,7 +67,8 @@ def test_a_task_whose_run_is_not_given_stays_as_it_is(runs, tmp_path):
 
 
 def test_the_command_asks_for_the_same_population(tmp_path):
-    changes = {"seed": 7, "l2": (1e-5, 1e-3), "iterations": 0, "cells": ("gru", "lstm"), "batch": 4, "gate_bias": 0.5}
+    changes = {"seed": 7, "l2": (1e-5, 1e-3), "iterations": 0, "cells": ("gru", "lstm", "leaky"), "batch": 4}
+    changes |= {"gate_bias": 0.5, "alpha": 0.5, "noise": 0.1}
     changes |= {"excluded": ("lstm-relu", "gru-relu"), "task_settings": {"steps": 12}}
     run = finished_run(tmp_path / "first", **changes)
     words = shlex.split(gallery.command(run.settings))

@@ -208,6 +208,12 @@ def test_a_kind_that_no_run_has_is_excluded():
     assert whole_of([PopulationSpec("sine", cells="gru")]).excluded == ("lstm-relu",)  # should LSTMs be added
 
 
+def test_the_whole_has_the_alpha_of_its_leaky_cells():
+    plain, leaky = PopulationSpec(cells="gru"), PopulationSpec(cells="leaky", alpha=0.5)
+    assert whole_of([plain, leaky]) == PopulationSpec(cells=("gru", "leaky"), alpha=0.5)
+    assert whole_of([leaky, plain]) == PopulationSpec(cells=("leaky", "gru"), alpha=0.5)
+
+
 def test_parts_keep_the_order_of_their_population():
     order = {"cells": ("lstm", "gru"), "sizes": (6, 4), "l2": (1e-3, 1e-5)}
     assert whole_of([small(**order, part=f"{i}/3") for i in (2, 1, 3)]) == small(**order)

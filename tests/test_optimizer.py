@@ -7,12 +7,12 @@ from samples import random_networks
 from fastrnn.errors import Status, UsageError
 from fastrnn.optimizer import Optimizer, check_hyperparameter
 
-GOOD = {"learning_rate": 0.1, "decay": 0.5, "momentum": 0.9, "clip": 1.0, "l2": 1e-5}
+GOOD = {"learning_rate": 0.1, "decay": 0.5, "momentum": 0.9, "clip": 1.0, "l2": 1e-5, "noise": 0.1}
 
 
 @pytest.fixture
 def networks():
-    return random_networks("vanilla", "tanh", 4, 2, 1, N=3)
+    return random_networks("leaky", "tanh", 4, 2, 1, N=3)
 
 
 @pytest.fixture
@@ -85,6 +85,8 @@ def test_concatenate_and_arrays_are_inverses(optimizer):
         ("clip", np.nan, "clip must be greater than 0 .inf for no clipping.; got nan"),
         ("l2", -1e-5, "l2 must be 0 or greater; got -1e-05"),
         ("l2", np.inf, "l2 must be finite and 0 or greater; got inf"),
+        ("noise", -0.1, "noise must be 0 or greater; got -0.1"),
+        ("noise", np.inf, "noise must be finite and 0 or greater; got inf"),
         ("momentum", [0.5, 2.0, 0.5], "momentum must be from 0 to 1; got .*2.0"),
     ],
 )
@@ -98,6 +100,18 @@ def test_values_out_of_range_are_refused(networks, name, value, message):
 @pytest.mark.parametrize("good", [("clip", np.inf), ("decay", 1.0), ("momentum", 0.0), ("momentum", 1.0), ("l2", 0)])
 def test_values_at_the_edge_are_allowed(good):
     assert check_hyperparameter(*good) == good[1]
+
+
+def test_noise_is_for_leaky_cells():
+    others = random_networks("vanilla", "tanh", 4, 2, 1, N=3)
+    with pytest.raises(UsageError, match="noise is for leaky cells; these are vanilla: leave it at 0"):
+        Optimizer.start(others, **GOOD, iterations=1)
+    assert not Optimizer.start(others, **(GOOD | {"noise": 0.0}), iterations=1).noise.any()
+
+
+def test_what_was_stored_before_there_was_noise(optimizer):
+    arrays = {name: array for name, array in optimizer.to_arrays().items() if name != "noise"}
+    assert Optimizer.from_arrays(arrays).noise.tolist() == [0.0] * 3
 
 
 def test_negative_iterations_are_refused(networks):

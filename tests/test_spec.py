@@ -93,7 +93,7 @@ def test_toml_there_and_back(tmp_path, own_task):
     spec = PopulationSpec(
         own_task,
         task_settings={"gain": 3.0},
-        cells="gru",
+        cells=("gru", "leaky"),
         sizes=(3, 5),
         l2=(0.0, 1e-7),
         seeds=4,
@@ -101,6 +101,8 @@ def test_toml_there_and_back(tmp_path, own_task):
         batch=2,
         seed=11,
         gate_bias=0.5,
+        alpha=0.3,
+        noise=0.05,
         excluded=("gru-relu",),
         hyperparameters=({"n": 3, "seed": 1, "clip": float("inf")},),
         default_hyperparameters=({"learning_rate": 0.1, "decay": 0.2, "momentum": 0.3, "clip": 0.4},),
@@ -195,6 +197,12 @@ def test_it_can_not_be_changed():
         ({"seed": -1}, "seed must be a whole number, 0 or more; it is -1"),
         ({"gate_bias": "one"}, "gate_bias must be a number; it is 'one'"),
         ({"gate_bias": 1e40}, r"gate_bias must be finite in float32, at most 3\.4e\+38; it is 1e\+40"),
+        ({"cells": "leaky", "alpha": "half"}, "alpha must be a number; it is 'half'"),
+        ({"cells": "leaky", "alpha": 1.0}, r"alpha must be above 1e-07 and below 1; it .* \(alpha = 1\) are vanilla"),
+        ({"cells": "leaky", "alpha": 0.0}, "alpha must be above 1e-07 and below 1; it goes from 0 to 0"),
+        ({"cells": "leaky", "noise": -0.1}, "noise must be 0 or greater; got -0.1"),
+        ({"noise": 0.0}, "noise is for leaky cells"),
+        ({"alpha": 0.5}, "alpha is for leaky cells; the cells are vanilla, .*: leave alpha out, or add leaky"),
         ({"l2": 1e300}, r"l2 must be finite in float32, at most 3\.4e\+38; it is 1e\+300"),
         ({"l2": 10**400}, "l2 must be a number, 0 or more; it is 1000"),
         ({"seeds": 10**9}, "8,000,000,000 networks are too many for one population.*take fewer seeds"),
@@ -295,6 +303,21 @@ def test_why_a_population_does_not_contain_another(changes, reason):
     assert not here.contains(there)
     (text,) = here.obstacles(there.to_settings())
     assert re.search(reason, text)
+
+
+def test_alpha_and_noise_are_of_leaky_cells_alone():
+    """Another one is another population only where both have such cells; what is written of others is as it was."""
+    plain, leaky = PopulationSpec(cells="gru"), PopulationSpec(cells=("leaky", "gru"), alpha=0.5)
+    assert plain.alpha is None and "alpha" not in plain.to_settings()
+    assert PopulationSpec(cells="leaky").alpha == 0.2 and leaky.to_settings()["alpha"] == 0.5
+    assert (leaky.gate_bias_of("leaky"), leaky.gate_bias_of("gru")) == (0.0, 1.0)
+    assert (plain.noise, leaky.noise, replace(leaky, noise=0.1).noise_of("gru")) == (None, 0.0, 0.0)
+    assert leaky.contains(plain)
+    slower = PopulationSpec(cells=("leaky", "gru"), alpha=0.1)
+    assert slower.obstacles(leaky.to_settings()) == ["alpha: 0.5 there, 0.1 here"]
+    noisy = replace(leaky, noise=0.1)
+    assert noisy.obstacles(leaky.to_settings()) == ["noise: 0.0 there, 0.1 here"]
+    assert noisy.noise_of("leaky") == 0.1
 
 
 def test_changed_code_of_a_task_is_noticed(tmp_path, own_task):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
@@ -22,10 +23,15 @@ def make_loss(cell: str, activation: str, gate_bias: float, n: int):
     blocks = get_cell(cell).blocks
     offset = np.repeat([gate_bias * (block == BIASED.get(cell)) for block in blocks], n).astype(np.float32)
 
+    leak = 1 / (1 + math.exp(-gate_bias))  # what a leaky cell keeps of its state
+
     def step(W, state, a):
         """One update: state and the input's share of the gates a (B, G n) to the next state and h."""
         if cell == "vanilla":
             h = phi(state @ W[0] + a)
+            return h, h
+        if cell == "leaky":
+            h = leak * state + (1 - leak) * phi(state @ W[0] + a)
             return h, h
         if cell == "ugrnn":
             a_c, a_g = jnp.split(state @ W[0] + a, 2, axis=-1)

@@ -1,4 +1,4 @@
-"""The four cells. One file a cell says its mathematics once; everything else is generic over cells.
+"""The cells. One file a cell says its mathematics once; everything else is generic over cells.
 
 `CELLS` maps names to `Cell`s; `parameter_shapes` is the one table of parameter names, shapes and order.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 from ..values import check_name
 from .cell import ACTIVATIONS, ArrayMath, Cell
 from .gru import GRU
+from .leaky import LEAKY
 from .lstm import LSTM
 from .ugrnn import UGRNN
 from .vanilla import VANILLA
 
-__all__ = ["ACTIVATIONS", "CELLS", "ArrayMath", "Cell", "check_kind", "get_cell", "parameter_shapes"]
+__all__ = ["ACTIVATIONS", "CELLS", "PAPER_CELLS", "ArrayMath", "Cell", "check_kind", "get_cell", "parameter_shapes"]
 
-CELLS: dict[str, Cell] = {cell.name: cell for cell in (VANILLA, UGRNN, GRU, LSTM)}
+CELLS: dict[str, Cell] = {cell.name: cell for cell in (VANILLA, UGRNN, GRU, LSTM, LEAKY)}
+PAPER_CELLS = ("vanilla", "ugrnn", "gru", "lstm")
 
 
 def get_cell(name: str) -> Cell:

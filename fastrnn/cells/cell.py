@@ -52,7 +52,8 @@ class ArrayMath:
     def sigmoid(self, x):
         """1 / (1 + exp(-x)) without overflow."""
         e = np.exp(-np.abs(x))
-        return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+        s = np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+        return s if np.ndim(x) else s.item()  # of a number a number, so that arrays beside it keep their type
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,11 @@ class Cell:
         """G, the number of blocks."""
         return len(self.blocks)
 
+    @property
+    def keeps_gates(self) -> bool:
+        """Whether the way back reads activations of blocks, which are kept for it at every step."""
+        return any(name in self.blocks for stage in self.backward for name in stage.reads)
+
     @cached_property
     def dh_passes(self) -> bool:
         """Whether part of the gradient by h passes a step outside of the matrix products."""
@@ -111,7 +117,7 @@ class Cell:
         W_rec, W_in, b = parameters["W_rec"], parameters["W_in"], parameters["b"]
         n = W_rec.shape[0]
         m = ArrayMath(activation)
-        values = {"h": h[..., :n], "cell": h[..., n:]}
+        values = {"k": gate_bias, "h": h[..., :n], "cell": h[..., n:]}
         operand, done = values["h"], 0
         for blocks, stage in zip((self.first, self.second), self.forward, strict=False):
             columns = slice(done * n, (done + len(blocks)) * n)

@@ -17,7 +17,9 @@ TaskName = Annotated[
 SpecFile = Annotated[
     str | None, typer.Option("--spec", help="TOML file with any of these settings; options go before it.")
 ]
-Cells = Annotated[str | None, typer.Option(help="Any of vanilla,ugrnn,gru,lstm.  [default: all]")]
+Cells = Annotated[
+    str | None, typer.Option(help="Any of vanilla,ugrnn,gru,lstm,leaky.  [default: vanilla,ugrnn,gru,lstm]")
+]
 Activations = Annotated[str | None, typer.Option(help="Any of tanh,relu.  [default: all]")]
 Sizes = Annotated[str | None, typer.Option(help="Numbers of units, such as 64,128.  [default: the preset's]")]
 L2 = Annotated[
@@ -29,6 +31,10 @@ Iterations = Annotated[int | None, typer.Option(help="Training iterations of eac
 Batch = Annotated[int | None, typer.Option(help="Trials an iteration.  [default: 64]")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the whole population.  [default: 0]")]
 GateBias = Annotated[float | None, typer.Option(help="Constant in the forget or update gate.  [default: 1]")]
+Alpha = Annotated[float | None, typer.Option(help="Time step over time constant of leaky cells.  [default: 0.2]")]
+Noise = Annotated[
+    float | None, typer.Option(help="Noise of each unit of leaky cells in training, such as 0.05.  [default: 0]")
+]
 TaskSettings = Annotated[
     list[str] | None,
     typer.Option("--setting", help="A constant of the task, such as steps=50; may be repeated."),

@@ -11,6 +11,7 @@ from .exits import SOME_FAILED
 from .options import (
     L2,
     Activations,
+    Alpha,
     Batch,
     Cells,
     CheckpointSeconds,
@@ -20,6 +21,7 @@ from .options import (
     GateBias,
     Iterations,
     Json,
+    Noise,
     Precision,
     Seed,
     Sizes,
@@ -47,6 +49,8 @@ def search(
     batch: Batch = None,
     seed: Seed = None,
     gate_bias: GateBias = None,
+    alpha: Alpha = None,
+    noise: Noise = None,
     setting: TaskSettings = None,
     hyperparameters: Annotated[
         str | None, typer.Option(help="CSV table of the values in use, which the winner has to beat.")
@@ -103,7 +107,7 @@ def search(
     from ..search import SearchSpec, search_hyperparameters
 
     given = {"task": task, "preset": preset, "iterations": iterations}
-    given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias}
+    given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias, "alpha": alpha, "noise": noise}
     lists = {"cells": cells, "activations": activations, "sizes": sizes, "l2": l2, "exclude": exclude}
     settings = population_settings(spec, given, lists, setting, hyperparameters)
     if plain and (rounds, finalists, repeats, incumbent) != (None,) * 4:

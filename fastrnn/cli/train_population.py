@@ -9,6 +9,7 @@ import typer
 from .options import (
     L2,
     Activations,
+    Alpha,
     Batch,
     Cells,
     CheckpointSeconds,
@@ -18,6 +19,7 @@ from .options import (
     GateBias,
     Iterations,
     Json,
+    Noise,
     Precision,
     Seed,
     Sizes,
@@ -49,6 +51,8 @@ def train_population(
     batch: Batch = None,
     seed: Seed = None,
     gate_bias: GateBias = None,
+    alpha: Alpha = None,
+    noise: Noise = None,
     setting: TaskSettings = None,
     hyperparameters: Annotated[
         str | None,
@@ -84,6 +88,7 @@ def train_population(
       fastrnn train-population --task sine --preset tiny
       fastrnn train-population --task cdi --cells gru,lstm --sizes 64,128 \\
           --seeds 10 --out runs/gated
+      fastrnn train-population --task flipflop --cells leaky --noise 0.05
       fastrnn train-population --spec my.toml --threads 2
       fastrnn train-population --preset paper --part 3/40
     """
@@ -91,7 +96,7 @@ def train_population(
     from ..training import train
 
     given = {"task": task, "preset": preset, "seeds": seeds, "iterations": iterations}
-    given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias, "part": part}
+    given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias, "alpha": alpha, "noise": noise, "part": part}
     lists = {"cells": cells, "activations": activations, "sizes": sizes, "l2": l2, "exclude": exclude}
     settings = population_settings(spec, given, lists, setting, hyperparameters)
     population = PopulationSpec.from_settings(settings)

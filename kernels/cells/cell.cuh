@@ -5,6 +5,7 @@
 //   first, second     gate blocks of its one or two products; G = first + second
 //   states            S / n
 //   kept              gates the way back reads, 0 or G
+//   noisy             whether its pre-activations may have noise in training
 //   forward           pre-activations a and the state before the step to the gates and the state after it
 //   backward          gradients da of the pre-activations, and dstate, the part of the gradient by the state before
 //                     that passes through no matrix product, from dnext, the gradient by the state after
@@ -14,6 +15,7 @@
 
 #include "../common.cuh"
 #include "gru.cuh"
+#include "leaky.cuh"
 #include "lstm.cuh"
 #include "ugrnn.cuh"
 #include "vanilla.cuh"

@@ -5,6 +5,7 @@
 template <class Phi>
 struct Gru {
   static constexpr int first = 2, second = 1, states = 1, kept = 3;
+  static constexpr bool noisy = false;
   static constexpr int G = 0, R = 1, C = 2;  // blocks
 
   // rh is the left operand of the second product.

@@ -5,6 +5,7 @@
 template <class Phi>
 struct Lstm {
   static constexpr int first = 4, second = 0, states = 2, kept = 4;
+  static constexpr bool noisy = false;
   static constexpr int I = 0, F = 1, C = 2, O = 3;  // blocks
 
   template <class Real>
@@ -19,8 +20,9 @@ struct Lstm {
   }
 
   template <class Real>
-  static __device__ __forceinline__ void backward(const Real (&gate)[4], const Real (&state)[2], const Real (&next)[2],
-                                                  const Real (&dnext)[2], Real (&da)[4], Real (&dstate)[2]) {
+  static __device__ __forceinline__ void backward(Real k, const Real (&gate)[4], const Real (&state)[2],
+                                                  const Real (&next)[2], const Real (&dnext)[2], Real (&da)[4],
+                                                  Real (&dstate)[2]) {
     const Real i = gate[I], f = gate[F], c = gate[C], o = gate[O], phi_cell = Phi::phi(next[1]);
     // h' = o phi(cell')
     const Real dcell = dnext[1] + dnext[0] * o * Phi::slope(phi_cell);
@@ -35,8 +37,9 @@ struct Lstm {
 
   // dcell' = f dcell + cell df + c di + i dc, dh' = phi(cell') do + o phi' dcell'
   template <class Real>
-  static __device__ __forceinline__ void slopes(const Real (&gate)[4], const Real (&state)[2], const Real (&next)[2],
-                                                Real (&by_block)[2][4], Real (&by_state)[2][2]) {
+  static __device__ __forceinline__ void slopes(Real k, const Real (&gate)[4], const Real (&state)[2],
+                                                const Real (&next)[2], Real (&by_block)[2][4],
+                                                Real (&by_state)[2][2]) {
     const Real i = gate[I], f = gate[F], c = gate[C], o = gate[O], phi_cell = Phi::phi(next[1]);
     const Real by_cell = o * Phi::slope(phi_cell);
     by_block[1][I] = c * i * (Real(1) - i);

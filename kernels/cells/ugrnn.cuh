@@ -4,6 +4,7 @@
 template <class Phi>
 struct Ugrnn {
   static constexpr int first = 2, second = 0, states = 1, kept = 2;
+  static constexpr bool noisy = false;
   static constexpr int C = 0, G = 1;  // blocks
 
   template <class Real>
@@ -16,8 +17,9 @@ struct Ugrnn {
 
   // h' = g h + (1 - g) c
   template <class Real>
-  static __device__ __forceinline__ void backward(const Real (&gate)[2], const Real (&state)[1], const Real (&next)[1],
-                                                  const Real (&dnext)[1], Real (&da)[2], Real (&dstate)[1]) {
+  static __device__ __forceinline__ void backward(Real k, const Real (&gate)[2], const Real (&state)[1],
+                                                  const Real (&next)[1], const Real (&dnext)[1], Real (&da)[2],
+                                                  Real (&dstate)[1]) {
     const Real g = gate[G], c = gate[C], dh = dnext[0];
     da[C] = dh * (Real(1) - g) * Phi::slope(c);
     da[G] = dh * (state[0] - c) * g * (Real(1) - g);
@@ -26,8 +28,9 @@ struct Ugrnn {
 
   // dh' = g dh + (h - c) dg + (1 - g) dc
   template <class Real>
-  static __device__ __forceinline__ void slopes(const Real (&gate)[2], const Real (&state)[1], const Real (&next)[1],
-                                                Real (&by_block)[1][2], Real (&by_state)[1][1]) {
+  static __device__ __forceinline__ void slopes(Real k, const Real (&gate)[2], const Real (&state)[1],
+                                                const Real (&next)[1], Real (&by_block)[1][2],
+                                                Real (&by_state)[1][1]) {
     const Real g = gate[G], c = gate[C];
     by_block[0][C] = (Real(1) - g) * Phi::slope(c);
     by_block[0][G] = (state[0] - c) * g * (Real(1) - g);

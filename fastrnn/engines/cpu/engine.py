@@ -12,6 +12,7 @@ import numpy as np
 from llvmlite import binding
 
 from ...cells import get_cell
+from ...cells.leaky import noise_scale
 from ...counters import TRAINING
 from ...errors import Status, UsageError
 from ...processors import usable_processors
@@ -28,7 +29,7 @@ from .tiles import tile_address
 from .vectors import HAS_FMA, LANES
 from .workspace import aligned
 
-NOTHING = (0.0,) * 6  # hyperparameters where none are used
+NOTHING = (0.0,) * 7  # hyperparameters where none are used
 GIVEN = (0, np.uint64(0), 0, np.empty(0))  # trials that are not drawn
 ELEMENT_SECONDS = {"float32": 1.0e-9, "bf16x3": 2.0e-9}  # beside the products, an element of a gate: AVX-512, 2.5 GHz
 
@@ -112,6 +113,8 @@ class CPUEngine(Engine):
     # ------------------------------------------------------------------------------------------------- training
 
     def _advance_all(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
+        if self.precision == "bf16x3" and any(optimizer.noise.any() for _, optimizer in groups):
+            raise UsageError("noise in training is not done in precision 'bf16x3' on the processor; take 'float32'")
         all_losses = [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
         jobs = []
         for (networks, optimizer), losses in zip(groups, all_losses, strict=True):
@@ -128,6 +131,8 @@ class CPUEngine(Engine):
         layout, networks, optimizer, i, task, count, losses = job
         names = ("learning_rate", "decay", "momentum", "clip", "l2", "decay_steps")
         hyperparameters = tuple(float(getattr(optimizer, name)[i]) for name in names)
+        noise = optimizer.noise[i]
+        hyperparameters += (float(noise_scale(noise, networks.gate_bias)) if noise else 0.0,)
         first = int(optimizer.iteration[i])
         parameters, velocity = networks.parameters[i], optimizer.velocity[i]
         trials = (task.address, networks.keys[i], TRAINING, task.values)

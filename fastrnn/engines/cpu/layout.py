@@ -20,7 +20,6 @@ from ...cells import get_cell, parameter_shapes
 from .bf16x3.unit import CHUNK, DEPTH, SIDE, STEP
 from .bf16x3.unit import TILE as UNIT_TILE
 from .products import PANEL
-from .stages import where_is
 from .vectors import LANES
 
 # Trials of a tile. Half as many read the weights twice as often, and need half as much for states and gates. Where that
@@ -149,7 +148,6 @@ def _layout_of(cell_name: str, n: int, D: int, K: int, T: int, B: int, rows: int
     first_width, second_width = len(cell.first) * width, len(cell.second) * width
     first, second = round_up(first_width, LANES), round_up(second_width, LANES)
     gate_row, readout_columns = stride(first + second), round_up(K, SIDE)
-    keeps_gates = any(where_is(name, cell.blocks)[0] == "gates" for stage in cell.backward for name in stage.reads)
     sizes = SimpleNamespace(
         n=n,
         units=units,
@@ -166,7 +164,7 @@ def _layout_of(cell_name: str, n: int, D: int, K: int, T: int, B: int, rows: int
         panel_rows=panel_rows,
         state_row=stride(max(panel_rows, width + round_up(D + 1, 4))),  # inputs are placed in fours
         gate_row=gate_row,
-        gate_step=rows * gate_row * keeps_gates,
+        gate_step=rows * gate_row * cell.keeps_gates,
         first_width=first_width,
         second_width=second_width,
         first_columns=first,

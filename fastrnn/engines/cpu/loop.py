@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import compiled, part
+from ...counters import NOISE, Stream
 from ...tasks.task import call_trial
 from .bf16x3.operands import fill_operands
 from .threads import ABANDONED, DIVERGED, STOPPED_AT, float_mode, meet
 from .tiles import call_tile
-from .workspace import place_trial, prepare_workspace, repeat_trial
+from .workspace import place_noise, place_trial, prepare_workspace, repeat_trial
 
 TRAIN, GRADIENTS, EVALUATE = range(3)
 
@@ -87,6 +88,14 @@ def load_tile(layout, task, key, purpose, iteration, first, settings, inputs, ta
 
 
 @part
+def load_noise(layout, key, iteration, first, noise, work):
+    """Noise of one tile's trials; trials beyond the batch, which count for nothing, have that of further ones."""
+    for row in range(layout.rows):
+        stream = Stream(key, np.uint64(NOISE), np.uint64(iteration), np.uint64(first + row))
+        place_noise(layout, stream, np.float32(noise), work, row)
+
+
+@part
 def add_slices(layout, gradients, scale, l2, packed):
     """Gradient of the loss with its penalty into gradients[0]; returns its squared norm.
 
@@ -119,7 +128,7 @@ def momentum_step(layout, gradient, packed, velocity, shrink, momentum, learning
 
 
 @part
-def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work, rank, ranks):
+def run_slices(kind, layouts, mode, trials, iteration, noise, data, network, sums, work, rank, ranks):
     """One thread's slices of the batch: losses and, unless EVALUATE, partial gradients.
 
     sums (slices, 2) float64 takes the sum of mask * squared error and the sum of mask.
@@ -136,6 +145,8 @@ def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work
         for tile in range(s * layout.tiles // layout.slices, (s + 1) * layout.tiles // layout.slices):
             own, first = layouts[1:] if tile == layout.tiles - 1 else layouts[:1], tile * layout.rows
             sums[s, 1] += load_tile(own[0], task, key, purpose, iteration, first, settings, inputs, targets, mask, work)
+            if noise > 0.0:
+                load_noise(own[0], key, iteration, first, noise, work)
             call_tile(
                 tile_address,
                 gate_bias,
@@ -145,6 +156,7 @@ def run_slices(kind, layouts, mode, trials, iteration, data, network, sums, work
                 work.ctypes.data,
                 gradients[s].ctypes.data,
                 sums[s].ctypes.data,
+                noise > 0.0,
                 mode != EVALUATE,
             )
             if states.shape[0]:
@@ -186,7 +198,7 @@ def run_network(
     kind : address of the tile function, gate_bias
     layouts : `layout.RECORD`s, of all tiles but the last and of the last one
     trials : address of the task's trial function (0: take them from `data`), key, purpose, settings
-    hyperparameters : learning rate, decay, momentum, clip, l2, decay_steps
+    hyperparameters : learning rate, decay, momentum, clip, l2, decay_steps, deviation of the pre-activations' noise
     data : inputs (B, T, D), targets (B, T, K), mask (B, T), states (B, T, S), outputs (B, T, K), or empty
     maps : see `layout.packing`
     parameters, velocity : (M,)
@@ -198,7 +210,7 @@ def run_network(
     position, source = maps
     packed, packed_velocity, transposed, operands, gradients, sums, control = shared
     network = (packed, operands if layout.operands_size else transposed, gradients)
-    learning_rate, decay, momentum, clip, l2, decay_steps = hyperparameters
+    learning_rate, decay, momentum, clip, l2, decay_steps, noise = hyperparameters
     meeting = 0
     mode_before = float_mode(-1)
     prepare_workspace(layout, work)
@@ -212,7 +224,7 @@ def run_network(
         meet(control, meeting, ranks)
         if control[DIVERGED] or control[ABANDONED]:
             break
-        run_slices(kind, layouts, mode, trials, first + it, data, network, sums, work, rank, ranks)
+        run_slices(kind, layouts, mode, trials, first + it, noise, data, network, sums, work, rank, ranks)
         meeting += 1
         meet(control, meeting, ranks)
         if rank == 0:

@@ -24,7 +24,7 @@ from .workspace import add_edges, add_readout_gradient, place_parameters, stream
 
 REAL, DOUBLE = types.CPointer(types.float32), types.CPointer(types.float64)
 LAYOUT = types.CPointer(numba.from_dtype(RECORD))
-TILE_SIGNATURE = types.void(types.float64, LAYOUT, REAL, REAL, REAL, REAL, DOUBLE, types.int64)
+TILE_SIGNATURE = types.void(types.float64, LAYOUT, REAL, REAL, REAL, REAL, DOUBLE, types.int64, types.int64)
 
 
 @cache
@@ -33,12 +33,12 @@ def tile_address(cell: str, activation: str, precision: str) -> int:
     kind = KINDS[cell, activation]
     forward, backward = PASSES[precision]
 
-    def tile(gate_bias, record, packed, beside, work, gradient, sums, both):
+    def tile(gate_bias, record, packed, beside, work, gradient, sums, noisy, both):
         layout = numba.carray(record, (1,))[0]
         parameters = numba.carray(packed, (layout.packed_size,))
         others = numba.carray(beside, (1,))  # its address is all that is used
         workspace = numba.carray(work, (layout.work_size,))
-        sums[0] += forward(kind(gate_bias), layout, parameters, others, workspace)
+        sums[0] += forward(kind(gate_bias), layout, parameters, others, workspace, noisy != 0)
         if both:
             total = numba.carray(gradient, (layout.packed_size,))
             backward(kind(gate_bias), layout, parameters, others, workspace, total)
@@ -47,11 +47,11 @@ def tile_address(cell: str, activation: str, precision: str) -> int:
 
 
 @intrinsic
-def call_tile(typing_context, address, gate_bias, record, packed, beside, work, gradient, sums, both):
+def call_tile(typing_context, address, gate_bias, record, packed, beside, work, gradient, sums, noisy, both):
     """Run the tile in `work` forward and, if `both`, back; arrays by address.
 
     `beside` : what is multiplied with beside the packed weights: in float32 the recurrent weights transposed, in bf16x3
-    the right operands of `bf16x3.operands`
+    the right operands of `bf16x3.operands`; `noisy` : whether there is noise where pre-activations are added up
 
     Adds the sum of mask * squared error to sums[0], the tile's gradient of half of it to `gradient`.
     """
@@ -65,7 +65,7 @@ def sizes_of(layout):
 
 
 @part
-def forward_tile(kind, layout, packed, transposed, work):
+def forward_tile(kind, layout, packed, transposed, work, noisy):
     """Run the tile's trials from step 0; states, gates and errors stay in the workspace.
 
     Returns the sum of mask * squared error over trials, steps and outputs.
@@ -89,7 +89,7 @@ def forward_tile(kind, layout, packed, transposed, work):
             layout.first_columns,
             layout.depth,
             layout.panel_rows,
-            False,
+            noisy,
             NONE_BESIDE,
         )
         forward_first(kind, gate_bias, s, sizes)

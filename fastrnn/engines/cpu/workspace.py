@@ -9,6 +9,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ...compiled import part
+from ...counters import normals
 from .emit import ADDRESS, broadcast, element, load, store
 from .products import multiply_rows
 from .stages import Streams
@@ -122,6 +123,20 @@ def repeat_trial(layout, work, row):
         for k in range(layout.K):
             work[layout.at_target + step_row * layout.outputs + k] = np.float32(0.0)
             work[layout.at_mask + step_row * layout.outputs + k] = np.float32(0.0)
+
+
+@part
+def place_noise(layout, stream, scale, work, row):
+    """A trial's noise where its pre-activations will be added up, T n numbers of the stream; for cells of one block."""
+    T, n = layout.T, layout.n
+    drawn = np.empty(T * n, np.float32)
+    normals(stream, drawn)
+    for t in range(T):
+        at = layout.at_gates + t * layout.gate_step + row * layout.gate_row
+        for u in range(n):
+            work[at + u] = scale * drawn[t * n + u]
+        for u in range(n, layout.first_columns):
+            work[at + u] = np.float32(0.0)
 
 
 @part

@@ -14,7 +14,7 @@ from ...shapes import check_shape
 from ..checks import check_precision
 from ..engine import Engine, matrix_flops
 from .gpu import find_gpu
-from .group import COMMON, Group, drawing_kernel, tiling_of
+from .group import COMMON, Group, constant_of, drawing_kernel, tiling_of
 from .launch import Launcher
 from .tiling import check_size, does_size, jacobian_points, levenberg_marquardt, sizes_in, step_points
 
@@ -139,6 +139,7 @@ class CUDAEngine(Engine):
                         group.draw(drawing, TRAINING)
                     else:
                         _draw_here(group, groups[index][1], task, it)
+                    group.draw_noise()
                     group.roll_out()
                     group.read_out()
                     group.go_back()
@@ -256,7 +257,7 @@ class CUDAEngine(Engine):
                     states.shape[1::-1],
                     **on_device,
                     **{name: made},
-                    gate_bias=networks.gate_bias,
+                    gate_bias=constant_of(networks),
                     stride=networks.count,
                     n=networks.n,
                     D=networks.D,
@@ -312,7 +313,7 @@ class CUDAEngine(Engine):
                 work=xp.empty((M, 2, S, S), np.float64),
                 q_out=q,
                 taken_out=taken,
-                gate_bias=networks.gate_bias,
+                gate_bias=constant_of(networks),
                 stride=networks.count,
                 n=networks.n,
                 D=networks.D,

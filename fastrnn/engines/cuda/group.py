@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...cells import get_cell
+from ...cells.leaky import kept_of, noise_scale
+from ...counters import NOISE
 from ...errors import Status
 from .launch import Launcher
 from .tiling import Kernel, Tiling, check_inputs, make_tiling
@@ -22,6 +24,8 @@ TASKS = {"flipflop": "FlipFlop", "sine": "Sine", "cdi": "Cdi"}  # names in kerne
 UPDATE = {name: Kernel("update", name, UPDATE_THREADS) for name in ("collect", "descend")}
 TRANSPOSE = Kernel("update", "transpose", TRANSPOSE_THREADS)
 FRAGMENTS = Kernel("update", "fragments", FRAGMENT_THREADS)
+NOISE_BLOCKS = 64  # at most so many draw the noise of a network
+DRAW_NOISE = Kernel("trials", "noise", 128)
 COMMON = (TRANSPOSE, FRAGMENTS, *UPDATE.values())  # kernels of every group
 
 
@@ -39,6 +43,11 @@ def drawing_kernel(task) -> Kernel | None:
     if not (task.built_in and task.name in TASKS):
         return None
     return Kernel("trials", f"trials<{TASKS[task.name]}>", TRIAL_THREADS)
+
+
+def constant_of(networks) -> float:
+    """What kernels take as `gate_bias`; of leaky cells 1 - alpha, so that no thread has to make it."""
+    return kept_of(networks.gate_bias) if networks.cell == "leaky" else networks.gate_bias
 
 
 class Trained(NamedTuple):
@@ -75,7 +84,7 @@ class Group:
         self.tiling = tiling_of(self.device, networks, batch, T, way_back, precision)
         self.N, self.P, self.S, self.columns = len(networks), self.tiling.padded, networks.S, cell.gates * networks.n
         self.stride = -(-networks.count // LINE) * LINE
-        self.gate_steps = T if way_back and cell.gates > 1 else 1  # the vanilla cell keeps none
+        self.gate_steps = T if way_back and cell.keeps_gates else 1
         N, P, xp = self.N, self.P, self.device.xp
         slices = self.tiling.slices
         self.parameters = self._padded(networks.parameters)
@@ -90,7 +99,7 @@ class Group:
         self.errors = xp.empty((N, T, P, self.K), np.float32)
         self.gradients = xp.empty((N, slices, self.stride), np.float32)
         self.sums = xp.empty((N, slices, 2), np.float64)
-        self.precision, self.way_back = precision, way_back
+        self.precision, self.way_back, self.noise = precision, way_back, None
         if precision == "bf16x3":  # W_rec, and its transpose, as the lanes of a tensor core take them
             shape = (N, self.columns * networks.n // 4, 4)
             self.fragments, self.transposed = xp.empty(shape, np.uint32), xp.empty(shape, np.uint32)
@@ -161,6 +170,22 @@ class Group:
             padded[:, :, count:] = 0 if place is self.mask else padded[:, :, count - 1 : count]
             place[slice(None) if which is None else which] = self._upload(padded)
 
+    def draw_noise(self) -> None:
+        """That of this iteration's pre-activations, where there is any: into `gates`, where `roll_out` finds it."""
+        if self.noise is not None:
+            self._launch(
+                DRAW_NOISE,
+                (min(self.P, NOISE_BLOCKS),),
+                gates=self.gates,
+                keys=self.keys,
+                iterations=self.iterations,
+                scales=self.noise,
+                purpose=NOISE,
+                T=self.T,
+                P=self.P,
+                n=self.networks.n,
+            )
+
     # ------------------------------------------------------------------------------------------------ there and back
 
     def roll_out(self) -> None:
@@ -173,13 +198,14 @@ class Group:
             inputs=self.inputs,
             states=self.states,
             gates=self.gates,
-            gate_bias=self.networks.gate_bias,
+            gate_bias=constant_of(self.networks),
             stride=self.stride,
             T=self.T,
             P=self.P,
             D=self.D,
             K=self.K,
             gate_steps=self.gate_steps,
+            noisy=int(self.noise is not None),
         )
 
     def read_out(self, graded: bool = True) -> None:
@@ -231,6 +257,7 @@ class Group:
             errors=self.errors,
             das=self.das,
             dh0=self.dh0,
+            gate_bias=constant_of(self.networks),
             stride=self.stride,
             T=self.T,
             P=self.P,
@@ -281,6 +308,9 @@ class Group:
         names = ("learning_rate", "decay", "momentum", "clip")
         self.hyperparameters = self._upload(np.stack([getattr(optimizer, name) for name in names], axis=1))
         self.l2 = self._upload(optimizer.l2)
+        if optimizer.noise.any():
+            self.launcher.compile_all([(DRAW_NOISE,)])
+            self.noise = self._upload(noise_scale(optimizer.noise, self.networks.gate_bias))
         self.decay_steps = self._upload(optimizer.decay_steps)
         self.iterations = self._upload(optimizer.iteration)
         done = (optimizer.status == Status.TRAINING) & (optimizer.iteration >= optimizer.decay_steps)

@@ -23,17 +23,18 @@ ARGUMENTS = {
     "trials": "keys u8*, iterations i8*, status i4*, settings f8*, inputs f4*, targets f4*, mask f4*, purpose u4, "
     "first u4, T i4, B i4, P i4, D i4, K i4",
     "rollout": "parameters f4*, inputs f4*, states f4*, gates f4*, status i4*, gate_bias f4, stride i4, T i4, P i4, "
-    "D i4, K i4, gate_steps i4",
+    "D i4, K i4, gate_steps i4, noisy i4",
+    "noise": "gates f4*, keys u8*, iterations i8*, status i4*, scales f8*, purpose u4, T i4, P i4, n i4",
     "readout": "parameters f4*, states f4*, targets f4*, mask f4*, errors f4*, gradients f4*, sums f8*, status i4*, "
     "stride i4, T i4, P i4, D i4, K i4, slices i4, graded i4",
     "backward": "parameters f4*, transposed f4*, states f4*, gates f4*, errors f4*, das f4*, dh0 f4*, status i4*, "
-    "stride i4, T i4, P i4, D i4, K i4",
+    "stride i4, T i4, P i4, D i4, K i4, gate_bias f4",
     "weight_gradient": "states f4*, inputs f4*, gates f4*, das f4*, gradients f4*, status i4*, stride i4, T i4, P i4, "
     "slices i4",
     "rollout_bf16x3": "parameters f4*, fragments u4*, inputs f4*, states f4*, gates f4*, status i4*, gate_bias f4, "
-    "stride i4, T i4, P i4, D i4, K i4, gate_steps i4",
+    "stride i4, T i4, P i4, D i4, K i4, gate_steps i4, noisy i4",
     "backward_bf16x3": "parameters f4*, fragments u4*, states f4*, gates f4*, errors f4*, das f4*, dh0 f4*, "
-    "status i4*, stride i4, T i4, P i4, D i4, K i4",
+    "status i4*, stride i4, T i4, P i4, D i4, K i4, gate_bias f4",
     "weight_gradient_bf16x3": "states f4*, inputs f4*, gates f4*, das f4*, gradients f4*, status i4*, stride i4, T i4, "
     "P i4, slices i4",
     "collect": "parameters f4*, gradients f4*, dh0 f4*, sums f8*, l2 f8*, losses f8*, norms f8*, status i4*, "

@@ -230,8 +230,8 @@ def place_chunks(source, row, left, chunks):
 
 
 @part
-def forward_tile(kind, layout, packed, operands, work):
-    """Run the tile's trials from step 0; states, gates and errors stay in the workspace.
+def forward_tile(kind, layout, packed, operands, work, noisy):
+    """Run the tile's trials from step 0; states, gates and errors stay in the workspace. There is no noise here.
 
     Returns the sum of mask * squared error over trials, steps and outputs.
     """
