@@ -173,10 +173,11 @@ class SourceKeyedCache(FunctionCache):
             return  # no place for a cache: compile again next time
 
 
-def compiled(function=None, *, keep=True, inline=False):
+def compiled(function=None, *, keep=True, inline=False, signature=None):
     """House decorator: no GIL, NumPy's error model, `FAST_MATH`, machine code kept on disk (unless `keep=False`).
 
-    `inline` puts the function into its callers, where a loop around it can be vectorised.
+    `inline` puts the function into its callers, where a loop around it can be vectorised. With a `signature` it is
+    compiled for these types alone, whatever its callers know of the arguments: numba makes others of constants.
 
     >>> @compiled(keep=False)
     ... def double(x):
@@ -188,7 +189,8 @@ def compiled(function=None, *, keep=True, inline=False):
     def decorate(py_func):
         if not keep:
             py_func = _of_its_own_name(py_func)
-        dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_MATH, forceinline=inline)(py_func)
+        options = {"nogil": True, "error_model": "numpy", "fastmath": FAST_MATH, "forceinline": inline}
+        dispatcher = numba.njit(signature, **options)(py_func)
         if keep and not numba.config.DISABLE_JIT:
             dispatcher._cache = SourceKeyedCache(py_func)
         return dispatcher
@@ -212,9 +214,9 @@ def _of_its_own_name(function):
     return same
 
 
-def part(function):
+def part(function=None, *, signature=None):
     """`compiled` for a function that only other compiled functions call: no machine code of its own is kept."""
-    return compiled(keep=False)(function)
+    return compiled(function, keep=False, signature=signature)
 
 
 def compiled_callback(signature, *, name: str | None = None):

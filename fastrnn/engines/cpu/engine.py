@@ -25,11 +25,12 @@ from .layout import RECORD, last_tile, make_layout, packing
 from .loop import EVALUATE, GRADIENTS, TRAIN, run_network
 from .products import DEPTH, NONE_BESIDE, PANEL, multiply_packed
 from .threads import ABANDONED, DIVERGED, STOPPED_AT
-from .tiles import tile_address
+from .tiles import noise_address, operands_address, stages_address, tile_address
 from .vectors import HAS_FMA, LANES
 from .workspace import aligned
 
-NOTHING = (0.0,) * 7  # hyperparameters where none are used
+NOTHING = (0.0,) * 6  # hyperparameters where none are used
+SILENT = (0, 0.0)  # no noise
 GIVEN = (0, np.uint64(0), 0, np.empty(0))  # trials that are not drawn
 ELEMENT_SECONDS = {"float32": 1.0e-9, "bf16x3": 2.0e-9}  # beside the products, an element of a gate: AVX-512, 2.5 GHz
 
@@ -58,6 +59,7 @@ class Call(NamedTuple):
     first: int = 0
     count: int = 1
     hyperparameters: tuple = NOTHING
+    noise: tuple = SILENT
 
 
 class Shared(NamedTuple):
@@ -131,13 +133,14 @@ class CPUEngine(Engine):
         layout, networks, optimizer, i, task, count, losses = job
         names = ("learning_rate", "decay", "momentum", "clip", "l2", "decay_steps")
         hyperparameters = tuple(float(getattr(optimizer, name)[i]) for name in names)
-        noise = optimizer.noise[i]
-        hyperparameters += (float(noise_scale(noise, networks.gate_bias)) if noise else 0.0,)
+        noise = SILENT
+        if optimizer.noise[i]:
+            noise = (noise_address(), float(noise_scale(optimizer.noise[i], networks.gate_bias)))
         first = int(optimizer.iteration[i])
         parameters, velocity = networks.parameters[i], optimizer.velocity[i]
         trials = (task.address, networks.keys[i], TRAINING, task.values)
         run = np.full(count, np.nan)
-        call = Call(TRAIN, _no_data(), parameters, velocity, run, trials, first, count, hyperparameters)
+        call = Call(TRAIN, _no_data(), parameters, velocity, run, trials, first, count, hyperparameters, noise)
         if task.address:
             control = team(networks, layout, call)
             stopped_at = control[STOPPED_AT]
@@ -324,16 +327,22 @@ class CPUEngine(Engine):
         )
         return shared, take("work", layout.work_size)
 
+    def _kind(self, networks) -> tuple:
+        """What the compiled loop is told of the kind of some networks."""
+        stages = stages_address(networks.cell, networks.activation, self.precision)
+        return tile_address(self.precision), stages, operands_address(self.precision), np.float32(networks.gate_bias)
+
     def _compute(self, networks, layout, call, shared, work, rank, ranks):
         """The compiled loop as one of `ranks` threads."""
         run_network(
-            (tile_address(networks.cell, networks.activation, self.precision), networks.gate_bias),
+            self._kind(networks),
             np.array([layout, last_tile(layout)], RECORD),
             call.mode,
             call.trials,
             call.first,
             call.count,
             call.hyperparameters,
+            call.noise,
             call.data,
             packing(networks.cell, layout),
             call.parameters,

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import compiled, part
-from ...counters import NOISE, Stream
 from ...tasks.task import call_trial
-from .bf16x3.operands import fill_operands
 from .threads import ABANDONED, DIVERGED, STOPPED_AT, float_mode, meet
-from .tiles import call_tile
-from .workspace import place_noise, place_trial, prepare_workspace, repeat_trial
+from .tiles import call_noise, call_operands, call_tile
+from .workspace import place_trial, prepare_workspace, repeat_trial
 
 TRAIN, GRADIENTS, EVALUATE = range(3)
 
@@ -31,16 +29,17 @@ def unpack(position, packed, parameters):
 
 
 @part
-def prepare_weights(layout, mode, source, packed, transposed, operands):
+def prepare_weights(kind, layouts, mode, source, packed, transposed, operands):
     """What the products multiply with beside the packed weights: the recurrent weights transposed, or operands in bf16.
 
     In bf16x3 the way there needs some too.
     """
-    if mode != EVALUATE or layout.operands_size:
+    fill = kind[2]
+    if mode != EVALUATE or fill:
         for j in range(source.shape[0]):
             transposed[j] = packed[source[j]]
-    if layout.operands_size:
-        fill_operands(layout, packed, transposed, operands)
+    if fill:
+        call_operands(fill, layouts.ctypes.data, packed.ctypes.data, transposed.ctypes.data, operands.ctypes.data)
 
 
 @part
@@ -60,9 +59,12 @@ def load_tile(layout, task, key, purpose, iteration, first, settings, inputs, ta
         if trial >= layout.trials:
             repeat_trial(layout, work, row)
         elif task == 0:
-            one_input[:] = inputs[trial]
-            one_target[:] = targets[trial]
-            one_mask[:] = mask[trial]
+            for t in range(T):  # numba's assignment of slices takes seconds to compile: it can say what does not fit
+                for d in range(D):
+                    one_input[t, d] = inputs[trial, t, d]
+                for k in range(K):
+                    one_target[t, k] = targets[trial, t, k]
+                one_mask[t] = mask[trial, t]
             weight += place_trial(layout, work, row)
         else:
             one_input[:] = np.float32(0.0)
@@ -85,14 +87,6 @@ def load_tile(layout, task, key, purpose, iteration, first, settings, inputs, ta
             )
             weight += place_trial(layout, work, row)
     return weight
-
-
-@part
-def load_noise(layout, key, iteration, first, noise, work):
-    """Noise of one tile's trials; trials beyond the batch, which count for nothing, have that of further ones."""
-    for row in range(layout.rows):
-        stream = Stream(key, np.uint64(NOISE), np.uint64(iteration), np.uint64(first + row))
-        place_noise(layout, stream, np.float32(noise), work, row)
 
 
 @part
@@ -134,7 +128,8 @@ def run_slices(kind, layouts, mode, trials, iteration, noise, data, network, sum
     sums (slices, 2) float64 takes the sum of mask * squared error and the sum of mask.
     """
     layout = layouts[0]
-    tile_address, gate_bias = kind
+    tile_address, stages, _, gate_bias = kind
+    noise_address, scale = noise
     task, key, purpose, settings = trials
     inputs, targets, mask, states, outputs = data
     packed, beside, gradients = network
@@ -145,10 +140,11 @@ def run_slices(kind, layouts, mode, trials, iteration, noise, data, network, sum
         for tile in range(s * layout.tiles // layout.slices, (s + 1) * layout.tiles // layout.slices):
             own, first = layouts[1:] if tile == layout.tiles - 1 else layouts[:1], tile * layout.rows
             sums[s, 1] += load_tile(own[0], task, key, purpose, iteration, first, settings, inputs, targets, mask, work)
-            if noise > 0.0:
-                load_noise(own[0], key, iteration, first, noise, work)
+            if noise_address:
+                call_noise(noise_address, own.ctypes.data, key, iteration, first, scale, work.ctypes.data)
             call_tile(
                 tile_address,
+                stages,
                 gate_bias,
                 own.ctypes.data,
                 packed.ctypes.data,
@@ -156,7 +152,7 @@ def run_slices(kind, layouts, mode, trials, iteration, noise, data, network, sum
                 work.ctypes.data,
                 gradients[s].ctypes.data,
                 sums[s].ctypes.data,
-                noise > 0.0,
+                noise_address != 0,
                 mode != EVALUATE,
             )
             if states.shape[0]:
@@ -182,8 +178,8 @@ def keep_states(layout, work, first, states, outputs):
 
 @compiled
 def run_network(
-    kind, layouts, mode, trials, first, count, hyperparameters, data, maps, parameters, velocity, shared, losses, work,
-    rank, ranks,
+    kind, layouts, mode, trials, first, count, hyperparameters, noise, data, maps, parameters, velocity, shared, losses,
+    work, rank, ranks,
 ):  # fmt: skip
     """Run one network in one of three modes.
 
@@ -195,10 +191,12 @@ def run_network(
     iterations it was. Where a thread can't go on, control[ABANDONED] is set from outside: the team ends at its next
     meeting and leaves the network as it was.
 
-    kind : address of the tile function, gate_bias
+    kind : addresses of the tile function, of the stages and of what fills in operands (0: nothing), gate_bias in
+        float32
     layouts : `layout.RECORD`s, of all tiles but the last and of the last one
     trials : address of the task's trial function (0: take them from `data`), key, purpose, settings
-    hyperparameters : learning rate, decay, momentum, clip, l2, decay_steps, deviation of the pre-activations' noise
+    hyperparameters : learning rate, decay, momentum, clip, l2, decay_steps
+    noise : address of what draws it (0: none), standard deviation of what is added to pre-activations
     data : inputs (B, T, D), targets (B, T, K), mask (B, T), states (B, T, S), outputs (B, T, K), or empty
     maps : see `layout.packing`
     parameters, velocity : (M,)
@@ -209,8 +207,8 @@ def run_network(
     layout = layouts[0]
     position, source = maps
     packed, packed_velocity, transposed, operands, gradients, sums, control = shared
-    network = (packed, operands if layout.operands_size else transposed, gradients)
-    learning_rate, decay, momentum, clip, l2, decay_steps, noise = hyperparameters
+    network = (packed, operands if kind[2] else transposed, gradients)
+    learning_rate, decay, momentum, clip, l2, decay_steps = hyperparameters
     meeting = 0
     mode_before = float_mode(-1)
     prepare_workspace(layout, work)
@@ -218,7 +216,7 @@ def run_network(
         pack(position, parameters, packed)
         if mode == TRAIN:
             pack(position, velocity, packed_velocity)
-        prepare_weights(layout, mode, source, packed, transposed, operands)
+        prepare_weights(kind, layouts, mode, source, packed, transposed, operands)
     for it in range(count):
         meeting += 1
         meet(control, meeting, ranks)
@@ -241,7 +239,7 @@ def run_network(
                         shrink = clip / norm if norm > clip else 1.0
                         rate = learning_rate * decay ** ((first + it) / decay_steps)
                         momentum_step(layout, gradients[0], packed, packed_velocity, shrink, momentum, rate)
-                        prepare_weights(layout, mode, source, packed, transposed, operands)
+                        prepare_weights(kind, layouts, mode, source, packed, transposed, operands)
                     else:
                         control[DIVERGED] = 1
                         control[STOPPED_AT] = it

@@ -104,7 +104,7 @@ def multiply_panel(a, a_row, a_depth, b, b_row, c, c_row, rows, depth, wide, kee
             i += 4
 
 
-@part
+@part(signature=types.void(*(types.int64,) * 9, types.boolean, types.UniTuple(types.int64, 5)))
 def multiply_packed(a, a_row, b, c, c_row, rows, columns, depth, panel_rows, keep, beside):
     """C (rows, columns) = [C +] A (rows, depth) B (depth, columns) + A2 B2, B in packed panels of `panel_rows` rows."""
     a2, a2_row, b2, b2_row, depth2 = beside
@@ -132,7 +132,7 @@ def multiply_packed(a, a_row, b, c, c_row, rows, columns, depth, panel_rows, kee
             )
 
 
-@part
+@part(signature=types.void(*(types.int64,) * 9))
 def multiply_transposed(a, a_depth, b, b_row, c, rows, columns, depth, panel_rows):
     """C += A^T B for A (depth, rows), B (depth, columns); C in packed panels of `panel_rows` rows."""
     for j in range(0, columns, PANEL):

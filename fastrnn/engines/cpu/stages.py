@@ -1,8 +1,11 @@
-"""Pointwise stages of a tile's step as LLVM vector code: the cells' mathematics, and the errors of the outputs."""
+"""Pointwise stages of a tile's step as LLVM vector code: the cells' mathematics, and the errors of the outputs.
+
+The stages of a kind are one small function, called by address: all else of a tile is compiled once for all kinds.
+"""
 
 from __future__ import annotations
 
-from collections import namedtuple
+from functools import cache
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -10,9 +13,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ...cells import ACTIVATIONS, CELLS
+from ...cells import get_cell
+from ...compiled import compiled_callback
 from .emit import ADDRESS, ZERO, accumulate_over, broadcast, element, load, multiply_add, store, sum_lanes
-from .vectors import INT64, LANES, Vector, VectorMath
+from .vectors import FLOAT, INT64, LANES, Vector, VectorMath
 
 
 class Streams(NamedTuple):
@@ -47,21 +51,9 @@ class Sizes(NamedTuple):
 STRIDE_OF = {name: "state_row" for name in ("h", "h_next", "rh")}
 STRIDE_OF |= {"gates": "gate_row", "da": "gate_row", "sums": "sums_row"}
 
-# Kinds: a type for each cell and activation. Compiled loops choose their stages by the type of this argument, so that
-# the disk cache of machine code works.
-KINDS = {}
-
-
-def _make_kinds():
-    for cell in CELLS.values():
-        for activation in ACTIVATIONS:
-            name = f"{cell.name}_{activation}"
-            kind = namedtuple(name, ["gate_bias"], module=__name__)
-            globals()[name] = KINDS[cell.name, activation] = kind
-
-
-_make_kinds()
-KIND_OF_TYPE = {kind: names for names, kind in KINDS.items()}
+FORWARD_FIRST, FORWARD_SECOND, BACKWARD_FIRST, BACKWARD_SECOND = range(4)
+STAGES = (("forward", 0), ("forward", 1), ("backward", 0), ("backward", 1))
+STAGE_SIGNATURE = types.void(types.int64, types.float32, types.CPointer(types.int64))
 
 
 def where_is(name: str, blocks: tuple[str, ...]) -> tuple[str, int]:
@@ -72,31 +64,68 @@ def where_is(name: str, blocks: tuple[str, ...]) -> tuple[str, int]:
     return name, 0
 
 
-def make_stage(direction: str, index: int):
-    """Stage `index` of a kind's `direction` over rows and units; does nothing where the cell has no such stage."""
+def compile_stages(cell_name: str, activation: str, precision: str, groups, run_stage) -> int:
+    """Address of the stages of a kind, for `call_stage`; compiled, or read from the cache.
+
+    groups : named tuples of integers, in the order in which they lie behind each other; run_stage : makes the code of
+    one stage from them, each as a dict
+    """
+    cell = get_cell(cell_name)
 
     @intrinsic
-    def stage(typing_context, kind, gate_bias, streams, sizes):
-        signature = types.void(kind, types.float32, streams, sizes)
-        cell_name, activation = KIND_OF_TYPE[kind.instance_class]
-        cell = CELLS[cell_name]
-        stages = getattr(cell, direction)
-
+    def run(typing_context, which, gate_bias, places):
         def generate(context, builder, signature, arguments):
-            if index < len(stages):
-                run_stage(builder, cell, activation, stages[index], *arguments[1:])
+            which, gate_bias, places = arguments
+            numbers, start = [], 0
+            for group in groups:
+                fields = enumerate(group._fields, start)
+                numbers.append({name: builder.load(builder.gep(places, [INT64(i)])) for i, name in fields})
+                start += len(group._fields)
+            for code, (direction, index) in enumerate(STAGES):
+                if index < len(stages := getattr(cell, direction)):
+                    with builder.if_then(builder.icmp_signed("==", which, INT64(code))):
+                        run_stage(builder, cell, activation, stages[index], gate_bias, *numbers)
             return context.get_dummy_value()
 
-        return signature, generate
+        return STAGE_SIGNATURE, generate
 
-    return stage
+    def stages(which, gate_bias, places):
+        run(which, gate_bias, places)
+
+    return compiled_callback(STAGE_SIGNATURE, name=f"stages-{cell_name}-{activation}-{precision}")(stages)
 
 
-def run_stage(builder, cell, activation, stage, gate_bias, streams, sizes) -> None:
+def pass_on(builder, address, which, gate_bias, groups) -> None:
+    """Code of a call of `compile_stages`'s function with groups of integers."""
+    numbers = [builder.extract_value(group, i) for group in groups for i in range(group.type.count)]
+    places = cgutils.alloca_once(builder, ir.IntType(64), len(numbers))
+    for i, number in enumerate(numbers):
+        builder.store(number, builder.gep(places, [INT64(i)]))
+    function = ir.FunctionType(ir.VoidType(), [ir.IntType(64), FLOAT, places.type])
+    builder.call(builder.inttoptr(address, function.as_pointer()), [which, gate_bias, places])
+
+
+@intrinsic
+def call_stage(typing_context, address, which, gate_bias, streams, sizes):
+    """One stage of a kind, for all rows and units; nothing where the cell has no such stage."""
+
+    def generate(context, builder, signature, arguments):
+        address, which, gate_bias, *groups = arguments
+        pass_on(builder, address, which, gate_bias, groups)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.int64, types.float32, streams, sizes), generate
+
+
+@cache
+def stages_address(cell: str, activation: str) -> int:
+    """Address of a kind's stages, in float32."""
+    return compile_stages(cell, activation, "float32", (Streams, Sizes), run_stage)
+
+
+def run_stage(builder, cell, activation, stage, gate_bias, stream, size) -> None:
     """Code of a stage: row after row, whole vectors of units, then what is left of them."""
     m, k = VectorMath(builder, activation), Vector(builder, broadcast(builder, gate_bias))
-    stream = {name: builder.extract_value(streams, i) for i, name in enumerate(Streams._fields)}
-    size = {name: builder.extract_value(sizes, i) for i, name in enumerate(Sizes._fields)}
     strides = size | {"sums_row": size["gate_row"]}
 
     def run_vector(row, u, here=None):
@@ -132,10 +161,6 @@ def run_stage(builder, cell, activation, stage, gate_bias, streams, sizes) -> No
         with builder.if_then(builder.icmp_signed(">", left, INT64(0))):
             lanes = ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES)))
             run_vector(row_loop.index, first, builder.icmp_signed("<", lanes, broadcast(builder, left)))
-
-
-forward_first, forward_second = make_stage("forward", 0), make_stage("forward", 1)
-backward_first, backward_second = make_stage("backward", 0), make_stage("backward", 1)
 
 
 @intrinsic

@@ -2,8 +2,9 @@
 
 One thread owns one tile and one workspace.
 
-Everything that depends on the kind of network is here, compiled once for each kind and called by address
-(`tile_address`), so that the loops around it are compiled once for all.
+What depends on the kind of network, its stages, is called by address, and so is what is here (`tile_address`): the
+stages are compiled for each kind, the products and the rest of a tile once in each precision, and the loops around all
+of it once.
 """
 
 from __future__ import annotations
@@ -16,46 +17,106 @@ from numba import types
 from numba.extending import intrinsic
 
 from ...compiled import call_by_address, compiled_callback, part
+from . import stages
+from .bf16x3 import stages as bf16x3_stages
 from .bf16x3 import tiles as bf16x3
+from .bf16x3.operands import fill_operands
 from .layout import RECORD
 from .products import NONE_BESIDE, four_dots, multiply_packed, multiply_rows, multiply_transposed
-from .stages import KINDS, Sizes, backward_first, backward_second, forward_first, forward_second, weigh_errors
-from .workspace import add_edges, add_readout_gradient, place_parameters, streams_at
+from .stages import (
+    BACKWARD_FIRST,
+    BACKWARD_SECOND,
+    FORWARD_FIRST,
+    FORWARD_SECOND,
+    Sizes,
+    call_stage,
+    weigh_errors,
+)
+from .workspace import add_edges, add_readout_gradient, place_noise, place_parameters, streams_at
 
 REAL, DOUBLE = types.CPointer(types.float32), types.CPointer(types.float64)
 LAYOUT = types.CPointer(numba.from_dtype(RECORD))
-TILE_SIGNATURE = types.void(types.float64, LAYOUT, REAL, REAL, REAL, REAL, DOUBLE, types.int64, types.int64)
+ARRAYS = (REAL, REAL, REAL, REAL, DOUBLE)
+OPERANDS_SIGNATURE = types.void(LAYOUT, REAL, REAL, REAL)
+NOISE_SIGNATURE = types.void(LAYOUT, types.uint64, types.int64, types.int64, types.float64, REAL)
+TILE_SIGNATURE = types.void(types.int64, types.float32, LAYOUT, *ARRAYS, types.int64, types.int64)
 
 
 @cache
-def tile_address(cell: str, activation: str, precision: str) -> int:
-    """Address of the tile function of a kind, for `call_tile`; compiles it or reads it from the cache."""
-    kind = KINDS[cell, activation]
-    forward, backward = PASSES[precision]
+def tile_address(precision: str) -> int:
+    """Address of the tile function in a precision, for `call_tile`; compiles it or reads it from the cache."""
+    forward, backward, _ = PASSES[precision]
 
-    def tile(gate_bias, record, packed, beside, work, gradient, sums, noisy, both):
+    def tile(stages, gate_bias, record, packed, beside, work, gradient, sums, noisy, both):
         layout = numba.carray(record, (1,))[0]
         parameters = numba.carray(packed, (layout.packed_size,))
         others = numba.carray(beside, (1,))  # its address is all that is used
         workspace = numba.carray(work, (layout.work_size,))
-        sums[0] += forward(kind(gate_bias), layout, parameters, others, workspace, noisy != 0)
+        sums[0] += forward(stages, gate_bias, layout, parameters, others, workspace, noisy != 0)
         if both:
             total = numba.carray(gradient, (layout.packed_size,))
-            backward(kind(gate_bias), layout, parameters, others, workspace, total)
+            backward(stages, gate_bias, layout, parameters, others, workspace, total)
 
-    return compiled_callback(TILE_SIGNATURE, name=f"tile-{cell}-{activation}-{precision}")(tile)
+    return compiled_callback(TILE_SIGNATURE, name=f"tile-{precision}")(tile)
+
+
+def stages_address(cell: str, activation: str, precision: str) -> int:
+    """Address of the stages of a kind, for `call_tile`; compiles them or reads them from the cache."""
+    return PASSES[precision][2](cell, activation)
 
 
 @intrinsic
-def call_tile(typing_context, address, gate_bias, record, packed, beside, work, gradient, sums, noisy, both):
+def call_tile(typing_context, address, stages, gate_bias, record, packed, beside, work, gradient, sums, noisy, both):
     """Run the tile in `work` forward and, if `both`, back; arrays by address.
 
-    `beside` : what is multiplied with beside the packed weights: in float32 the recurrent weights transposed, in bf16x3
-    the right operands of `bf16x3.operands`; `noisy` : whether there is noise where pre-activations are added up
+    `stages` : address of those of the kind; `beside` : what is multiplied with beside the packed weights: in float32
+    the recurrent weights transposed, in bf16x3 the right operands of `bf16x3.operands`; `noisy` : whether there is
+    noise where pre-activations are added up
 
     Adds the sum of mask * squared error to sums[0], the tile's gradient of half of it to `gradient`.
     """
     return call_by_address(TILE_SIGNATURE)
+
+
+@cache
+def operands_address(precision: str) -> int:
+    """Address of what fills in the operands of bf16x3, for `call_operands`; 0 in float32, where there are none."""
+    if precision == "float32":
+        return 0
+
+    def operands(record, packed, transposed, operands):
+        layout = numba.carray(record, (1,))[0]
+        weights, turned, filled = (
+            numba.carray(packed, (1,)),
+            numba.carray(transposed, (1,)),
+            numba.carray(operands, (1,)),
+        )
+        fill_operands(layout, weights, turned, filled)  # their addresses are all that is used
+
+    return compiled_callback(OPERANDS_SIGNATURE, name=f"operands-{precision}")(operands)
+
+
+@intrinsic
+def call_operands(typing_context, address, record, packed, transposed, operands):
+    """Fill in `operands` from a network's weights, packed and transposed; arrays by address."""
+    return call_by_address(OPERANDS_SIGNATURE)
+
+
+@cache
+def noise_address() -> int:
+    """Address of what draws a tile's noise, for `call_noise`; compiled where there is some."""
+
+    def noise(record, key, iteration, first, scale, work):
+        layout = numba.carray(record, (1,))[0]
+        place_noise(layout, key, iteration, first, scale, numba.carray(work, (layout.work_size,)))
+
+    return compiled_callback(NOISE_SIGNATURE, name="noise")(noise)
+
+
+@intrinsic
+def call_noise(typing_context, address, record, key, iteration, first, scale, work):
+    """Put the noise of the tile that begins with trial `first` into `work`; arrays by address."""
+    return call_by_address(NOISE_SIGNATURE)
 
 
 @part
@@ -65,13 +126,12 @@ def sizes_of(layout):
 
 
 @part
-def forward_tile(kind, layout, packed, transposed, work, noisy):
+def forward_tile(stages, gate_bias, layout, packed, transposed, work, noisy):
     """Run the tile's trials from step 0; states, gates and errors stay in the workspace.
 
     Returns the sum of mask * squared error over trials, steps and outputs.
     """
     weights, base = packed.ctypes.data, work.ctypes.data
-    gate_bias = np.float32(kind.gate_bias)
     place_parameters(layout, packed, work)
     sizes = sizes_of(layout)
     step_outputs = layout.rows * layout.outputs
@@ -92,7 +152,7 @@ def forward_tile(kind, layout, packed, transposed, work, noisy):
             noisy,
             NONE_BESIDE,
         )
-        forward_first(kind, gate_bias, s, sizes)
+        call_stage(stages, FORWARD_FIRST, gate_bias, s, sizes)
         if layout.second_columns:
             multiply_packed(
                 s.rh,
@@ -107,7 +167,7 @@ def forward_tile(kind, layout, packed, transposed, work, noisy):
                 False,
                 NONE_BESIDE,
             )
-            forward_second(kind, gate_bias, s, sizes)
+            call_stage(stages, FORWARD_SECOND, gate_bias, s, sizes)
         error = base + 4 * (layout.at_error + t * step_outputs)
         for row in range(0, layout.rows, 4):
             for k in range(layout.K):
@@ -130,11 +190,10 @@ def forward_tile(kind, layout, packed, transposed, work, noisy):
 
 
 @part
-def backward_tile(kind, layout, packed, transposed, work, gradient):
+def backward_tile(stages, gate_bias, layout, packed, transposed, work, gradient):
     """Add the tile's gradient of half the unscaled loss to `gradient` (packed), after `forward_tile`."""
     base, weights, total = work.ctypes.data, packed.ctypes.data, gradient.ctypes.data
     back = transposed.ctypes.data
-    gate_bias = np.float32(kind.gate_bias)
     sizes = sizes_of(layout)
     errors, step_errors = base + 4 * layout.at_error, 4 * layout.rows * layout.outputs
     for j in range(layout.rows * layout.units):
@@ -160,7 +219,7 @@ def backward_tile(kind, layout, packed, transposed, work, gradient):
             da = base + 4 * (layout.at_da + (t - begin) * layout.rows * layout.gate_row)
             s = streams_at(layout, base, t, 0, da)
             if layout.second_columns:
-                backward_second(kind, gate_bias, s, sizes)
+                call_stage(stages, BACKWARD_SECOND, gate_bias, s, sizes)
                 multiply_packed(  # drh = da @ W_rec^T, blocks of the second product
                     s.da + 4 * layout.first_columns,
                     layout.gate_row,
@@ -174,7 +233,7 @@ def backward_tile(kind, layout, packed, transposed, work, gradient):
                     False,
                     NONE_BESIDE,
                 )
-            backward_first(kind, gate_bias, s, sizes)
+            call_stage(stages, BACKWARD_FIRST, gate_bias, s, sizes)
             multiply_packed(  # dh [+]= da @ W_rec^T, blocks of the first product, + error @ W_out^T of the step before
                 s.da,
                 layout.gate_row,
@@ -231,4 +290,7 @@ def add_gradients(layout, base, total, begin, end):
         )
 
 
-PASSES = {"float32": (forward_tile, backward_tile), "bf16x3": (bf16x3.forward_tile, bf16x3.backward_tile)}
+PASSES = {
+    "float32": (forward_tile, backward_tile, stages.stages_address),
+    "bf16x3": (bf16x3.forward_tile, bf16x3.backward_tile, bf16x3_stages.stages_address),
+}

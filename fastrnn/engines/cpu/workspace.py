@@ -9,7 +9,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ...compiled import part
-from ...counters import normals
+from ...counters import NOISE, Stream, normals
 from .emit import ADDRESS, broadcast, element, load, store
 from .products import multiply_rows
 from .stages import Streams
@@ -126,17 +126,21 @@ def repeat_trial(layout, work, row):
 
 
 @part
-def place_noise(layout, stream, scale, work, row):
-    """A trial's noise where its pre-activations will be added up, T n numbers of the stream; for cells of one block."""
-    T, n = layout.T, layout.n
+def place_noise(layout, key, iteration, first, scale, work):
+    """The noise of a tile's trials, `first` and on, where pre-activations will be added up; for cells of one block.
+
+    Of a trial's stream T n numbers. Trials beyond the batch, which count for nothing, have that of further ones.
+    """
+    T, n, scale = layout.T, layout.n, np.float32(scale)
     drawn = np.empty(T * n, np.float32)
-    normals(stream, drawn)
-    for t in range(T):
-        at = layout.at_gates + t * layout.gate_step + row * layout.gate_row
-        for u in range(n):
-            work[at + u] = scale * drawn[t * n + u]
-        for u in range(n, layout.first_columns):
-            work[at + u] = np.float32(0.0)
+    for row in range(layout.rows):
+        normals(Stream(key, np.uint64(NOISE), np.uint64(iteration), np.uint64(first + row)), drawn)
+        for t in range(T):
+            at = layout.at_gates + t * layout.gate_step + row * layout.gate_row
+            for u in range(n):
+                work[at + u] = scale * drawn[t * n + u]
+            for u in range(n, layout.first_columns):
+                work[at + u] = np.float32(0.0)
 
 
 @part

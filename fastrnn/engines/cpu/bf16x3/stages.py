@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ....cells import CELLS
 from ..emit import broadcast, element, load, store
-from ..stages import KIND_OF_TYPE, STRIDE_OF, Streams, where_is
+from ..stages import STRIDE_OF, Streams, compile_stages, pass_on, where_is
 from ..vectors import INT64, Vector
 from .mathematics import TableMath
 from .operands import lowered, paired, parts, row_in_left, upper
@@ -37,31 +37,27 @@ class Strides(NamedTuple):
     gradient_tile: int  # from one 16 columns of the gradient's right operand to the next
 
 
-def make_stage(direction: str, index: int):
-    """Stage `index` of a kind's `direction` over 32 rows; does nothing where the cell has no such stage."""
+@intrinsic
+def call_stage(typing_context, address, which, gate_bias, streams, operands, strides):
+    """One stage of a kind, for 32 rows; nothing where the cell has no such stage."""
 
-    @intrinsic
-    def stage(typing_context, kind, gate_bias, streams, operands, strides):
-        cell_name, activation = KIND_OF_TYPE[kind.instance_class]
-        cell = CELLS[cell_name]
-        stages = getattr(cell, direction)
+    def generate(context, builder, signature, arguments):
+        address, which, gate_bias, *groups = arguments
+        pass_on(builder, address, which, gate_bias, groups)
+        return context.get_dummy_value()
 
-        def generate(context, builder, signature, arguments):
-            if index < len(stages):
-                run_stage(builder, cell, activation, stages[index], *arguments[1:])
-            return context.get_dummy_value()
-
-        return types.void(kind, types.float32, streams, operands, strides), generate
-
-    return stage
+    return types.void(types.intp, types.int64, types.float32, streams, operands, strides), generate
 
 
-def run_stage(builder, cell, activation, stage, gate_bias, streams, operands, strides) -> None:
+@cache
+def stages_address(cell: str, activation: str) -> int:
+    """Address of a kind's stages, in bf16x3."""
+    return compile_stages(cell, activation, "bf16x3", (Streams, Operands, Strides), run_stage)
+
+
+def run_stage(builder, cell, activation, stage, gate_bias, stream, operand, stride) -> None:
     """Code of a stage: 32 units of a trial at a time, as a step of depth has them."""
     m, k = TableMath(builder, activation), Vector(builder, broadcast(builder, gate_bias))
-    stream = {name: builder.extract_value(streams, i) for i, name in enumerate(Streams._fields)}
-    operand = {name: builder.extract_value(operands, i) for i, name in enumerate(Operands._fields)}
-    stride = {name: builder.extract_value(strides, i) for i, name in enumerate(Strides._fields)}
     units = stride["units"]
 
     def run_row(row, first, half):
@@ -127,7 +123,3 @@ def keep_for_gradient(builder, base, tile_stride, vectors, column, row, half) ->
             else:
                 below = read(builder, base, place, WORDS)
                 write(builder, builder.or_(below, upper(builder, words)), base, place)
-
-
-forward_first, forward_second = make_stage("forward", 0), make_stage("forward", 1)
-backward_first, backward_second = make_stage("backward", 0), make_stage("backward", 1)

@@ -18,11 +18,11 @@ from numba.extending import intrinsic
 from ....compiled import part
 from ..emit import ADDRESS, element, load, store
 from ..products import PANEL
-from ..stages import weigh_errors
+from ..stages import BACKWARD_FIRST, BACKWARD_SECOND, FORWARD_FIRST, FORWARD_SECOND, weigh_errors
 from ..vectors import FLOAT, INT64
 from ..workspace import add_edges, add_readout_gradient, place_parameters, streams_at
 from .operands import chunk_of_rows, split_rows, transpose_trials
-from .stages import Operands, Strides, backward_first, backward_second, forward_first, forward_second
+from .stages import Operands, Strides, call_stage
 from .unit import CHUNK, DEPTH, SIDE, STEP, TILE, close_unit, open_unit, pair, square, tall, wide
 
 new_square, add_square, step_square, chunk_square, close_square = square
@@ -230,12 +230,12 @@ def place_chunks(source, row, left, chunks):
 
 
 @part
-def forward_tile(kind, layout, packed, operands, work, noisy):
+def forward_tile(stages, gate_bias, layout, packed, operands, work, noisy):
     """Run the tile's trials from step 0; states, gates and errors stay in the workspace. There is no noise here.
 
     Returns the sum of mask * squared error over trials, steps and outputs.
     """
-    base, weights, gate_bias = work.ctypes.data, operands.ctypes.data, np.float32(kind.gate_bias)
+    base, weights = work.ctypes.data, operands.ctypes.data
     made, strides = operands_at(layout, base, 0), strides_of(layout)
     inputs, sums = base + 4 * layout.at_left_inputs, base + 4 * (layout.at_sums + layout.readout_columns)
     open_unit()
@@ -248,10 +248,10 @@ def forward_tile(kind, layout, packed, operands, work, noisy):
         multiply(first_product(layout, base, weights, False))
         if t > 0:
             loss += weigh_readout(layout, base, t - 1)
-        forward_first(kind, gate_bias, s, made, strides)
+        call_stage(stages, FORWARD_FIRST, gate_bias, s, made, strides)
         if layout.second_columns:
             multiply(second_product(layout, base, weights))
-            forward_second(kind, gate_bias, s, made, strides)
+            call_stage(stages, FORWARD_SECOND, gate_bias, s, made, strides)
     multiply(first_product(layout, base, weights, True))
     close_unit()
     return loss + weigh_readout(layout, base, layout.T - 1)
@@ -261,10 +261,10 @@ def forward_tile(kind, layout, packed, operands, work, noisy):
 
 
 @part
-def backward_tile(kind, layout, packed, operands, work, gradient):
+def backward_tile(stages, gate_bias, layout, packed, operands, work, gradient):
     """Add the tile's gradient of half the unscaled loss to `gradient` (packed), after `forward_tile`."""
     base, weights, total = work.ctypes.data, operands.ctypes.data, gradient.ctypes.data
-    gate_bias, strides = np.float32(kind.gate_bias), strides_of(layout)
+    strides = strides_of(layout)
     errors, step = base + 4 * layout.at_error, 4 * layout.rows * layout.outputs
     left = base + 4 * layout.at_left_errors
     open_unit()
@@ -278,9 +278,9 @@ def backward_tile(kind, layout, packed, operands, work, gradient):
         for t in range(end - 1, begin - 1, -1):
             s, made = streams_at(layout, base, t, 0, 0), operands_at(layout, base, t - begin)
             if layout.second_columns:
-                backward_second(kind, gate_bias, s, made, strides)
+                call_stage(stages, BACKWARD_SECOND, gate_bias, s, made, strides)
                 multiply(back_second_product(layout, base, weights))
-            backward_first(kind, gate_bias, s, made, strides)
+            call_stage(stages, BACKWARD_FIRST, gate_bias, s, made, strides)
             if t > 0:
                 place_chunks(errors + (t - 1) * step, layout.outputs, left, layout.error_chunks)
             multiply(back_first_product(layout, base, weights, t))
