@@ -202,7 +202,7 @@ class Benchmark:
         curves = []
         for engine in both:
             stack = networks.copy()
-            optimizer = Optimizer.start(stack, learning_rate=0.01, iterations=3)
+            optimizer = Optimizer.start(stack, learning_rate=0.01, noise=0.1 * (cell == "leaky"), iterations=3)
             curves.append(engine.advance(stack, optimizer, task, 3, batch=batch))
         made["training"], expected["training"] = curves
         errors = errors_that_count(activation, made, expected)

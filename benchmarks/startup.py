@@ -14,9 +14,9 @@ WORDS = {
     "python": "python, nothing imported",
     "help": "fastrnn --help",
     "first_iteration": "first iteration, compiled before",
-    "first_iteration_all": "first iteration of the paper's four cells, compiled before",
+    "first_iteration_all": "first iteration of four cells, compiled before",
     "first_iteration_cold": "first iteration, nothing compiled",
-    "first_iteration_all_cold": "first iteration of the paper's four cells, nothing compiled",
+    "first_iteration_all_cold": "first iteration of four cells, nothing compiled",
 }
 
 

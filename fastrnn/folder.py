@@ -23,7 +23,7 @@ import filelock
 from .errors import RunError, Status, UsageError
 from .groups import FinishedGroup, TrainingGroup, check_group
 from .hyperparameters import KEYS, RESULTS, VALUES
-from .spec import OF_LEAKY, RECORD, PopulationSpec, read_toml
+from .spec import LEAKY, OF_LEAKY, RECORD, PopulationSpec, read_toml
 from .storage import atomic_write, check_schema, make_folder, remove_temporaries, write_csv, write_error
 
 POPULATION = "population.toml"
@@ -288,7 +288,7 @@ def check_written(path, settings: dict) -> None:
         raise RunError(f"{str(path)!r} is damaged: {RECORD} is {record!r}, not a table; restore it from a copy")
     if "schema" in record:
         check_schema(path, record["schema"])
-    not_in_all = (*OF_LEAKY, "part")
+    not_in_all = {"part"} if LEAKY in settings.get("cells", ()) else {"part", *OF_LEAKY}
     check_there(path, settings, [name for name in PopulationSpec.__dataclass_fields__ if name not in not_in_all])
     check_there(path, record, ["schema", "task", "fingerprint"], f"{RECORD}.")
 

@@ -132,9 +132,11 @@ def _rows_in_use(specs: list[PopulationSpec]) -> list[dict]:
 def _check_agreement(runs: list[Run]) -> None:
     """`UsageError` naming two runs that no population contains."""
     seen: dict[str, tuple[Run, dict]] = {}
+    leaky = [run for run in runs if LEAKY in run.spec.cells]  # have more to agree on
     for run in runs:
-        if reasons := runs[0].spec.differences(run.settings):
-            raise _disagreement(run, runs[0], reasons)
+        for first in (runs[0], *leaky[:1]):
+            if reasons := first.spec.differences(run.settings):
+                raise _disagreement(run, first, reasons)
         for row in run.spec.rows:
             other, there = seen.setdefault(row["id"], (run, row))
             for name in VALUES:

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import counters, storage
 from .cells import check_kind, get_cell, parameter_shapes
+from .cells.leaky import alpha_of, check_alpha
 from .errors import RunError, UsageError
 from .shapes import as_float32, check_shape, network_index, real_array
 from .values import check_sizes, real_number, whole_number
@@ -19,7 +20,7 @@ class Networks:
 
     Attributes
     ----------
-    cell, activation : names; gate_bias : constant inside the forget or update gate
+    cell, activation : names; gate_bias : constant inside the forget or update gate, of leaky cells log(1 / alpha - 1)
     n, D, K : units, inputs, outputs
     parameters : float32 (N, M), one network a row; the named arrays are views into it
     keys : uint64 (N,), what a network's weights and trials are drawn from
@@ -34,6 +35,8 @@ class Networks:
         check_kind(cell, activation)
         check_sizes(n=n, D=D, K=K)
         self.cell, self.activation, self.gate_bias = cell, activation, real_number("gate_bias", gate_bias)
+        if cell == "leaky":
+            check_alpha(alpha_of(self.gate_bias), f" (gate_bias {self.gate_bias:g})")
         self.n, self.D, self.K = int(n), int(D), int(K)
         self.shapes = parameter_shapes(cell, self.n, self.D, self.K)
         count = sum(prod(shape) for shape in self.shapes.values())

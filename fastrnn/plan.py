@@ -61,7 +61,9 @@ def work_of(group: str, rows: list[dict], iterations: int, spec, engine) -> Work
         iterations=iterations,
         planned=spec.iterations,
         parameters=sum(prod(shape) for shape in shapes.values()),
-        seconds=engine.seconds_per_iteration(row["cell"], row["activation"], row["n"], task, spec.batch),
+        seconds=engine.seconds_per_iteration(
+            row["cell"], row["activation"], row["n"], task, spec.batch, spec.noise_of(row["cell"]) > 0
+        ),
     )
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import product
 
-import numpy as np
 import tomli_w
 
 from .cells import ACTIVATIONS, CELLS, PAPER_CELLS
@@ -52,7 +51,7 @@ class PopulationSpec:
     iterations : planned training iterations, on which the learning rate's decay depends; default by task
     batch : trials an iteration, B
     seed : of the whole population; another gives other weights and trials
-    gate_bias : constant inside the forget or update gate
+    gate_bias : constant inside the forget or update gate, not of leaky cells
     alpha : time step over time constant of `leaky` cells, above 0 and below 1; default 0.2
     noise : of each unit of `leaky` cells in training, see `cells.leaky`; default 0
     excluded : kinds left out, as `cell-activation`; default by task
@@ -153,14 +152,12 @@ class PopulationSpec:
         given = {name: getattr(self, name) for name in OF_LEAKY if getattr(self, name) is not None}
         if LEAKY in one_or_several("cells", self.cells):
             made = {name: real_number(name, value) for name, value in (OF_LEAKY | given).items()}
-            check_alpha(np.array(made["alpha"]))
+            check_alpha(made["alpha"])
             check_hyperparameter("noise", made["noise"])
             return made
         if given:
-            name = next(iter(given))
-            raise UsageError(
-                f"{name} is for leaky cells; the cells are {', '.join(self.cells)}: leave {name} out, or add leaky"
-            )
+            name, cells = next(iter(given)), ", ".join(map(str, one_or_several("cells", self.cells)))
+            raise UsageError(f"{name} is for leaky cells; the cells are {cells}: leave {name} out, or add leaky")
         return dict.fromkeys(OF_LEAKY)
 
     @cached_property

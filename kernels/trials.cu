@@ -1,9 +1,10 @@
 // Fresh trials of a built-in task for every network of a group, and the noise of the units' own.
 //
-// trials: a thread fills one trial, step by step; neighbours are neighbouring trials, which lie side by side. Rows B to P - 1
-// repeat the last trial and count for nothing. Overwrites all three arrays. noise: a thread fills
-// four units at two steps at a time. Overwrites `gates`. Deterministic: each number is a function of (key, purpose,
-// iteration, trial, element).
+// trials: a thread fills one trial, step by step; neighbours are neighbouring trials, which lie side by side. Rows B to
+// P - 1 repeat the last trial and count for nothing. Overwrites all three arrays.
+// noise: a block does some trials of a network; a thread makes eight numbers from eight words, four of each half of a
+// trial's. Rows beyond B have those of further trials. Overwrites `gates`.
+// Deterministic: each number is a function of (key, purpose, iteration, trial, element).
 #include "tasks.cuh"
 
 // keys (N,) u64; iterations (N,) int64; settings float64; inputs (N, T, P, D), targets (N, T, P, K), mask (N, T, P);

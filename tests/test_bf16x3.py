@@ -12,6 +12,7 @@ import tolerances
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from populations import small
 from samples import KINDS, oracle_parameters, random_networks, random_trials, relative_error
 
 import fastrnn
@@ -354,6 +355,19 @@ def test_estimates(engine):
         "gru", "tanh", 64, task, batch=64
     )  # whole blocks
     assert engine.description == exact.description.replace(";", ", bf16x3;")
+
+
+def test_noise_is_refused_before_anything_is_done(engine, tmp_path, monkeypatch):
+    said = "noise in training is not done in precision 'bf16x3' on the processor: take 'float32', or leave it out"
+    networks = random_networks("leaky", "tanh", 32, 3, 3, N=1)
+    optimizer = Optimizer.start(networks, learning_rate=0.1, noise=0.1, iterations=1)
+    with pytest.raises(UsageError, match=said):
+        engine.advance(networks, optimizer, get_task("flipflop", steps=3), 1)
+    monkeypatch.setattr(engines, "get", lambda *_: engine)
+    with pytest.raises(UsageError, match=said):
+        fastrnn.train(small(cells="leaky", noise=0.1), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "population.toml").exists()
+    fastrnn.train(small(cells="leaky", iterations=1), tmp_path / "run", progress=False)
 
 
 # --- where there is none ---

@@ -155,6 +155,10 @@ def test_leaky_cells(tmp_path):
     call("train-population", *asked, "--alpha", 0.5, "--noise", 0.1, "--out", tmp_path / "run")
     run = load_run(tmp_path / "run")
     assert (run.spec.alpha, run.spec.noise) == (0.5, 0.1)
+    shown, _ = call("info", tmp_path / "run")
+    assert "leaky cells: alpha 0.5, noise in training 0.1" in shown
+    shown, _ = call("info", tmp_path / "run", "--json")
+    assert (json.loads(shown)["alpha"], json.loads(shown)["noise"]) == (0.5, 0.1)
     assert run.networks("leaky-tanh-16").gate_bias == 0.0
     _, error = call("train-population", *asked, "--alpha", 0.25, "--out", tmp_path / "run", code=2)
     assert "alpha: 0.5 there, 0.25 here" in error and "noise: 0.1 there, 0.0 here" in error

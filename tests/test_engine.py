@@ -642,6 +642,8 @@ def test_estimated_time_grows_with_the_work(engine):
     assert engine.seconds_per_iteration("lstm", "tanh", 64, task, 64) > base
     assert engine.seconds_per_iteration("gru", "tanh", 64, task, 128) > base
     assert engine.seconds_per_iteration("gru", "tanh", 64, longer, 64) > base
+    leaky, noisy = (engine.seconds_per_iteration("leaky", "tanh", 64, task, 64, noisy) for noisy in (False, True))
+    assert leaky < noisy < 2 * leaky < 2 * base
 
 
 def test_estimated_memory_holds_the_states(engine):

@@ -220,7 +220,7 @@ def test_fixed_points_of_leaky_networks_are_those_without_the_leak():
 @pytest.mark.parametrize(
     ("alpha", "message"),
     [
-        (1.0, r"alpha must be above 1e-07 and below 1; it goes from 1 to 1; .* \(alpha = 1\) are vanilla"),
+        (1.0, r"alpha must be above 1e-07 and below 1; it is 1; .* \(alpha = 1\) are vanilla"),
         ([0.1] * (n - 1) + [0.0], "it goes from 0 to 0.1"),
         (
             np.full(n + 1, 0.5),

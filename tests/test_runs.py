@@ -212,6 +212,18 @@ def test_a_damaged_population_file(copy, change, message):
             use(copy)
 
 
+def test_what_leaky_cells_need_is_missing(tmp_path):
+    train(small(cells="leaky", iterations=0), tmp_path, "cpu", progress=False)
+    toml = tmp_path / "population.toml"
+    for name, line in (("alpha", "alpha = 0.2\n"), ("noise", "noise = 0.0\n")):
+        whole = toml.read_text()
+        toml.write_text(whole.replace(line, ""))
+        with pytest.raises(RunError, match=rf"population\.toml' is damaged: {name} is missing"):
+            load_run(tmp_path)
+        toml.write_text(whole)
+    assert load_run(tmp_path).report()["alpha"] == 0.2
+
+
 def test_a_setting_that_the_task_does_not_take_is_damage(copy):
     toml = copy / "population.toml"
     toml.write_text(toml.read_text().replace("steps = 6", "steps = 0"))

@@ -1,9 +1,11 @@
-"""Leaky cell: h' = g h + (1 - g) phi(a_c) with g = s(k), the same for all units and steps.
+"""Leaky cell: h' = h + alpha (phi(a_c) - h) with alpha = s(-k), the same for all units and steps.
 
-An Euler step of `tau dh/dt = -h + phi(a_c)` with alpha = dt / tau = 1 - g, as in continuous-time networks. In training
-there may be noise of the units' own: `phi(a_c + sqrt(2 / alpha) noise xi)`, xi standard normal, anew for every unit and
-step. Source of both, and of the scale, which makes the noise depend on tau alone: Song, Yang, Wang, PLoS Computational
-Biology 12(2), 2016; inside of phi as in Yang, Joglekar, Song, Newsome, Wang, Nature Neuroscience 22, 2019.
+An Euler step of `tau dh/dt = -h + phi(a_c)` with alpha = dt / tau, as in continuous-time networks. In training there
+may be noise of the units' own: `phi(a_c + sqrt(2 / alpha) noise xi)`, xi standard normal, anew for every unit and step.
+Where phi is nearly linear over that, a unit left alone varies by about `noise`, whatever its step.
+
+Source: Song, Yang, Wang, PLoS Computational Biology 12(2), 2016; with the noise inside of phi, as here, Yang, Joglekar,
+Song, Newsome, Wang, Nature Neuroscience 22, 2019.
 """
 
 from __future__ import annotations
@@ -15,34 +17,37 @@ import numpy as np
 from ..errors import UsageError
 from .cell import Cell, Stage, rows
 
-SLOWEST = 1e-7  # alpha; of less, g comes so near to 1 that any state would stay
+SLOWEST = 1e-7  # alpha; of less, any state of float32 would stay
 
 
 def forward(m, k, a_c, h):
     c = m.phi(a_c)
-    g = m.sigmoid(k)
-    return {"c": c, "h_next": g * h + (1.0 - g) * c}
+    return {"c": c, "h_next": h + m.sigmoid(0.0 - k) * (c - h)}
 
 
 def backward(m, k, dh, c):
-    # h' = g h + (1 - g) c
-    g = m.sigmoid(k)
-    return {"da_c": dh * (1.0 - g) * m.phi_slope(c), "dh": dh * g}
+    # h' = h + alpha (c - h)
+    alpha = m.sigmoid(0.0 - k)
+    return {"da_c": dh * alpha * m.phi_slope(c), "dh": dh - dh * alpha}
 
 
 def jacobian(w, m, v):
-    # dh' = g dh + (1 - g) dc
-    g = m.sigmoid(v["k"])
-    by_c = (1 - g) * m.phi_slope(v["c"])
-    return g * w.eye + rows(by_c, w.recurrent["c"]), rows(by_c, w.input["c"])
+    # dh' = (1 - alpha) dh + alpha dc
+    alpha = m.sigmoid(0.0 - v["k"])
+    by_c = alpha * m.phi_slope(v["c"])
+    return (1 - alpha) * w.eye + rows(by_c, w.recurrent["c"]), rows(by_c, w.input["c"])
 
 
-def check_alpha(alpha: np.ndarray) -> np.ndarray:
-    """Time steps over time constants; `UsageError` unless all of them leak, and not at once."""
+def check_alpha(alpha, of: str = "") -> np.ndarray:
+    """Time steps over time constants; `UsageError` unless all of them leak, and not at once.
+
+    of : where they come from, in words
+    """
+    alpha = np.asarray(alpha)
     if not ((alpha > SLOWEST) & (alpha < 1)).all():
+        it = f"goes from {alpha.min():g} to {alpha.max():g}" if alpha.ndim else f"is {alpha:g}"
         raise UsageError(
-            f"alpha must be above {SLOWEST:g} and below 1; it goes from {alpha.min():g} to {alpha.max():g}; networks "
-            "without a leak (alpha = 1) are vanilla"
+            f"alpha must be above {SLOWEST:g} and below 1; it {it}{of}; networks without a leak (alpha = 1) are vanilla"
         )
     return alpha
 
@@ -56,13 +61,13 @@ def gate_bias_of(alpha) -> np.ndarray:
     return np.log1p(-np.asarray(alpha)) - np.log(alpha)
 
 
-def kept_of(gate_bias: float) -> float:
-    """1 - alpha = s(k), what a step keeps of the state.
+def alpha_of(gate_bias: float) -> float:
+    """Inverse of `gate_bias_of`.
 
-    >>> kept_of(0.0)
-    0.5
+    >>> alpha_of(0.0), round(alpha_of(1.386294), 6)
+    (0.5, 0.2)
     """
-    return 1 / (1 + exp(-gate_bias)) if gate_bias > 0 else exp(gate_bias) / (1 + exp(gate_bias))
+    return exp(-gate_bias) / (1 + exp(-gate_bias)) if gate_bias > 0 else 1 / (1 + exp(gate_bias))
 
 
 def noise_scale(noise, gate_bias: float) -> np.ndarray:
@@ -71,7 +76,7 @@ def noise_scale(noise, gate_bias: float) -> np.ndarray:
     >>> noise_scale([0.0, 0.1], gate_bias_of(0.5)).tolist()
     [0.0, 0.2]
     """
-    return np.sqrt(2 / kept_of(-gate_bias)) * np.asarray(noise)
+    return np.sqrt(2 / alpha_of(gate_bias)) * np.asarray(noise)
 
 
 LEAKY = Cell("leaky", ("c",), (), 1, (Stage(forward),), (Stage(backward),), jacobian)

@@ -19,7 +19,8 @@ def bench(
         str | None, typer.Option(help="To train, any of flipflop,cdi,sine.  [default: all; quick: flipflop]")
     ] = None,
     cells: Annotated[
-        str | None, typer.Option(help="To train and to search, any of vanilla,ugrnn,gru,lstm.  [default: all]")
+        str | None,
+        typer.Option(help="To train and to search, any of vanilla,ugrnn,gru,lstm,leaky.  [default: all but leaky]"),
     ] = None,
     sizes: Annotated[str | None, typer.Option(help="To train, numbers of units.  [default: 64,128,256]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads, the peers' too.  [default: all there are]")] = None,

@@ -50,6 +50,8 @@ def _print_for_people(run, report: dict) -> None:
     counts = [f"{report[status]:,} {status}" for status in fates if report[status]]
     part = "" if report["part"] is None else f" (part {report['part']} of a population)"
     print(f"{report['run']}: {counted(report['networks'], 'network')} on {report['task']}{part}, {', '.join(counts)}")
+    if "alpha" in report:
+        print(f"leaky cells: alpha {report['alpha']:g}, noise in training {report['noise']:g}")
     if report["threshold"] is not None:
         print(f"{report['learnt']:,} learnt the task (validation loss below {report['threshold']:g})")
     print(_table(run.summary(), report["threshold"] is not None))

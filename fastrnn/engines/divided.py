@@ -80,9 +80,11 @@ class DividedEngine(Engine):
         if self._left_to_cpu:
             self.cpu.warm_up(cell, activation)
 
-    def seconds_per_iteration(self, cell: str, activation: str, n: int, task, batch: int = 64) -> float:
+    def seconds_per_iteration(
+        self, cell: str, activation: str, n: int, task, batch: int = 64, noisy: bool = False
+    ) -> float:
         engine = self.of(n)
-        return engine.seconds_per_iteration(cell, activation, n, task, batch) / engine.threads
+        return engine.seconds_per_iteration(cell, activation, n, task, batch, noisy) / engine.threads
 
     def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:
         engine = self.of(n)

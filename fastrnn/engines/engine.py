@@ -168,8 +168,13 @@ class Engine(ABC):
         """Compile a kind, or read its machine code from the cache, so far as that does not depend on sizes."""
 
     @abstractmethod
-    def seconds_per_iteration(self, cell: str, activation: str, n: int, task, batch: int = 64) -> float:
-        """Estimated time of one training iteration of one network on one thread; `UsageError` for a size not done."""
+    def seconds_per_iteration(
+        self, cell: str, activation: str, n: int, task, batch: int = 64, noisy: bool = False
+    ) -> float:
+        """Estimated time of one training iteration of one network on one thread; `UsageError` for what is not done.
+
+        noisy : whether units have noise
+        """
 
     @abstractmethod
     def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:

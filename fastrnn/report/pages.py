@@ -122,10 +122,11 @@ def _head(kept: Kept, stale: list[str]) -> str:
     items = "".join(f"<li><b>{value}</b><span>{text(what)}</span></li>" for value, what in cards)
     settings = kept.run.settings
     part = "" if report["part"] is None else f", part {text(report['part'])} of a population,"
+    leaky = f" (leaky cells: alpha {report['alpha']:g}, noise {report['noise']:g})" if "alpha" in report else ""
     what = (
         f"{counted(report['networks'], 'recurrent network')}{part} trained on the task <b>{text(report['task'])}</b> "
-        f"for {settings['iterations']:,} iterations of {settings['batch']} trials, and what their dynamics have in "
-        f'common. The analyses and figures are those of <a href="{WORKS}">Maheswaranathan et al. (2019)</a>.'
+        f"for {settings['iterations']:,} iterations of {settings['batch']} trials{leaky}, and what their dynamics have "
+        f'in common. The analyses and figures are those of <a href="{WORKS}">Maheswaranathan et al. (2019)</a>.'
     )
     problems = "".join(f'<p class="problem">{text(name)}: {text(why)}</p>' for name, why in kept.problems.items())
     if stale:

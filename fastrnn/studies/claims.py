@@ -216,11 +216,12 @@ def _cdi(study) -> list[dict]:
     what = "slowest modes that keep the integral within a tenth"
     rows += _modes(table, mean["modes"], what, "needs one mode", "need several modes")
     gated, vanilla = table.cell.isin([c for c in PAPER_CELLS if get_cell(c).gates > 1]), table.cell == "vanilla"
-    value = difference_interval(mean["near_one"][gated], mean["near_one"][vanilla])
-    statement, rule = "gated cells have more eigenvalues near 1 than vanilla", "the interval excludes 0"
-    what = f"gated less vanilla, eigenvalues of magnitude within {study.near:g} of 1"
-    N = mean["near_one"][gated | vanilla].notna().sum()
-    rows.append(claim_row(6, statement, "all", what, value, N, rule, above(value, 0.0)))
+    if gated.any() or vanilla.any():
+        value = difference_interval(mean["near_one"][gated], mean["near_one"][vanilla])
+        statement, rule = "gated cells have more eigenvalues near 1 than vanilla", "the interval excludes 0"
+        what = f"gated less vanilla, eigenvalues of magnitude within {study.near:g} of 1"
+        N = mean["near_one"][gated | vanilla].notna().sum()
+        rows.append(claim_row(6, statement, "all", what, value, N, rule, above(value, 0.0)))
     for name, statement, low, high in (
         ("relevant", "the linear integral of a unit input is near 1", *NEAR_ONE),
         ("irrelevant", "an irrelevant unit input is not integrated", NEAR_ONE[0] - 1, NEAR_ONE[1] - 1),

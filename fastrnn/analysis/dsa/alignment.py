@@ -193,7 +193,10 @@ def align_pairs(operators, starts, frames, pairs, found):
     b, half, likeness = np.empty((r, r, LANES)), np.empty((r, r)), np.empty((r, r))
     for p in range(len(pairs)):
         i, j = pairs[p]
-        b[:] = starts[j]
+        for u in range(r):  # as slices this would take a second more to compile
+            for v in range(r):
+                for lane in range(LANES):
+                    b[u, v, lane] = starts[j, u, v, lane]
         for lane in range(FRAMES):
             frame = frames[i, lane]
             for u in range(r):

@@ -33,6 +33,7 @@ NOTHING = (0.0,) * 6  # hyperparameters where none are used
 SILENT = (0, 0.0)  # no noise
 GIVEN = (0, np.uint64(0), 0, np.empty(0))  # trials that are not drawn
 ELEMENT_SECONDS = {"float32": 1.0e-9, "bf16x3": 2.0e-9}  # beside the products, an element of a gate: AVX-512, 2.5 GHz
+NOISE_SECONDS = 1.6e-9  # a number of the noise there
 
 
 class Workspaces(threading.local):
@@ -115,8 +116,7 @@ class CPUEngine(Engine):
     # ------------------------------------------------------------------------------------------------- training
 
     def _advance_all(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
-        if self.precision == "bf16x3" and any(optimizer.noise.any() for _, optimizer in groups):
-            raise UsageError("noise in training is not done in precision 'bf16x3' on the processor; take 'float32'")
+        self._check_noise(any(optimizer.noise.any() for _, optimizer in groups))
         all_losses = [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
         jobs = []
         for (networks, optimizer), losses in zip(groups, all_losses, strict=True):
@@ -128,6 +128,12 @@ class CPUEngine(Engine):
         jobs.sort(key=lambda job: -job[0].packed_size * job[5])
         self._share_out(jobs, self._advance_network)
         return all_losses
+
+    def _check_noise(self, noisy: bool) -> None:
+        if noisy and self.precision == "bf16x3":
+            raise UsageError(
+                "noise in training is not done in precision 'bf16x3' on the processor: take 'float32', or leave it out"
+            )
 
     def _advance_network(self, job, team):
         layout, networks, optimizer, i, task, count, losses = job
@@ -234,15 +240,19 @@ class CPUEngine(Engine):
         networks = Networks.initialize(cell, activation, LANES, 1, 1, [0])
         self.loss_and_gradients(networks, np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, 1)))
 
-    def seconds_per_iteration(self, cell: str, activation: str, n: int, task, batch: int = 64) -> float:
+    def seconds_per_iteration(
+        self, cell: str, activation: str, n: int, task, batch: int = 64, noisy: bool = False
+    ) -> float:
         """The matrix product's rate is measured once; work on elements is taken as proportional to the gates."""
+        self._check_noise(noisy)
         self._rate = self._rate or (measured_rate() if self.precision == "float32" else measured_rate_bf16x3())
         gates, D = get_cell(cell).gates, task.D
         if self.precision == "bf16x3":  # about what is computed: units, trials and inputs fill whole tiles
             layout = make_layout(cell, n, D, task.K, task.T, batch, self.precision)
             n, batch, D = layout.units, layout.tiles * layout.rows, layout.panel_rows - layout.units
         flops = matrix_flops(gates, n, D, task.K, task.T, batch)
-        return flops / self._rate + task.T * batch * n * gates * ELEMENT_SECONDS[self.precision]
+        elements = gates * ELEMENT_SECONDS[self.precision] + noisy * NOISE_SECONDS
+        return flops / self._rate + task.T * batch * n * elements
 
     def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:
         """Workspace, packed parameters, velocity, transpose, operands in bf16 and partial gradients."""

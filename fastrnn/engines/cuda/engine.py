@@ -327,7 +327,9 @@ class CUDAEngine(Engine):
     def warm_up(self, cell: str, activation: str) -> None:
         """Nothing: kernels are made for sizes as well, at the first iteration of a group."""
 
-    def seconds_per_iteration(self, cell: str, activation: str, n: int, task, batch: int = 64) -> float:
+    def seconds_per_iteration(
+        self, cell: str, activation: str, n: int, task, batch: int = 64, noisy: bool = False
+    ) -> float:
         """One network among many."""
         check_size(n, self.precision)
         return matrix_flops(get_cell(cell).gates, n, task.D, task.K, task.T, batch) / self.device.rate

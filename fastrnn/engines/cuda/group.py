@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...cells import get_cell
-from ...cells.leaky import kept_of, noise_scale
+from ...cells.leaky import alpha_of, noise_scale
 from ...counters import NOISE
 from ...errors import Status
 from .launch import Launcher
@@ -46,8 +46,8 @@ def drawing_kernel(task) -> Kernel | None:
 
 
 def constant_of(networks) -> float:
-    """What kernels take as `gate_bias`; of leaky cells 1 - alpha, so that no thread has to make it."""
-    return kept_of(networks.gate_bias) if networks.cell == "leaky" else networks.gate_bias
+    """What kernels take as `gate_bias`; of leaky cells alpha, so that no thread has to make it."""
+    return alpha_of(networks.gate_bias) if networks.cell == "leaky" else networks.gate_bias
 
 
 class Trained(NamedTuple):
