@@ -19,9 +19,10 @@ import secrets
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
-from functools import cache, update_wrapper
+from functools import cache, update_wrapper, wraps
 from pathlib import Path
 from types import FunctionType
 
@@ -177,7 +178,7 @@ def compiled(function=None, *, keep=True, inline=False, signature=None):
     """House decorator: no GIL, NumPy's error model, `FAST_MATH`, machine code kept on disk (unless `keep=False`).
 
     `inline` puts the function into its callers, where a loop around it can be vectorised. With a `signature` it is
-    compiled for these types alone, whatever its callers know of the arguments: numba makes others of constants.
+    compiled for these types alone, at the first call: otherwise numba makes others of arguments that are constants.
 
     >>> @compiled(keep=False)
     ... def double(x):
@@ -190,7 +191,11 @@ def compiled(function=None, *, keep=True, inline=False, signature=None):
         if not keep:
             py_func = _of_its_own_name(py_func)
         options = {"nogil": True, "error_model": "numpy", "fastmath": FAST_MATH, "forceinline": inline}
-        dispatcher = numba.njit(signature, **options)(py_func)
+        dispatcher = numba.njit(**options)(py_func)
+        if signature is not None and not numba.config.DISABLE_JIT:
+            kinds, _ = sigutils.normalize_signature(signature)
+            compile_for = dispatcher.compile
+            dispatcher.compile = lambda _: compile_for(kinds)
         if keep and not numba.config.DISABLE_JIT:
             dispatcher._cache = SourceKeyedCache(py_func)
         return dispatcher
@@ -212,6 +217,18 @@ def _of_its_own_name(function):
     same.__kwdefaults__ = function.__kwdefaults__
     same.__qualname__ = f"{function.__qualname__}_{secrets.token_hex(8)}"
     return same
+
+
+def once(function):
+    """`cache` for what is not to be made twice by threads that ask for it at the same time."""
+    made, lock = cache(function), threading.RLock()
+
+    @wraps(function)
+    def ask(*arguments):
+        with lock:
+            return made(*arguments)
+
+    return ask
 
 
 def part(function=None, *, signature=None):

@@ -288,7 +288,8 @@ def check_written(path, settings: dict) -> None:
         raise RunError(f"{str(path)!r} is damaged: {RECORD} is {record!r}, not a table; restore it from a copy")
     if "schema" in record:
         check_schema(path, record["schema"])
-    not_in_all = {"part"} if LEAKY in settings.get("cells", ()) else {"part", *OF_LEAKY}
+    cells = settings.get("cells")
+    not_in_all = {"part"} if isinstance(cells, (str, list)) and LEAKY in cells else {"part", *OF_LEAKY}
     check_there(path, settings, [name for name in PopulationSpec.__dataclass_fields__ if name not in not_in_all])
     check_there(path, record, ["schema", "task", "fingerprint"], f"{RECORD}.")
 

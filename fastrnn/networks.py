@@ -9,7 +9,7 @@ import numpy as np
 
 from . import counters, storage
 from .cells import check_kind, get_cell, parameter_shapes
-from .cells.leaky import alpha_of, check_alpha
+from .cells.leaky import ALPHA, alpha_of, check_alpha, gate_bias_of
 from .errors import RunError, UsageError
 from .shapes import as_float32, check_shape, network_index, real_array
 from .values import check_sizes, real_number, whole_number
@@ -157,8 +157,13 @@ class Networks:
         )
 
     @classmethod
-    def initialize(cls, cell, activation, n, D, K, keys, gate_bias=1.0) -> Networks:
-        """Untrained networks: normal weights of variance 1 / fan-in, recurrent and input apart; the rest zero."""
+    def initialize(cls, cell, activation, n, D, K, keys, gate_bias=None) -> Networks:
+        """Untrained networks: normal weights of variance 1 / fan-in, recurrent and input apart; the rest zero.
+
+        gate_bias : default 1, of leaky cells that of alpha = 0.2
+        """
+        if gate_bias is None:
+            gate_bias = gate_bias_of(ALPHA) if cell == "leaky" else 1.0
         check_sizes(n=n, D=D, K=K)
         keys, shapes = _checked_keys(keys), parameter_shapes(cell, n, D, K)
         count = sum(prod(shape) for shape in shapes.values())

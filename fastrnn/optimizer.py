@@ -96,7 +96,7 @@ class Optimizer:
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Optimizer:
         """Inverse of `to_arrays`; checkpoints of before there was noise had none."""
-        arrays = {"noise": np.zeros(len(arrays["l2"]))} | arrays
+        arrays = {"noise": np.zeros(len(arrays["learning_rate"]))} | arrays
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
     @classmethod

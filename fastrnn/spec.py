@@ -11,7 +11,7 @@ from itertools import product
 import tomli_w
 
 from .cells import ACTIVATIONS, CELLS, PAPER_CELLS
-from .cells.leaky import check_alpha, gate_bias_of
+from .cells.leaky import ALPHA, check_alpha, gate_bias_of
 from .errors import UsageError
 from .hyperparameters import KEYS, VALUES, HyperparameterTable, default_rows, describe, is_searched
 from .optimizer import check_hyperparameter
@@ -33,7 +33,7 @@ ITERATIONS = {
     "tiny": {"flipflop": 2_500, "cdi": 5_000, "sine": 2_500, "": 500},
     "paper": {"": 20_000},
 }
-LEAKY, OF_LEAKY = "leaky", {"alpha": 0.2, "noise": 0.0}  # a cell, and defaults of what is set for it alone
+LEAKY, OF_LEAKY = "leaky", {"alpha": ALPHA, "noise": 0.0}  # a cell, and defaults of what is set for it alone
 MOST_NETWORKS = 1_000_000  # each has a row in memory and in networks.csv
 EXCLUDED = {"sine": ("lstm-relu",)}  # as in the paper, where it did not train
 
@@ -142,6 +142,11 @@ class PopulationSpec:
     def gate_bias_of(self, cell: str) -> float:
         """k of a cell's networks."""
         return float(gate_bias_of(self.alpha)) if cell == LEAKY else self.gate_bias
+
+    @property
+    def noisy(self) -> bool:
+        """Whether some networks have noise in training."""
+        return bool(self.noise)
 
     def noise_of(self, cell: str) -> float:
         """Noise of a cell's networks in training."""

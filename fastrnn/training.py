@@ -75,6 +75,8 @@ def train(
     out = default_folder(spec) if out is None else a_path("out", out)
     check_no_search(out)
     engine = engines.get(device, threads, precision)
+    if spec.noisy:
+        engine.check_noise()
     with RunFolder(out, spec) as folder, Interruption() as interruption, Progress(progress) as shown:
         training = Training(folder, engine, shown, interruption, checkpoint_seconds)
         worked = training.run()

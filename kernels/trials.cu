@@ -26,7 +26,8 @@ __global__ void __launch_bounds__(128)
   for (int t = 0; t < T; t++) mask[t * P] = row < B ? 1.0f : 0.0f;
 }
 
-// gates (N, T, P, n) = scales (N,) times standard normals, element t n + u of T n of a trial's stream; n a multiple of 8
+// gates (N, T, P, n) = scales (N,) times standard normals, element t n + u of T n of a trial's stream; n a multiple
+// of 8
 __global__ void __launch_bounds__(128)
     noise(float* gates, const u64* __restrict__ keys, const long long* __restrict__ iterations,
           const int* __restrict__ status, const double* __restrict__ scales, u32 purpose, int T, int P, int n) {

@@ -2,9 +2,12 @@
 
 import numpy as np
 import oracle
+import tolerances
 
 from fastrnn import counters
 from fastrnn.networks import Networks
+from fastrnn.optimizer import Optimizer
+from fastrnn.tasks import get_task
 
 KINDS = [(cell, activation) for cell in oracle.CELLS for activation in oracle.ACTIVATIONS]
 
@@ -55,6 +58,24 @@ def gradient_with_noise(networks, i, task, iteration, batch, noise):
     kind = networks.cell, networks.activation, networks.gate_bias
     loss, gradients, _ = oracle.loss_and_gradients(*kind, p, inputs, targets, mask)
     return loss, gradients | {"W_in": gradients["W_in"][:-n]}
+
+
+def check_noise_in_training(engine, activation, n, batch):
+    """Losses and gradients of two iterations of two networks, one of them noisy, against the oracle's.
+
+    The gradient of each iteration is the velocity where momentum is 0 and nothing is clipped.
+    """
+    task, noise = get_task("cdi", steps=5), [0.3, 0.0]
+    networks = random_networks("leaky", activation, n, task.D, task.K, N=2, gate_bias=1.5)
+    rates = {"learning_rate": 0.01, "momentum": 0.0, "clip": np.inf}
+    optimizer = Optimizer.start(networks, noise=noise, iterations=2, **rates)
+    for iteration in range(2):
+        expected = [gradient_with_noise(networks, i, task, iteration, batch, noise[i]) for i in range(2)]
+        losses = engine.advance(networks, optimizer, task, 1, batch=batch)
+        for i, (loss, gradients) in enumerate(expected):
+            assert relative_error(losses[i], loss) < tolerances.LOSS
+            for name, velocity in networks.named(optimizer.velocity).items():
+                assert relative_error(velocity[i], gradients[name]) < tolerances.GRADIENT, name
 
 
 def relative_error(value, reference):

@@ -27,6 +27,7 @@ from fastrnn.engines.cpu.layout import make_layout
 from fastrnn.engines.cpu.vectors import LANES, Vector, VectorMath, host_features
 from fastrnn.errors import Status, UsageError
 from fastrnn.optimizer import Optimizer
+from fastrnn.search import SearchSpec
 from fastrnn.spec import PopulationSpec
 from fastrnn.tasks import get_task
 
@@ -366,7 +367,9 @@ def test_noise_is_refused_before_anything_is_done(engine, tmp_path, monkeypatch)
     monkeypatch.setattr(engines, "get", lambda *_: engine)
     with pytest.raises(UsageError, match=said):
         fastrnn.train(small(cells="leaky", noise=0.1), tmp_path / "run", progress=False)
-    assert not (tmp_path / "run" / "population.toml").exists()
+    with pytest.raises(UsageError, match=said):
+        fastrnn.search_hyperparameters(SearchSpec(small(cells="leaky", noise=0.1)), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
     fastrnn.train(small(cells="leaky", iterations=1), tmp_path / "run", progress=False)
 
 

@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from numba import types
 
 from fastrnn import compiled as module
-from fastrnn.compiled import cache_folder, compiled, part, sources_digest
+from fastrnn.compiled import cache_folder, compiled, once, part, sources_digest
 
 
 def triple(x):
@@ -192,3 +194,32 @@ def test_arithmetic_is_not_reordered_and_what_is_not_finite_is_seen():
     assert total(x) == (1.0, True)
     assert not total(np.array([1.0, np.nan], np.float32))[1]
     assert not total(np.array([np.inf, 1.0], np.float32))[1]
+
+
+def test_a_signature_is_all_that_is_compiled_and_not_before_it_is_called():
+    """Whatever the arguments are to numba, constants or not."""
+
+    @part(signature=types.int64(types.int64, types.boolean))
+    def inner(a, b):
+        return a + b
+
+    @compiled(keep=False)
+    def outer(a):
+        return inner(a, True) + inner(3, a > 0)
+
+    assert not inner.signatures
+    assert outer(2) == 7 and [str(kinds) for kinds in inner.signatures] == ["(int64, bool)"]
+
+
+def test_once_makes_one_thing_for_all_threads():
+    made = []
+
+    @once
+    def slow(name):
+        time.sleep(0.05)
+        made.append(name)
+        return len(made)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(slow, ["a"] * 4)) == {1}
+    assert slow("b") == 2 and made == ["a", "b"]

@@ -10,7 +10,7 @@ import tolerances
 from cuda_host.device import HostDevice
 from cuda_host.module import COMPILER
 from cuda_host.scarce import Scarce
-from samples import KINDS, gradient_with_noise, oracle_parameters, random_networks, random_trials, relative_error
+from samples import KINDS, check_noise_in_training, oracle_parameters, random_networks, random_trials, relative_error
 
 from fastrnn import engines
 from fastrnn.counters import PROBE, TRAINING, VALIDATION
@@ -251,18 +251,7 @@ def test_training_follows_the_oracle(engine, cell, activation):
 
 @pytest.mark.parametrize(("activation", "n", "batch"), [("tanh", 16, 5), ("relu", 48, 70), ("tanh", 256, 3)])
 def test_noise_in_training_against_the_oracle(engine, activation, n, batch):
-    """The gradient of each iteration is the velocity where momentum is 0 and nothing is clipped."""
-    task, noise = get_task("cdi", steps=5), [0.3, 0.0]
-    networks = random_networks("leaky", activation, n, task.D, task.K, N=2, gate_bias=1.5)
-    rates = {"learning_rate": 0.01, "momentum": 0.0, "clip": np.inf}
-    optimizer = Optimizer.start(networks, noise=noise, iterations=2, **rates)
-    for iteration in range(2):
-        expected = [gradient_with_noise(networks, i, task, iteration, batch, noise[i]) for i in range(2)]
-        losses = engine.advance(networks, optimizer, task, 1, batch=batch)
-        for i, (loss, gradients) in enumerate(expected):
-            assert relative_error(losses[i], loss) < tolerances.LOSS
-            for name, velocity in networks.named(optimizer.velocity).items():
-                assert relative_error(velocity[i], gradients[name]) < tolerances.GRADIENT, name
+    check_noise_in_training(engine, activation, n, batch)
 
 
 def test_both_engines_train_alike_and_go_on_from_each_other(engine, cpu):

@@ -12,7 +12,7 @@ import numpy as np
 import oracle
 import pytest
 import tolerances
-from samples import KINDS, gradient_with_noise, oracle_parameters, random_networks, random_trials, relative_error
+from samples import KINDS, check_noise_in_training, oracle_parameters, random_networks, random_trials, relative_error
 
 from fastrnn import engines
 from fastrnn.counters import PROBE, TRAINING, VALIDATION
@@ -346,18 +346,7 @@ def test_training_follows_the_oracle(engine, cell, activation):
 @pytest.mark.parametrize("activation", oracle.ACTIVATIONS)
 @pytest.mark.parametrize(("n", "batch"), [(7, 5), (16, 33), (50, 20), (300, 4)])
 def test_noise_in_training_against_the_oracle(engine, activation, n, batch):
-    """The gradient of each iteration is the velocity where momentum is 0 and nothing is clipped."""
-    task, noise = get_task("cdi", steps=6), [0.0, 0.3]
-    networks = random_networks("leaky", activation, n, task.D, task.K, N=2, gate_bias=1.5)
-    rates = {"learning_rate": 0.01, "momentum": 0.0, "clip": np.inf}
-    optimizer = Optimizer.start(networks, noise=noise, iterations=2, **rates)
-    for iteration in range(2):
-        expected = [gradient_with_noise(networks, i, task, iteration, batch, noise[i]) for i in range(2)]
-        losses = engine.advance(networks, optimizer, task, 1, batch=batch)
-        for i, (loss, gradients) in enumerate(expected):
-            assert relative_error(losses[i], loss) < tolerances.LOSS
-            for name, velocity in networks.named(optimizer.velocity).items():
-                assert relative_error(velocity[i], gradients[name]) < tolerances.GRADIENT, name
+    check_noise_in_training(engine, activation, n, batch)
 
 
 def test_noise_is_in_training_alone(engine):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -194,6 +195,7 @@ def test_a_folder_of_another_schema_version(copy):
         (lambda text: text.replace("fingerprint", "print"), r"damaged: record\.fingerprint is missing"),
         (lambda text: "", r"population\.toml' is damaged: task is missing; restore it"),
         (lambda text: text.replace("schema = 1", ""), r"damaged: record\.schema is missing"),
+        (lambda text: re.sub(r"cells = \[[^]]*\]", "cells = 5", text), r"population\.toml' is damaged: .*cells.* 5"),
         (lambda text: text.replace("seeds = 2", 'seeds = "x"'), "damaged: seeds must be a positive whole number"),
         (
             lambda text: text.replace("sizes = [", "sizes = 3 #["),

@@ -17,23 +17,24 @@ import numpy as np
 from ..errors import UsageError
 from .cell import Cell, Stage, rows
 
+ALPHA = 0.2  # by default
 SLOWEST = 1e-7  # alpha; of less, any state of float32 would stay
 
 
 def forward(m, k, a_c, h):
     c = m.phi(a_c)
-    return {"c": c, "h_next": h + m.sigmoid(0.0 - k) * (c - h)}
+    return {"c": c, "h_next": h + m.sigmoid(-k) * (c - h)}
 
 
 def backward(m, k, dh, c):
     # h' = h + alpha (c - h)
-    alpha = m.sigmoid(0.0 - k)
+    alpha = m.sigmoid(-k)
     return {"da_c": dh * alpha * m.phi_slope(c), "dh": dh - dh * alpha}
 
 
 def jacobian(w, m, v):
     # dh' = (1 - alpha) dh + alpha dc
-    alpha = m.sigmoid(0.0 - v["k"])
+    alpha = m.sigmoid(-v["k"])
     by_c = alpha * m.phi_slope(v["c"])
     return (1 - alpha) * w.eye + rows(by_c, w.recurrent["c"]), rows(by_c, w.input["c"])
 
@@ -44,7 +45,7 @@ def check_alpha(alpha, of: str = "") -> np.ndarray:
     of : where they come from, in words
     """
     alpha = np.asarray(alpha)
-    if not ((alpha > SLOWEST) & (alpha < 1)).all():
+    if not ((alpha > SLOWEST * (1 - 1e-9)) & (alpha < 1)).all():  # by way of k a last bit is lost
         it = f"goes from {alpha.min():g} to {alpha.max():g}" if alpha.ndim else f"is {alpha:g}"
         raise UsageError(
             f"alpha must be above {SLOWEST:g} and below 1; it {it}{of}; networks without a leak (alpha = 1) are vanilla"

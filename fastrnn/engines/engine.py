@@ -53,6 +53,9 @@ class Engine(ABC):
         """The engine that does networks of n units."""
         return self
 
+    def check_noise(self) -> None:  # noqa: B027
+        """`UsageError` where units can't have noise in training; unless a precision says so, they can."""
+
     def _check_size(self, n: int) -> None:  # noqa: B027
         """`UsageError` where networks of n units can't be trained or run; unless a device says so, all can."""
 

@@ -86,6 +86,8 @@ def search_hyperparameters(
     out = Path("searches") / default_folder(spec.population).name if out is None else a_path("out", out)
     check_place(out, SEARCH)
     engine = engines.get(device, threads, precision)
+    if spec.population.noisy:
+        engine.check_noise()
     _check_settings(out, spec)
     with Interruption() as interruption, Progress(progress) as shown:
         tools = (engine, shown, interruption, checkpoint_seconds)

@@ -1,5 +1,5 @@
-// Leaky cell: c = phi(a_c), h' = h + alpha (c - h) with the same alpha for all units and steps, which stands in the place
-// of gate_bias. See cells/cell.cuh for what a cell gives.
+// Leaky cell: c = phi(a_c), h' = h + alpha (c - h) with the same alpha for all units and steps, which stands in the
+// place of gate_bias. See cells/cell.cuh for what a cell gives.
 #pragma once
 
 template <class Phi>

@@ -116,7 +116,8 @@ class CPUEngine(Engine):
     # ------------------------------------------------------------------------------------------------- training
 
     def _advance_all(self, groups, task, iterations: int, batch: int) -> list[np.ndarray]:
-        self._check_noise(any(optimizer.noise.any() for _, optimizer in groups))
+        if any(optimizer.noise.any() for _, optimizer in groups):
+            self.check_noise()
         all_losses = [np.full((len(networks), iterations), np.nan, np.float32) for networks, _ in groups]
         jobs = []
         for (networks, optimizer), losses in zip(groups, all_losses, strict=True):
@@ -129,8 +130,8 @@ class CPUEngine(Engine):
         self._share_out(jobs, self._advance_network)
         return all_losses
 
-    def _check_noise(self, noisy: bool) -> None:
-        if noisy and self.precision == "bf16x3":
+    def check_noise(self) -> None:
+        if self.precision == "bf16x3":
             raise UsageError(
                 "noise in training is not done in precision 'bf16x3' on the processor: take 'float32', or leave it out"
             )
@@ -244,7 +245,6 @@ class CPUEngine(Engine):
         self, cell: str, activation: str, n: int, task, batch: int = 64, noisy: bool = False
     ) -> float:
         """The matrix product's rate is measured once; work on elements is taken as proportional to the gates."""
-        self._check_noise(noisy)
         self._rate = self._rate or (measured_rate() if self.precision == "float32" else measured_rate_bf16x3())
         gates, D = get_cell(cell).gates, task.D
         if self.precision == "bf16x3":  # about what is computed: units, trials and inputs fill whole tiles

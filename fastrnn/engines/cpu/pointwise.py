@@ -75,6 +75,9 @@ class Scalar:
         self.lines.append(f"{name} = {text}")
         return Scalar(self.lines, name)
 
+    def __neg__(self):
+        return self.new(f"-{self.text}")
+
     def __add__(self, other):
         return self if _is(other, 0) else self.new(f"{self.text} + {_text(other)}")
 

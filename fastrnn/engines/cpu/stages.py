@@ -5,7 +5,6 @@ The stages of a kind are one small function, called by address: all else of a ti
 
 from __future__ import annotations
 
-from functools import cache
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -95,32 +94,22 @@ def compile_stages(cell_name: str, activation: str, precision: str, groups, run_
     return compiled_callback(STAGE_SIGNATURE, name=f"stages-{cell_name}-{activation}-{precision}")(stages)
 
 
-def pass_on(builder, address, which, gate_bias, groups) -> None:
-    """Code of a call of `compile_stages`'s function with groups of integers."""
-    numbers = [builder.extract_value(group, i) for group in groups for i in range(group.type.count)]
-    places = cgutils.alloca_once(builder, ir.IntType(64), len(numbers))
-    for i, number in enumerate(numbers):
-        builder.store(number, builder.gep(places, [INT64(i)]))
-    function = ir.FunctionType(ir.VoidType(), [ir.IntType(64), FLOAT, places.type])
-    builder.call(builder.inttoptr(address, function.as_pointer()), [which, gate_bias, places])
-
-
 @intrinsic
-def call_stage(typing_context, address, which, gate_bias, streams, sizes):
-    """One stage of a kind, for all rows and units; nothing where the cell has no such stage."""
+def call_stage(typing_context, address, which, gate_bias, groups):
+    """Call the function of `compile_stages` with its groups; nothing happens where the cell has no such stage."""
 
     def generate(context, builder, signature, arguments):
-        address, which, gate_bias, *groups = arguments
-        pass_on(builder, address, which, gate_bias, groups)
+        address, which, gate_bias, groups = arguments
+        sizes = [len(group) for group in signature.args[-1]]
+        numbers = [builder.extract_value(groups, (k, i)) for k, size in enumerate(sizes) for i in range(size)]
+        places = cgutils.alloca_once(builder, ir.IntType(64), len(numbers))
+        for i, number in enumerate(numbers):
+            builder.store(number, builder.gep(places, [INT64(i)]))
+        function = ir.FunctionType(ir.VoidType(), [ir.IntType(64), FLOAT, places.type])
+        builder.call(builder.inttoptr(address, function.as_pointer()), [which, gate_bias, places])
         return context.get_dummy_value()
 
-    return types.void(types.intp, types.int64, types.float32, streams, sizes), generate
-
-
-@cache
-def stages_address(cell: str, activation: str) -> int:
-    """Address of a kind's stages, in float32."""
-    return compile_stages(cell, activation, "float32", (Streams, Sizes), run_stage)
+    return types.void(types.intp, types.int64, types.float32, groups), generate
 
 
 def run_stage(builder, cell, activation, stage, gate_bias, stream, size) -> None:

@@ -9,15 +9,12 @@ of it once.
 
 from __future__ import annotations
 
-from functools import cache
-
 import numba
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from ...compiled import call_by_address, compiled_callback, part
-from . import stages
+from ...compiled import call_by_address, compiled_callback, once, part
 from .bf16x3 import stages as bf16x3_stages
 from .bf16x3 import tiles as bf16x3
 from .bf16x3.operands import fill_operands
@@ -29,7 +26,10 @@ from .stages import (
     FORWARD_FIRST,
     FORWARD_SECOND,
     Sizes,
+    Streams,
     call_stage,
+    compile_stages,
+    run_stage,
     weigh_errors,
 )
 from .workspace import add_edges, add_readout_gradient, place_noise, place_parameters, streams_at
@@ -42,10 +42,10 @@ NOISE_SIGNATURE = types.void(LAYOUT, types.uint64, types.int64, types.int64, typ
 TILE_SIGNATURE = types.void(types.int64, types.float32, LAYOUT, *ARRAYS, types.int64, types.int64)
 
 
-@cache
+@once
 def tile_address(precision: str) -> int:
     """Address of the tile function in a precision, for `call_tile`; compiles it or reads it from the cache."""
-    forward, backward, _ = PASSES[precision]
+    forward, backward = PASSES[precision]
 
     def tile(stages, gate_bias, record, packed, beside, work, gradient, sums, noisy, both):
         layout = numba.carray(record, (1,))[0]
@@ -60,9 +60,10 @@ def tile_address(precision: str) -> int:
     return compiled_callback(TILE_SIGNATURE, name=f"tile-{precision}")(tile)
 
 
+@once
 def stages_address(cell: str, activation: str, precision: str) -> int:
     """Address of the stages of a kind, for `call_tile`; compiles them or reads them from the cache."""
-    return PASSES[precision][2](cell, activation)
+    return compile_stages(cell, activation, precision, *STAGES[precision])
 
 
 @intrinsic
@@ -78,13 +79,13 @@ def call_tile(typing_context, address, stages, gate_bias, record, packed, beside
     return call_by_address(TILE_SIGNATURE)
 
 
-@cache
+@once
 def operands_address(precision: str) -> int:
     """Address of what fills in the operands of bf16x3, for `call_operands`; 0 in float32, where there are none."""
     if precision == "float32":
         return 0
 
-    def operands(record, packed, transposed, operands):
+    def fill(record, packed, transposed, operands):
         layout = numba.carray(record, (1,))[0]
         weights, turned, filled = (
             numba.carray(packed, (1,)),
@@ -93,7 +94,7 @@ def operands_address(precision: str) -> int:
         )
         fill_operands(layout, weights, turned, filled)  # their addresses are all that is used
 
-    return compiled_callback(OPERANDS_SIGNATURE, name=f"operands-{precision}")(operands)
+    return compiled_callback(OPERANDS_SIGNATURE, name=f"operands-{precision}")(fill)
 
 
 @intrinsic
@@ -102,7 +103,7 @@ def call_operands(typing_context, address, record, packed, transposed, operands)
     return call_by_address(OPERANDS_SIGNATURE)
 
 
-@cache
+@once
 def noise_address() -> int:
     """Address of what draws a tile's noise, for `call_noise`; compiled where there is some."""
 
@@ -152,7 +153,7 @@ def forward_tile(stages, gate_bias, layout, packed, transposed, work, noisy):
             noisy,
             NONE_BESIDE,
         )
-        call_stage(stages, FORWARD_FIRST, gate_bias, s, sizes)
+        call_stage(stages, FORWARD_FIRST, gate_bias, (s, sizes))
         if layout.second_columns:
             multiply_packed(
                 s.rh,
@@ -167,7 +168,7 @@ def forward_tile(stages, gate_bias, layout, packed, transposed, work, noisy):
                 False,
                 NONE_BESIDE,
             )
-            call_stage(stages, FORWARD_SECOND, gate_bias, s, sizes)
+            call_stage(stages, FORWARD_SECOND, gate_bias, (s, sizes))
         error = base + 4 * (layout.at_error + t * step_outputs)
         for row in range(0, layout.rows, 4):
             for k in range(layout.K):
@@ -219,7 +220,7 @@ def backward_tile(stages, gate_bias, layout, packed, transposed, work, gradient)
             da = base + 4 * (layout.at_da + (t - begin) * layout.rows * layout.gate_row)
             s = streams_at(layout, base, t, 0, da)
             if layout.second_columns:
-                call_stage(stages, BACKWARD_SECOND, gate_bias, s, sizes)
+                call_stage(stages, BACKWARD_SECOND, gate_bias, (s, sizes))
                 multiply_packed(  # drh = da @ W_rec^T, blocks of the second product
                     s.da + 4 * layout.first_columns,
                     layout.gate_row,
@@ -233,7 +234,7 @@ def backward_tile(stages, gate_bias, layout, packed, transposed, work, gradient)
                     False,
                     NONE_BESIDE,
                 )
-            call_stage(stages, BACKWARD_FIRST, gate_bias, s, sizes)
+            call_stage(stages, BACKWARD_FIRST, gate_bias, (s, sizes))
             multiply_packed(  # dh [+]= da @ W_rec^T, blocks of the first product, + error @ W_out^T of the step before
                 s.da,
                 layout.gate_row,
@@ -290,7 +291,8 @@ def add_gradients(layout, base, total, begin, end):
         )
 
 
-PASSES = {
-    "float32": (forward_tile, backward_tile, stages.stages_address),
-    "bf16x3": (bf16x3.forward_tile, bf16x3.backward_tile, bf16x3_stages.stages_address),
+PASSES = {"float32": (forward_tile, backward_tile), "bf16x3": (bf16x3.forward_tile, bf16x3.backward_tile)}
+STAGES = {  # what a stage is told, and what makes its code
+    "float32": ((Streams, Sizes), run_stage),
+    "bf16x3": ((Streams, bf16x3_stages.Operands, bf16x3_stages.Strides), bf16x3_stages.run_stage),
 }

@@ -330,7 +330,7 @@ class CUDAEngine(Engine):
     def seconds_per_iteration(
         self, cell: str, activation: str, n: int, task, batch: int = 64, noisy: bool = False
     ) -> float:
-        """One network among many."""
+        """One network among many; noise is not counted."""
         check_size(n, self.precision)
         return matrix_flops(get_cell(cell).gates, n, task.D, task.K, task.T, batch) / self.device.rate
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import NamedTuple
 
-from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ..emit import broadcast, element, load, store
-from ..stages import STRIDE_OF, Streams, compile_stages, pass_on, where_is
+from ..stages import STRIDE_OF, where_is
 from ..vectors import INT64, Vector
 from .mathematics import TableMath
 from .operands import lowered, paired, parts, row_in_left, upper
@@ -35,24 +32,6 @@ class Strides(NamedTuple):
     sums_row: int
     units: int
     gradient_tile: int  # from one 16 columns of the gradient's right operand to the next
-
-
-@intrinsic
-def call_stage(typing_context, address, which, gate_bias, streams, operands, strides):
-    """One stage of a kind, for 32 rows; nothing where the cell has no such stage."""
-
-    def generate(context, builder, signature, arguments):
-        address, which, gate_bias, *groups = arguments
-        pass_on(builder, address, which, gate_bias, groups)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.int64, types.float32, streams, operands, strides), generate
-
-
-@cache
-def stages_address(cell: str, activation: str) -> int:
-    """Address of a kind's stages, in bf16x3."""
-    return compile_stages(cell, activation, "bf16x3", (Streams, Operands, Strides), run_stage)
 
 
 def run_stage(builder, cell, activation, stage, gate_bias, stream, operand, stride) -> None:

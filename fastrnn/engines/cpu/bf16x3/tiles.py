@@ -18,11 +18,11 @@ from numba.extending import intrinsic
 from ....compiled import part
 from ..emit import ADDRESS, element, load, store
 from ..products import PANEL
-from ..stages import BACKWARD_FIRST, BACKWARD_SECOND, FORWARD_FIRST, FORWARD_SECOND, weigh_errors
+from ..stages import BACKWARD_FIRST, BACKWARD_SECOND, FORWARD_FIRST, FORWARD_SECOND, call_stage, weigh_errors
 from ..vectors import FLOAT, INT64
 from ..workspace import add_edges, add_readout_gradient, place_parameters, streams_at
 from .operands import chunk_of_rows, split_rows, transpose_trials
-from .stages import Operands, Strides, call_stage
+from .stages import Operands, Strides
 from .unit import CHUNK, DEPTH, SIDE, STEP, TILE, close_unit, open_unit, pair, square, tall, wide
 
 new_square, add_square, step_square, chunk_square, close_square = square
@@ -248,10 +248,10 @@ def forward_tile(stages, gate_bias, layout, packed, operands, work, noisy):
         multiply(first_product(layout, base, weights, False))
         if t > 0:
             loss += weigh_readout(layout, base, t - 1)
-        call_stage(stages, FORWARD_FIRST, gate_bias, s, made, strides)
+        call_stage(stages, FORWARD_FIRST, gate_bias, (s, made, strides))
         if layout.second_columns:
             multiply(second_product(layout, base, weights))
-            call_stage(stages, FORWARD_SECOND, gate_bias, s, made, strides)
+            call_stage(stages, FORWARD_SECOND, gate_bias, (s, made, strides))
     multiply(first_product(layout, base, weights, True))
     close_unit()
     return loss + weigh_readout(layout, base, layout.T - 1)
@@ -278,9 +278,9 @@ def backward_tile(stages, gate_bias, layout, packed, operands, work, gradient):
         for t in range(end - 1, begin - 1, -1):
             s, made = streams_at(layout, base, t, 0, 0), operands_at(layout, base, t - begin)
             if layout.second_columns:
-                call_stage(stages, BACKWARD_SECOND, gate_bias, s, made, strides)
+                call_stage(stages, BACKWARD_SECOND, gate_bias, (s, made, strides))
                 multiply(back_second_product(layout, base, weights))
-            call_stage(stages, BACKWARD_FIRST, gate_bias, s, made, strides)
+            call_stage(stages, BACKWARD_FIRST, gate_bias, (s, made, strides))
             if t > 0:
                 place_chunks(errors + (t - 1) * step, layout.outputs, left, layout.error_chunks)
             multiply(back_first_product(layout, base, weights, t))
