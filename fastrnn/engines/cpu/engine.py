@@ -25,7 +25,7 @@ from .layout import RECORD, last_tile, make_layout, packing
 from .loop import EVALUATE, GRADIENTS, TRAIN, run_network
 from .products import DEPTH, NONE_BESIDE, PANEL, multiply_packed
 from .threads import ABANDONED, DIVERGED, STOPPED_AT
-from .tiles import noise_address, operands_address, stages_address, tile_address
+from .tiles import Kind, noise_address
 from .vectors import HAS_FMA, LANES
 from .workspace import aligned
 
@@ -337,15 +337,10 @@ class CPUEngine(Engine):
         )
         return shared, take("work", layout.work_size)
 
-    def _kind(self, networks) -> tuple:
-        """What the compiled loop is told of the kind of some networks."""
-        stages = stages_address(networks.cell, networks.activation, self.precision)
-        return tile_address(self.precision), stages, operands_address(self.precision), np.float32(networks.gate_bias)
-
     def _compute(self, networks, layout, call, shared, work, rank, ranks):
         """The compiled loop as one of `ranks` threads."""
         run_network(
-            self._kind(networks),
+            Kind.of(networks, self.precision),
             np.array([layout, last_tile(layout)], RECORD),
             call.mode,
             call.trials,

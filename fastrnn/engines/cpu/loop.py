@@ -34,12 +34,13 @@ def prepare_weights(kind, layouts, mode, source, packed, transposed, operands):
 
     In bf16x3 the way there needs some too.
     """
-    fill = kind[2]
-    if mode != EVALUATE or fill:
+    if mode != EVALUATE or kind.operands:
         for j in range(source.shape[0]):
             transposed[j] = packed[source[j]]
-    if fill:
-        call_operands(fill, layouts.ctypes.data, packed.ctypes.data, transposed.ctypes.data, operands.ctypes.data)
+    if kind.operands:
+        call_operands(
+            kind.operands, layouts.ctypes.data, packed.ctypes.data, transposed.ctypes.data, operands.ctypes.data
+        )
 
 
 @part
@@ -128,7 +129,6 @@ def run_slices(kind, layouts, mode, trials, iteration, noise, data, network, sum
     sums (slices, 2) float64 takes the sum of mask * squared error and the sum of mask.
     """
     layout = layouts[0]
-    tile_address, stages, _, gate_bias = kind
     noise_address, scale = noise
     task, key, purpose, settings = trials
     inputs, targets, mask, states, outputs = data
@@ -143,9 +143,9 @@ def run_slices(kind, layouts, mode, trials, iteration, noise, data, network, sum
             if noise_address:
                 call_noise(noise_address, own.ctypes.data, key, iteration, first, scale, work.ctypes.data)
             call_tile(
-                tile_address,
-                stages,
-                gate_bias,
+                kind.tile,
+                kind.stages,
+                kind.gate_bias,
                 own.ctypes.data,
                 packed.ctypes.data,
                 beside.ctypes.data,
@@ -191,8 +191,7 @@ def run_network(
     iterations it was. Where a thread can't go on, control[ABANDONED] is set from outside: the team ends at its next
     meeting and leaves the network as it was.
 
-    kind : addresses of the tile function, of the stages and of what fills in operands (0: nothing), gate_bias in
-        float32
+    kind : see `tiles.Kind`
     layouts : `layout.RECORD`s, of all tiles but the last and of the last one
     trials : address of the task's trial function (0: take them from `data`), key, purpose, settings
     hyperparameters : learning rate, decay, momentum, clip, l2, decay_steps
@@ -207,7 +206,7 @@ def run_network(
     layout = layouts[0]
     position, source = maps
     packed, packed_velocity, transposed, operands, gradients, sums, control = shared
-    network = (packed, operands if kind[2] else transposed, gradients)
+    network = (packed, operands if kind.operands else transposed, gradients)
     learning_rate, decay, momentum, clip, l2, decay_steps = hyperparameters
     meeting = 0
     mode_before = float_mode(-1)

@@ -9,6 +9,8 @@ of it once.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from numba import types
@@ -40,6 +42,25 @@ ARRAYS = (REAL, REAL, REAL, REAL, DOUBLE)
 OPERANDS_SIGNATURE = types.void(LAYOUT, REAL, REAL, REAL)
 NOISE_SIGNATURE = types.void(LAYOUT, types.uint64, types.int64, types.int64, types.float64, REAL)
 TILE_SIGNATURE = types.void(types.int64, types.float32, LAYOUT, *ARRAYS, types.int64, types.int64)
+
+
+class Kind(NamedTuple):
+    """What the loops are told of a kind of network.
+
+    tile, stages, operands : addresses, see below; operands is 0 where there are none
+    gate_bias : float32
+    """
+
+    tile: int
+    stages: int
+    operands: int
+    gate_bias: np.float32
+
+    @classmethod
+    def of(cls, networks, precision: str) -> Kind:
+        """That of some networks, compiled or read from the cache."""
+        stages = stages_address(networks.cell, networks.activation, precision)
+        return cls(tile_address(precision), stages, operands_address(precision), np.float32(networks.gate_bias))
 
 
 @once
