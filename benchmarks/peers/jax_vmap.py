@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 
 import numpy as np
 
 from fastrnn.cells import get_cell
+from fastrnn.cells.leaky import alpha_of
 
 from ..work import HYPERPARAMETERS
 from .peer import BIASED, Peer, Trainer
@@ -22,8 +22,7 @@ def make_loss(cell: str, activation: str, gate_bias: float, n: int):
     sigmoid = jax.nn.sigmoid
     blocks = get_cell(cell).blocks
     offset = np.repeat([gate_bias * (block == BIASED.get(cell)) for block in blocks], n).astype(np.float32)
-
-    leak = 1 / (1 + math.exp(-gate_bias))  # what a leaky cell keeps of its state
+    alpha = alpha_of(gate_bias)  # of leaky cells
 
     def step(W, state, a):
         """One update: state and the input's share of the gates a (B, G n) to the next state and h."""
@@ -31,7 +30,7 @@ def make_loss(cell: str, activation: str, gate_bias: float, n: int):
             h = phi(state @ W[0] + a)
             return h, h
         if cell == "leaky":
-            h = leak * state + (1 - leak) * phi(state @ W[0] + a)
+            h = state + alpha * (phi(state @ W[0] + a) - state)
             return h, h
         if cell == "ugrnn":
             a_c, a_g = jnp.split(state @ W[0] + a, 2, axis=-1)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from fastrnn.cells import get_cell
+from fastrnn.cells.leaky import alpha_of
 
 from ..work import HYPERPARAMETERS
 from .jax_vmap import time_first
@@ -20,7 +19,7 @@ def losses(cell: str, activation: str, gate_bias: float, n: int, p: dict, inputs
     phi = {"tanh": torch.tanh, "relu": torch.relu}[activation]
     blocks = get_cell(cell).blocks
     offset = torch.tensor([gate_bias * (block == BIASED.get(cell)) for block in blocks]).repeat_interleave(n)
-    leak = 1 / (1 + math.exp(-gate_bias))  # what a leaky cell keeps of its state
+    alpha = alpha_of(gate_bias)  # of leaky cells
     N, T, B, D = inputs.shape
     # the input's share of the gates, all steps at once; one (N, B, G n) a step
     a = torch.baddbmm((p["b"] + offset).unsqueeze(1), inputs.reshape(N, T * B, D), p["W_in"])
@@ -35,7 +34,7 @@ def losses(cell: str, activation: str, gate_bias: float, n: int, p: dict, inputs
         if cell == "vanilla":
             h = phi(torch.baddbmm(a[t], h, W))
         elif cell == "leaky":
-            h = torch.lerp(phi(torch.baddbmm(a[t], h, W)), h, leak)
+            h = torch.lerp(h, phi(torch.baddbmm(a[t], h, W)), alpha)
         elif cell == "ugrnn":
             a_c, a_g = torch.baddbmm(a[t], h, W).chunk(2, -1)
             c = phi(a_c)

@@ -108,12 +108,8 @@ def operands_address(precision: str) -> int:
 
     def fill(record, packed, transposed, operands):
         layout = numba.carray(record, (1,))[0]
-        weights, turned, filled = (
-            numba.carray(packed, (1,)),
-            numba.carray(transposed, (1,)),
-            numba.carray(operands, (1,)),
-        )
-        fill_operands(layout, weights, turned, filled)  # their addresses are all that is used
+        weights, turned = numba.carray(packed, (1,)), numba.carray(transposed, (1,))  # addresses are all that is used
+        fill_operands(layout, weights, turned, numba.carray(operands, (1,)))
 
     return compiled_callback(OPERANDS_SIGNATURE, name=f"operands-{precision}")(fill)
 
