@@ -70,35 +70,46 @@ def _shuffle(builder, a, b, lanes):
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
 
 
-def accumulate_over(builder, depth, start, body, may_be_empty=False):
+def accumulate_over(builder, depth, start, body, may_be_empty=False, at_once=1):
     """Loop k = 0 .. depth - 1 with vector accumulators in registers: `body(k, accumulators)` gives the next ones.
 
-    The depth is at least 1 unless it `may_be_empty`.
+    The depth is at least 1 unless it `may_be_empty`. The code of so many steps `at_once` lies behind each other.
     """
+    if at_once == 1:
+        return _loop(builder, INT64(0), depth, 1, start, body, may_be_empty)
+    whole = builder.sub(depth, builder.srem(depth, INT64(at_once)))
+    sums = _loop(builder, INT64(0), whole, at_once, start, body, True)
+    return _loop(builder, whole, depth, 1, sums, body, True)
+
+
+def _loop(builder, first, end, step, start, body, may_be_empty):
+    """Loop k = first .. end - 1, `step` of them in one turn, which must divide how many there are."""
     before = builder.block
     loop, after = builder.append_basic_block("depth"), builder.append_basic_block("after")
     if may_be_empty:
-        builder.cbranch(builder.icmp_signed(">", depth, INT64(0)), loop, after)
+        builder.cbranch(builder.icmp_signed("<", first, end), loop, after)
     else:
         builder.branch(loop)
     builder.position_at_end(loop)
     k = builder.phi(INT64)
-    k.add_incoming(INT64(0), before)
+    k.add_incoming(first, before)
     carried = [builder.phi(value.type) for value in start]
     for phi, value in zip(carried, start, strict=True):
         phi.add_incoming(value, before)
-    sums = body(k, carried)
-    following = builder.add(k, INT64(1))
-    end = builder.block
-    k.add_incoming(following, end)
+    sums = carried
+    for i in range(step):
+        sums = body(builder.add(k, INT64(i)), sums)
+    following = builder.add(k, INT64(step))
+    last = builder.block
+    k.add_incoming(following, last)
     for phi, value in zip(carried, sums, strict=True):
-        phi.add_incoming(value, end)
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+        phi.add_incoming(value, last)
+    builder.cbranch(builder.icmp_signed("<", following, end), loop, after)
     builder.position_at_end(after)
     if not may_be_empty:
         return sums
     merged = [builder.phi(value.type) for value in start]
-    for phi, first, value in zip(merged, start, sums, strict=True):
-        phi.add_incoming(first, before)
-        phi.add_incoming(value, end)
+    for phi, value, total in zip(merged, start, sums, strict=True):
+        phi.add_incoming(value, before)
+        phi.add_incoming(total, last)
     return merged

@@ -19,12 +19,18 @@ from .vectors import INT64, LANES
 
 ROWS = 8 if LANES == 16 else 4  # rows of the register tile; 16 accumulators of 32 registers, or 8 of 16
 PANEL = 2 * LANES  # columns of the register tile
+AT_ONCE = 4  # steps of a packed product behind each other
 DEPTH = 288  # depth of a block: a packed panel of it stays in the first-level cache
 NONE_BESIDE = (0, 0, 0, 0, 0)
 
 
-def make_micro_kernel(rows: int, vectors: int, keep: bool):
-    """C (rows, vectors * LANES) = [C if keep +] A (rows, depth) B (depth, vectors * LANES) + A2 B2."""
+def make_micro_kernel(rows: int, vectors: int, keep: bool, packed: bool):
+    """C (rows, vectors * LANES) = [C if keep +] A (rows, depth) B (depth, vectors * LANES) + A2 B2.
+
+    Where B is a packed panel and A is not transposed, two distances are known when the kernel is compiled, and several
+    steps lie behind each other: fewer instructions between the multiply-adds, which matters most where another thread
+    shares the core.
+    """
 
     @intrinsic
     def micro_kernel(typing_context, a, a_row, a_depth, b, b_row, c, c_row, depth, a2, a2_row, b2, b2_row, depth2):
@@ -54,7 +60,11 @@ def make_micro_kernel(rows: int, vectors: int, keep: bool):
                 return body
 
             sums = [load(builder, cell) if keep else ZERO for cell in cells]
-            sums = accumulate_over(builder, depth, sums, product(a, a_row, a_depth, b, b_row))
+            if packed:
+                whole = product(a, a_row, INT64(1), b, INT64(vectors * LANES))
+                sums = accumulate_over(builder, depth, sums, whole, may_be_empty=True, at_once=AT_ONCE)
+            else:
+                sums = accumulate_over(builder, depth, sums, product(a, a_row, a_depth, b, b_row))
             sums = accumulate_over(builder, depth2, sums, product(a2, a2_row, INT64(1), b2, b2_row), may_be_empty=True)
             for value, cell in zip(sums, cells, strict=True):
                 store(builder, value, cell)
@@ -65,10 +75,10 @@ def make_micro_kernel(rows: int, vectors: int, keep: bool):
     return micro_kernel
 
 
-def make_block(rows: int):
+def make_block(rows: int, packed: bool):
     """`rows` rows of one panel of a product: C = [C if keep +] A B + A2 B2, `PANEL` columns wide or `LANES`."""
-    wide_new, wide_add = make_micro_kernel(rows, 2, False), make_micro_kernel(rows, 2, True)
-    narrow_new, narrow_add = make_micro_kernel(rows, 1, False), make_micro_kernel(rows, 1, True)
+    wide_new, wide_add = (make_micro_kernel(rows, 2, keep, packed) for keep in (False, True))
+    narrow_new, narrow_add = (make_micro_kernel(rows, 1, keep, packed) for keep in (False, True))
 
     @part
     def block(a, a_row, a_depth, b, b_row, c, c_row, depth, wide, keep, beside):
@@ -86,22 +96,28 @@ def make_block(rows: int):
     return block
 
 
-whole_block, four_rows = make_block(ROWS), make_block(4)
+def make_panel(packed: bool):
+    """One panel of columns of a product: C = [C +] A B + A2 B2, rows a multiple of 4; B `packed` and A not transposed."""
+    whole_block, four_rows = make_block(ROWS, packed), make_block(4, packed)
+
+    @part
+    def multiply_panel(a, a_row, a_depth, b, b_row, c, c_row, rows, depth, wide, keep, beside):
+        a2, a2_row, b2, b2_row, depth2 = beside
+        i = 0
+        while i < rows:
+            a_i, c_i = a + 4 * i * a_row, c + 4 * i * c_row
+            beside_i = (a2 + 4 * i * a2_row, a2_row, b2, b2_row, depth2)
+            if i + ROWS <= rows:
+                whole_block(a_i, a_row, a_depth, b, b_row, c_i, c_row, depth, wide, keep, beside_i)
+                i += ROWS
+            else:
+                four_rows(a_i, a_row, a_depth, b, b_row, c_i, c_row, depth, wide, keep, beside_i)
+                i += 4
+
+    return multiply_panel
 
 
-@part
-def multiply_panel(a, a_row, a_depth, b, b_row, c, c_row, rows, depth, wide, keep, beside):
-    """One panel of columns of a product: C = [C +] A B + A2 B2, rows a multiple of 4."""
-    a2, a2_row, b2, b2_row, depth2 = beside
-    i = 0
-    while i < rows:
-        a_i, c_i, beside_i = a + 4 * i * a_row, c + 4 * i * c_row, (a2 + 4 * i * a2_row, a2_row, b2, b2_row, depth2)
-        if i + ROWS <= rows:
-            whole_block(a_i, a_row, a_depth, b, b_row, c_i, c_row, depth, wide, keep, beside_i)
-            i += ROWS
-        else:
-            four_rows(a_i, a_row, a_depth, b, b_row, c_i, c_row, depth, wide, keep, beside_i)
-            i += 4
+multiply_panel, multiply_packed_panel = make_panel(packed=False), make_panel(packed=True)
 
 
 @part(signature=types.void(*(types.int64,) * 9, types.boolean, types.UniTuple(types.int64, 5)))
@@ -116,7 +132,7 @@ def multiply_packed(a, a_row, b, c, c_row, rows, columns, depth, panel_rows, kee
         for block in range(blocks):
             k = block * depth // blocks
             k_end = (block + 1) * depth // blocks
-            multiply_panel(
+            multiply_packed_panel(
                 a + 4 * k,
                 a_row,
                 1,
