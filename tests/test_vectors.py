@@ -110,7 +110,7 @@ def packed(matrix):
 
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("depth", [1, 7, 300, 700])
-@pytest.mark.parametrize("vectors", [1, 2, 3])
+@pytest.mark.parametrize("vectors", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("rows", [4, 8, 12, 16])
 def test_matrix_product(rows, vectors, depth, keep):
     rng = np.random.default_rng(rows + depth)
@@ -142,12 +142,29 @@ def test_matrix_product_and_another_beside_it(rows, depth, depth2, keep):
     left = (a.ctypes.data, depth, right.ctypes.data)
     beside = (a2.ctypes.data, a2.shape[1], b2.ctypes.data, b2.shape[1], depth2)
     products.multiply_packed(*left, c.ctypes.data, columns, rows, columns, depth, depth, keep, beside)
-    products.multiply_packed(*left, apart.ctypes.data, columns, rows, columns, depth, depth, keep, products.NONE_BESIDE)
-    a2_row, b2_row = a2.shape[1], b2.shape[1]
-    products.multiply_rows(
-        a2.ctypes.data, a2_row, 1, b2.ctypes.data, b2_row, apart.ctypes.data, columns, rows, columns, depth2
-    )
+    again = (apart.ctypes.data, columns, rows, columns)
+    products.multiply_packed(*left, *again, depth, depth, keep, products.NONE_BESIDE)
+    products.multiply_packed(*left, *again, 0, depth, True, beside)
     assert c.tobytes() == apart.tobytes()
+
+
+@pytest.mark.parametrize("depth", [1, 6, 64, 300])
+@pytest.mark.parametrize("vectors", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("rows", [4, 8, 12, 68])
+def test_transposed_matrix_product(rows, vectors, depth):
+    """Row-major and in panels: what is right, and the same bits."""
+    rng = np.random.default_rng(rows + depth)
+    columns = vectors * LANES
+    a = rng.normal(size=(depth, rows + 1)).astype(np.float32)  # rows further apart than they are long
+    b, c = (rng.normal(size=(size, columns + 4)).astype(np.float32) for size in (depth, rows))
+    in_panels = packed(c[:, :columns])
+    expected = c.astype(np.float64)
+    expected[:, :columns] += a[:, :rows].astype(np.float64).T @ b[:, :columns]
+    left, size = (a.ctypes.data, a.shape[1], b.ctypes.data, b.shape[1]), (rows, columns, depth)
+    products.multiply_transposed(*left, c.ctypes.data, c.shape[1], products.PANEL, *size)
+    products.multiply_transposed(*left, in_panels.ctypes.data, products.IN_PANELS, rows * products.PANEL, *size)
+    np.testing.assert_allclose(c, expected, rtol=1e-5, atol=1e-4)
+    assert in_panels.tobytes() == packed(c[:, :columns]).tobytes()
 
 
 @njit

@@ -108,8 +108,12 @@ def _loop(builder, first, end, step, start, body, may_be_empty):
     builder.position_at_end(after)
     if not may_be_empty:
         return sums
-    merged = [builder.phi(value.type) for value in start]
-    for phi, value, total in zip(merged, start, sums, strict=True):
-        phi.add_incoming(value, before)
-        phi.add_incoming(total, last)
-    return merged
+    return [merge(builder, (value, before), (total, last)) for value, total in zip(start, sums, strict=True)]
+
+
+def merge(builder, *values):
+    """The value that goes with the block one has come from, of (value, block)."""
+    phi = builder.phi(values[0][0].type)
+    for value, block in values:
+        phi.add_incoming(value, block)
+    return phi

@@ -1,8 +1,9 @@
 """Matrix micro-kernels as LLVM vector code, called with addresses from compiled loops.
 
-All matrices are float32, row-major, given by address and strides counted in elements. `ROWS` x `PANEL` is the register
-tile: its accumulators stay in registers over the whole depth. A left operand may be read transposed (its depth stride
-is then the longer one). Panels of the right operand that are packed lie one behind the other, depth-major.
+All matrices are float32, given by address and strides counted in elements. `ROWS` x `PANEL` is the register tile: its
+accumulators stay in registers over the whole depth. A left operand is row-major, or read transposed (its depth stride
+is then the longer one). What is right of it and what is made are row-major too, or cut into panels of `PANEL` columns,
+the last one of `LANES` where there are no more, which lie one behind the other.
 
 A second product A2 B2 may be added in the same registers: `beside` is (A2, its row stride, B2, its row stride, its
 depth), both row-major, or `NONE_BESIDE`.
@@ -14,40 +15,53 @@ from numba import types
 from numba.extending import intrinsic
 
 from ...compiled import part
-from .emit import ADDRESS, ZERO, accumulate_over, broadcast, element, load, multiply_add, store, sum_lanes
+from .emit import ADDRESS, ZERO, accumulate_over, broadcast, element, load, merge, multiply_add, store, sum_lanes
 from .vectors import INT64, LANES
 
 ROWS = 8 if LANES == 16 else 4  # rows of the register tile; 16 accumulators of 32 registers, or 8 of 16
 PANEL = 2 * LANES  # columns of the register tile
-AT_ONCE = 4  # steps of a packed product behind each other
+WIDEST = 4 if ROWS == 8 else 2  # vectors of a row where 4 rows are left: as many accumulators
 DEPTH = 288  # depth of a block: a packed panel of it stays in the first-level cache
+AT_ONCE = 4  # steps of the depth that lie behind each other in code
 NONE_BESIDE = (0, 0, 0, 0, 0)
+IN_PANELS = 0  # for a row stride: panels, whose rows are as far apart as they are wide
 
 
-def make_micro_kernel(rows: int, vectors: int, keep: bool, packed: bool):
+def make_micro_kernel(rows: int, vectors: int, packed: bool):
     """C (rows, vectors * LANES) = [C if keep +] A (rows, depth) B (depth, vectors * LANES) + A2 B2.
 
-    Where B is a packed panel and A is not transposed, two distances are known when the kernel is compiled, and several
-    steps lie behind each other: fewer instructions between the multiply-adds, which matters most where another thread
-    shares the core.
+    A is (address, stride), B and C are (address, row stride, distance of panels). Either B is `packed` in panels and A
+    row-major, or A is read transposed and nothing is beside. Strides that are known when the kernel is compiled leave
+    fewer instructions between the multiply-adds, which counts most where another thread shares the core.
     """
 
+    def columns(builder, row, panel):
+        """Pointers to a row's vectors."""
+        return [
+            element(builder, element(builder, row, builder.mul(panel, INT64(j // 2))), INT64(j % 2 * LANES))
+            for j in range(vectors)
+        ]
+
     @intrinsic
-    def micro_kernel(typing_context, a, a_row, a_depth, b, b_row, c, c_row, depth, a2, a2_row, b2, b2_row, depth2):
-        signature = types.void(*(ADDRESS,) * 13)
+    def micro_kernel(typing_context, a, b, c, depth, keep, beside):
+        signature = types.void(a, b, c, depth, types.boolean, beside)
 
         def generate(context, builder, signature, arguments):
-            a, a_row, a_depth, b, b_row, c, c_row, depth, a2, a2_row, b2, b2_row, depth2 = arguments
+            depth, keep = arguments[3:5]
+            a, b, c, (a2, a2_row, b2, b2_row, depth2) = (
+                [builder.extract_value(matrix, i) for i in range(matrix.type.count)]
+                for matrix in (*arguments[:3], arguments[5])
+            )
             cells = [
-                element(builder, element(builder, c, builder.mul(c_row, INT64(i))), INT64(j * LANES))
+                cell
                 for i in range(rows)
-                for j in range(vectors)
+                for cell in columns(builder, element(builder, c[0], builder.mul(c[1], INT64(i))), c[2])
             ]
 
-            def product(a, a_row, a_depth, b, b_row):
+            def product(a, a_row, a_depth, b, b_row, b_panel):
                 def body(k, sums):
                     b_k = element(builder, b, builder.mul(k, b_row))
-                    right = [load(builder, element(builder, b_k, INT64(j * LANES))) for j in range(vectors)]
+                    right = [load(builder, place) for place in columns(builder, b_k, b_panel)]
                     a_k = element(builder, a, builder.mul(k, a_depth))
                     following = []
                     for i in range(rows):
@@ -59,13 +73,18 @@ def make_micro_kernel(rows: int, vectors: int, keep: bool, packed: bool):
 
                 return body
 
-            sums = [load(builder, cell) if keep else ZERO for cell in cells]
+            before = builder.block
+            with builder.if_then(keep):
+                kept, at = [load(builder, cell) for cell in cells], builder.block
+            sums = [merge(builder, (ZERO, before), (value, at)) for value in kept]
             if packed:
-                whole = product(a, a_row, INT64(1), b, INT64(vectors * LANES))
-                sums = accumulate_over(builder, depth, sums, whole, may_be_empty=True, at_once=AT_ONCE)
+                first = product(a[0], a[1], INT64(1), b[0], INT64(min(vectors, 2) * LANES), b[2])
+                second = product(a2, a2_row, INT64(1), b2, b2_row, INT64(PANEL))
+                at_once = AT_ONCE if vectors > 1 else 1
+                sums = accumulate_over(builder, depth, sums, first, may_be_empty=True, at_once=at_once)
+                sums = accumulate_over(builder, depth2, sums, second, may_be_empty=True)
             else:
-                sums = accumulate_over(builder, depth, sums, product(a, a_row, a_depth, b, b_row))
-            sums = accumulate_over(builder, depth2, sums, product(a2, a2_row, INT64(1), b2, b2_row), may_be_empty=True)
+                sums = accumulate_over(builder, depth, sums, product(a[0], INT64(1), a[1], *b))
             for value, cell in zip(sums, cells, strict=True):
                 store(builder, value, cell)
             return context.get_dummy_value()
@@ -75,96 +94,75 @@ def make_micro_kernel(rows: int, vectors: int, keep: bool, packed: bool):
     return micro_kernel
 
 
-def make_block(rows: int, packed: bool):
-    """`rows` rows of one panel of a product: C = [C if keep +] A B + A2 B2, `PANEL` columns wide or `LANES`."""
-    wide_new, wide_add = (make_micro_kernel(rows, 2, keep, packed) for keep in (False, True))
-    narrow_new, narrow_add = (make_micro_kernel(rows, 1, keep, packed) for keep in (False, True))
+def make_columns(rows: int, packed: bool):
+    """Some vectors of columns of a product from j on, rows first .. end - 1 in blocks of `rows`."""
+    one, two = make_micro_kernel(rows, 1, packed), make_micro_kernel(rows, 2, packed)
+    widest = make_micro_kernel(rows, WIDEST, packed) if rows < ROWS else two
 
     @part
-    def block(a, a_row, a_depth, b, b_row, c, c_row, depth, wide, keep, beside):
+    def multiply_columns(a, b, c, j, vectors, first, end, depth, keep, beside):
         a2, a2_row, b2, b2_row, depth2 = beside
-        if wide:
-            if keep:
-                wide_add(a, a_row, a_depth, b, b_row, c, c_row, depth, a2, a2_row, b2, b2_row, depth2)
-            else:
-                wide_new(a, a_row, a_depth, b, b_row, c, c_row, depth, a2, a2_row, b2, b2_row, depth2)
-        elif keep:
-            narrow_add(a, a_row, a_depth, b, b_row, c, c_row, depth, a2, a2_row, b2, b2_row, depth2)
-        else:
-            narrow_new(a, a_row, a_depth, b, b_row, c, c_row, depth, a2, a2_row, b2, b2_row, depth2)
+        width = min(vectors, 2) * LANES
+        b_row = b[1] if b[1] != IN_PANELS else width
+        c_row = c[1] if c[1] != IN_PANELS else width
+        blocks = max(1, (depth + DEPTH - 1) // DEPTH)
+        for block in range(blocks):
+            k, k_end = block * depth // blocks, (block + 1) * depth // blocks
+            b_k = (b[0] + 4 * (j // PANEL * b[2] + k * b_row), b_row, b[2])
+            keep_k, depth2_k = keep or block > 0, depth2 if block == blocks - 1 else 0
+            for i in range(first, end, rows):
+                a_i = (a[0] + 4 * (i * a[1] + k if packed else i + k * a[1]), a[1])
+                c_i = (c[0] + 4 * (j // PANEL * c[2] + i * c_row), c_row, c[2])
+                beside_i = (a2 + 4 * i * a2_row, a2_row, b2 + 4 * j, b2_row, depth2_k)
+                if vectors == 1:
+                    one(a_i, b_k, c_i, k_end - k, keep_k, beside_i)
+                elif rows == ROWS or vectors == 2:
+                    two(a_i, b_k, c_i, k_end - k, keep_k, beside_i)
+                else:
+                    widest(a_i, b_k, c_i, k_end - k, keep_k, beside_i)
 
-    return block
+    return multiply_columns
 
 
-def make_panel(packed: bool):
-    """One panel of columns of a product: C = [C +] A B + A2 B2, rows a multiple of 4; B `packed` and A not transposed."""
-    whole_block, four_rows = make_block(ROWS, packed), make_block(4, packed)
+def make_product(packed: bool):
+    """C = [C if keep +] A B + A2 B2 as in `make_micro_kernel`, rows a multiple of 4, columns one of `LANES`."""
+    whole_blocks, four_rows = make_columns(ROWS, packed), make_columns(4, packed)
 
     @part
-    def multiply_panel(a, a_row, a_depth, b, b_row, c, c_row, rows, depth, wide, keep, beside):
-        a2, a2_row, b2, b2_row, depth2 = beside
-        i = 0
-        while i < rows:
-            a_i, c_i = a + 4 * i * a_row, c + 4 * i * c_row
-            beside_i = (a2 + 4 * i * a2_row, a2_row, b2, b2_row, depth2)
-            if i + ROWS <= rows:
-                whole_block(a_i, a_row, a_depth, b, b_row, c_i, c_row, depth, wide, keep, beside_i)
-                i += ROWS
-            else:
-                four_rows(a_i, a_row, a_depth, b, b_row, c_i, c_row, depth, wide, keep, beside_i)
-                i += 4
+    def multiply(a, b, c, rows, columns, depth, keep, beside):
+        whole = rows // ROWS * ROWS
+        for j in range(0, columns, PANEL):
+            whole_blocks(a, b, c, j, min(2, (columns - j) // LANES), 0, whole, depth, keep, beside)
+        j = columns if whole == rows else 0
+        while j < columns:
+            left = (columns - j) // LANES
+            vectors = WIDEST if left >= WIDEST else min(left, 2)
+            four_rows(a, b, c, j, vectors, whole, rows, depth, keep, beside)
+            j += vectors * LANES
 
-    return multiply_panel
+    return multiply
 
 
-multiply_panel, multiply_packed_panel = make_panel(packed=False), make_panel(packed=True)
+_multiply_packed, _multiply_transposed = make_product(packed=True), make_product(packed=False)
 
 
 @part(signature=types.void(*(types.int64,) * 9, types.boolean, types.UniTuple(types.int64, 5)))
 def multiply_packed(a, a_row, b, c, c_row, rows, columns, depth, panel_rows, keep, beside):
-    """C (rows, columns) = [C +] A (rows, depth) B (depth, columns) + A2 B2, B in packed panels of `panel_rows` rows."""
-    a2, a2_row, b2, b2_row, depth2 = beside
-    blocks = (depth + DEPTH - 1) // DEPTH
-    for j in range(0, columns, PANEL):
-        wide = j + PANEL <= columns
-        width = PANEL if wide else LANES
-        b_j = b + 4 * j * panel_rows
-        for block in range(blocks):
-            k = block * depth // blocks
-            k_end = (block + 1) * depth // blocks
-            multiply_packed_panel(
-                a + 4 * k,
-                a_row,
-                1,
-                b_j + 4 * k * width,
-                width,
-                c + 4 * j,
-                c_row,
-                rows,
-                k_end - k,
-                wide,
-                keep or block > 0,
-                (a2, a2_row, b2 + 4 * j, b2_row, depth2 if block == blocks - 1 else 0),
-            )
+    """C (rows, columns) = [C +] A (rows, depth) B (depth, columns) + A2 B2, B in panels of `panel_rows` rows.
+
+    The depth may be 0.
+    """
+    right = (b, IN_PANELS, PANEL * panel_rows)
+    _multiply_packed((a, a_row), right, (c, c_row, PANEL), rows, columns, depth, keep, beside)
 
 
-@part(signature=types.void(*(types.int64,) * 9))
-def multiply_transposed(a, a_depth, b, b_row, c, rows, columns, depth, panel_rows):
-    """C += A^T B for A (depth, rows), B (depth, columns); C in packed panels of `panel_rows` rows."""
-    for j in range(0, columns, PANEL):
-        wide = j + PANEL <= columns
-        width = PANEL if wide else LANES
-        multiply_panel(
-            a, 1, a_depth, b + 4 * j, b_row, c + 4 * j * panel_rows, width, rows, depth, wide, True, NONE_BESIDE
-        )
+@part(signature=types.void(*(types.int64,) * 10))
+def multiply_transposed(a, a_depth, b, b_row, c, c_row, c_panel, rows, columns, depth):
+    """C += A^T B for A (depth, rows), B (depth, columns).
 
-
-@part
-def multiply_rows(a, a_row, a_depth, b, b_row, c, c_row, rows, columns, depth):
-    """C += A B, B and C row-major; for the few columns or rows of the readout."""
-    for j in range(0, columns, PANEL):
-        wide = j + PANEL <= columns
-        multiply_panel(a, a_row, a_depth, b + 4 * j, b_row, c + 4 * j, c_row, rows, depth, wide, True, NONE_BESIDE)
+    C is row-major with `c_panel` = PANEL, or has `c_row` = IN_PANELS and panels of `c_panel` elements.
+    """
+    _multiply_transposed((a, a_depth), (b, b_row, PANEL), (c, c_row, c_panel), rows, columns, depth, True, NONE_BESIDE)
 
 
 @intrinsic

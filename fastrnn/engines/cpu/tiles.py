@@ -21,7 +21,7 @@ from .bf16x3 import stages as bf16x3_stages
 from .bf16x3 import tiles as bf16x3
 from .bf16x3.operands import fill_operands
 from .layout import RECORD
-from .products import NONE_BESIDE, four_dots, multiply_packed, multiply_rows, multiply_transposed
+from .products import IN_PANELS, NONE_BESIDE, PANEL, four_dots, multiply_packed, multiply_transposed
 from .stages import (
     BACKWARD_FIRST,
     BACKWARD_SECOND,
@@ -214,21 +214,21 @@ def backward_tile(stages, gate_bias, layout, packed, transposed, work, gradient)
     back = transposed.ctypes.data
     sizes = sizes_of(layout)
     errors, step_errors = base + 4 * layout.at_error, 4 * layout.rows * layout.outputs
-    for j in range(layout.rows * layout.units):
-        work[layout.at_dh + j] = np.float32(0.0)
     for j in range(layout.rows * layout.units * layout.cell_states):
         work[layout.at_dcell + j] = np.float32(0.0)
-    multiply_rows(  # dh = error @ W_out^T, of the last step
-        errors + (layout.T - 1) * step_errors,
-        layout.outputs,
-        1,
-        weights + 4 * layout.packed_out,
-        layout.units,
+    readout, units = weights + 4 * layout.packed_out, layout.units
+    multiply_packed(  # dh = error @ W_out^T, of the last step
+        0,
+        0,
+        0,
         base + 4 * layout.at_dh,
         layout.units,
         layout.rows,
         layout.units,
-        layout.K,
+        0,
+        0,
+        False,
+        (errors + (layout.T - 1) * step_errors, layout.outputs, readout, units, layout.K),
     )
     end = layout.T
     while end > 0:
@@ -263,13 +263,7 @@ def backward_tile(stages, gate_bias, layout, packed, transposed, work, gradient)
                 layout.first_width,
                 layout.first_width,
                 layout.dh_passes != 0,
-                (
-                    errors + (t - 1) * step_errors,
-                    layout.outputs,
-                    weights + 4 * layout.packed_out,
-                    layout.units,
-                    layout.K if t > 0 else 0,
-                ),
+                (errors + (t - 1) * step_errors, layout.outputs, readout, units, layout.K if t > 0 else 0),
             )
         add_gradients(layout, base, total, begin, end)
         add_readout_gradient(layout, base, total, begin, end)
@@ -289,10 +283,11 @@ def add_gradients(layout, base, total, begin, end):
         da,
         layout.gate_row,
         total,
+        IN_PANELS,
+        PANEL * layout.panel_rows,
         layout.panel_rows,
         layout.first_columns,
         pairs,
-        layout.panel_rows,
     )
     if layout.second_columns:
         multiply_transposed(
@@ -301,10 +296,11 @@ def add_gradients(layout, base, total, begin, end):
             da + 4 * layout.first_columns,
             layout.gate_row,
             total + 4 * layout.packed_second,
+            IN_PANELS,
+            PANEL * layout.panel_rows,
             layout.panel_rows,
             layout.second_columns,
             pairs,
-            layout.panel_rows,
         )
 
 

@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 from ...compiled import part
 from ...counters import NOISE, Stream, normals
 from .emit import ADDRESS, broadcast, element, load, store
-from .products import multiply_rows
+from .products import PANEL, multiply_transposed
 from .stages import Streams
 from .vectors import FLOAT, INT64
 
@@ -180,14 +180,14 @@ def streams_at(layout, base, t, sums, da):
 def add_readout_gradient(layout, base, total, begin, end):
     """Add error^T h of the steps begin .. end - 1 to the packed gradient of W_out."""
     state = layout.rows * layout.state_row
-    multiply_rows(
+    multiply_transposed(
         base + 4 * (layout.at_error + begin * layout.rows * layout.outputs),
-        1,
         layout.outputs,
         base + 4 * (layout.at_h + (begin + 1) * state),
         layout.state_row,
         total + 4 * layout.packed_out,
         layout.units,
+        PANEL,
         layout.outputs,
         layout.units,
         (end - begin) * layout.rows,
