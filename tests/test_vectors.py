@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from fastrnn.cells import ArrayMath
 from fastrnn.engines.cpu import emit, products, stages
-from fastrnn.engines.cpu.vectors import LANES, Vector, VectorMath, float_lanes
+from fastrnn.engines.cpu.vectors import HAS_FMA, LANES, Vector, VectorMath, float_lanes
 
 
 def vector_function(method, activation="tanh"):
@@ -167,23 +167,23 @@ def test_transposed_matrix_product(rows, vectors, depth):
     assert in_panels.tobytes() == packed(c[:, :columns]).tobytes()
 
 
-@njit
-def dots_of_four(a, b, out):
-    products.four_dots(a.ctypes.data, a.shape[1], b.ctypes.data, b.size, out.ctypes.data, out.shape[1])
-
-
-def test_four_dot_products():
-    """Of vectors of one register each: products rounded, then summed pairwise, halves onto halves."""
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        a, b = rng.normal(size=(4, LANES + 3)).astype(np.float32), rng.normal(size=LANES).astype(np.float32)
-        out = np.full((4, 2), 7, np.float32)
-        dots_of_four(a, b, out)
-        sums = a[:, :LANES] * b
-        while sums.shape[1] > 1:
-            half = sums.shape[1] // 2
-            sums = sums[:, :half] + sums[:, half:]
-        assert out[:, 0].tolist() == sums[:, 0].tolist() and (out[:, 1] == 7).all()
+@pytest.mark.parametrize("outputs", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("rows", [4, 12])
+def test_rows_times_rows(rows, outputs):
+    """Of vectors of two registers each: products rounded, a fused addition, then pairwise, halves onto halves."""
+    rng = np.random.default_rng(outputs)
+    a, b = (rng.normal(size=(size, 2 * LANES + 3)).astype(np.float32) for size in (rows, outputs))
+    out = np.full((rows, outputs + 1), 7, np.float32)
+    left, right = (a.ctypes.data, a.shape[1]), (b.ctypes.data, b.shape[1])
+    products.multiply_rows(*left, *right, out.ctypes.data, out.shape[1], rows, outputs, 2 * LANES)
+    pairs = a[:, None, : 2 * LANES] * b[None, :, : 2 * LANES]
+    exact = a.astype(np.float64)[:, None, LANES : 2 * LANES] * b[None, :, LANES : 2 * LANES]
+    fused = (pairs[..., :LANES] + exact).astype(np.float32)
+    sums = fused if HAS_FMA else pairs[..., :LANES] + pairs[..., LANES:]
+    while sums.shape[-1] > 1:
+        half = sums.shape[-1] // 2
+        sums = sums[..., :half] + sums[..., half:]
+    assert out[:, :-1].tobytes() == sums[..., 0].tobytes() and (out[:, -1] == 7).all()
 
 
 @njit

@@ -165,23 +165,53 @@ def multiply_transposed(a, a_depth, b, b_row, c, c_row, c_panel, rows, columns, 
     _multiply_transposed((a, a_depth), (b, b_row, PANEL), (c, c_row, c_panel), rows, columns, depth, True, NONE_BESIDE)
 
 
-@intrinsic
-def four_dots(typing_context, a, a_row, b, size, out, out_row):
-    """out[i * out_row] = sum over u < size of a[i * a_row + u] b[u], i = 0 .. 3; size a multiple of LANES."""
-    signature = types.void(*(ADDRESS,) * 6)
+def make_dots(outputs: int):
+    """Four rows of a product of few columns, with the terms of a dot product side by side."""
 
-    def generate(context, builder, signature, arguments):
-        a, a_row, b, size, out, out_row = arguments
+    @intrinsic
+    def dots(typing_context, a, a_row, b, b_row, size, out, out_row):
+        """out[i * out_row + k] = sum over u < size of a[i * a_row + u] b[k * b_row + u], i < 4, k < outputs."""
+        signature = types.void(*(ADDRESS,) * 7)
 
-        def body(k, sums):
-            u = builder.mul(k, INT64(LANES))
-            right = load(builder, element(builder, b, u))
-            lefts = [load(builder, element(builder, a, builder.add(u, builder.mul(a_row, INT64(i))))) for i in range(4)]
-            return [multiply_add(builder, left, right, s) for left, s in zip(lefts, sums, strict=True)]
+        def generate(context, builder, signature, arguments):
+            a, a_row, b, b_row, size, out, out_row = arguments
 
-        sums = accumulate_over(builder, builder.sdiv(size, INT64(LANES)), [ZERO] * 4, body)
-        for i, total in enumerate(sum_lanes(builder, sums)):
-            builder.store(total, element(builder, out, builder.mul(out_row, INT64(i))))
-        return context.get_dummy_value()
+            def body(step, sums):
+                u = builder.mul(step, INT64(LANES))
 
-    return signature, generate
+                def vectors(base, row, count):
+                    places = (builder.add(u, builder.mul(row, INT64(i))) for i in range(count))
+                    return [load(builder, element(builder, base, place)) for place in places]
+
+                lefts, rights = vectors(a, a_row, 4), vectors(b, b_row, outputs)
+                pairs = ((left, right) for right in rights for left in lefts)
+                return [multiply_add(builder, *pair, s) for pair, s in zip(pairs, sums, strict=True)]
+
+            sums = accumulate_over(builder, builder.sdiv(size, INT64(LANES)), [ZERO] * 4 * outputs, body)
+            for k in range(outputs):
+                for i, total in enumerate(sum_lanes(builder, sums[4 * k : 4 * k + 4])):
+                    place = builder.add(builder.mul(out_row, INT64(i)), INT64(k))
+                    builder.store(total, element(builder, out, place))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return dots
+
+
+_one_output, _two_outputs, _three_outputs = map(make_dots, (1, 2, 3))  # three: 12 sums and 4 numbers in 16 registers
+
+
+@part
+def multiply_rows(a, a_row, b, b_row, out, out_row, rows, outputs, size):
+    """out (rows, outputs) = A (rows, size) B^T for B (outputs, size); rows a multiple of 4, size one of LANES."""
+    for i in range(0, rows, 4):
+        a_i, out_i = a + 4 * i * a_row, out + 4 * i * out_row
+        for k in range(0, outputs, 3):
+            b_k, out_k = b + 4 * k * b_row, out_i + 4 * k
+            if outputs - k >= 3:
+                _three_outputs(a_i, a_row, b_k, b_row, size, out_k, out_row)
+            elif outputs - k == 2:
+                _two_outputs(a_i, a_row, b_k, b_row, size, out_k, out_row)
+            else:
+                _one_output(a_i, a_row, b_k, b_row, size, out_k, out_row)

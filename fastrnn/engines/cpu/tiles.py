@@ -21,7 +21,7 @@ from .bf16x3 import stages as bf16x3_stages
 from .bf16x3 import tiles as bf16x3
 from .bf16x3.operands import fill_operands
 from .layout import RECORD
-from .products import IN_PANELS, NONE_BESIDE, PANEL, four_dots, multiply_packed, multiply_transposed
+from .products import IN_PANELS, NONE_BESIDE, PANEL, multiply_packed, multiply_rows, multiply_transposed
 from .stages import (
     BACKWARD_FIRST,
     BACKWARD_SECOND,
@@ -187,16 +187,17 @@ def forward_tile(stages, gate_bias, layout, packed, transposed, work, noisy):
             )
             call_stage(stages, FORWARD_SECOND, gate_bias, (s, sizes))
         error = base + 4 * (layout.at_error + t * step_outputs)
-        for row in range(0, layout.rows, 4):
-            for k in range(layout.K):
-                four_dots(
-                    s.h_next + 4 * row * layout.state_row,
-                    layout.state_row,
-                    weights + 4 * (layout.packed_out + k * layout.units),
-                    layout.units,
-                    error + 4 * (row * layout.outputs + k),
-                    layout.outputs,
-                )
+        multiply_rows(
+            s.h_next,
+            layout.state_row,
+            weights + 4 * layout.packed_out,
+            layout.units,
+            error,
+            layout.outputs,
+            layout.rows,
+            layout.K,
+            layout.units,
+        )
         loss += weigh_errors(
             error,
             base + 4 * (layout.at_target + t * step_outputs),
