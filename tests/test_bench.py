@@ -831,6 +831,10 @@ def test_the_newest_results_are_written_into_the_readme_and_the_others_beside_it
     other = compared | {"date": "2026-01-04", "machine": compared["machine"] | {"architecture": "z"}}
     write_json(folder / "c.json", other)
     assert [path.name for path in table.newest(folder)] == ["c.json", "a.json"]
+    first = compared["training"]["kinds"][0]
+    first = first | {"bf16x3": {"ratio": rounds.spread([1.5, 2.5]), "gflops": rounds.spread([300.0, 200.0])}}
+    write_json(folder / "d.json", compared | {"training": compared["training"] | {"kinds": [first]}})
+    assert [path.name for path in table.newest(folder)] == ["c.json", "a.json", "d.json"]
     readme, others = tmp_path / "README.md", tmp_path / "docs" / "speed.md"
     others.parent.mkdir()
     for page in (readme, others):
