@@ -1,6 +1,6 @@
 """Tables of speed, made from the newest results of each kind of processor: `python -m benchmarks.table`.
 
-A kind of processor with a matrix unit, where training was timed in bf16x3 too, and without are two.
+A processor with a matrix unit, where training was timed in bf16x3 too, and the same one without are two kinds.
 
 With results of a new run in `results/` this writes the tables of the newest of all into the README and those of other
 processors into docs/speed.md, between two markers, and the pictures beside the results.
@@ -37,7 +37,7 @@ def newest(folder=HERE / "results") -> list[Path]:
     found = {}
     for path in Path(folder).glob("*.json"):
         results = suite.load(path)
-        kind = results["machine"]["architecture"], bool(in_bf16x3(results["training"]["kinds"]))
+        kind = results["machine"]["architecture"], any(BF16X3 in kind for kind in results["training"]["kinds"])
         found.setdefault(kind, []).append((results["date"], path.name, path))
     if not found:
         raise UsageError(f"there are no results in {str(folder)!r}; make some with fastrnn bench --out")

@@ -128,7 +128,7 @@ def test_matrix_product(rows, vectors, depth, keep):
 
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("depth2", [1, 5])
-@pytest.mark.parametrize("depth", [3, 300])  # in one block, in two
+@pytest.mark.parametrize("depth", [0, 3, 300])  # nothing, in one block, in two
 @pytest.mark.parametrize("rows", [4, 12])
 def test_matrix_product_and_another_beside_it(rows, depth, depth2, keep):
     """To the same bits as one after the other."""
@@ -170,7 +170,7 @@ def test_transposed_matrix_product(rows, vectors, depth):
 @pytest.mark.parametrize("outputs", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("rows", [4, 12])
 def test_rows_times_rows(rows, outputs):
-    """Of vectors of two registers each: products rounded, a fused addition, then pairwise, halves onto halves."""
+    """Of two registers a row: products rounded, added (fused, if that can be), then halves onto halves."""
     rng = np.random.default_rng(outputs)
     a, b = (rng.normal(size=(size, 2 * LANES + 3)).astype(np.float32) for size in (rows, outputs))
     out = np.full((rows, outputs + 1), 7, np.float32)

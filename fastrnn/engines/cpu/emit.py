@@ -73,7 +73,8 @@ def _shuffle(builder, a, b, lanes):
 def accumulate_over(builder, depth, start, body, may_be_empty=False, at_once=1):
     """Loop k = 0 .. depth - 1 with vector accumulators in registers: `body(k, accumulators)` gives the next ones.
 
-    The depth is at least 1 unless it `may_be_empty`. The code of so many steps `at_once` lies behind each other.
+    The depth is at least 1 unless it `may_be_empty`, or several steps stand one after another in a turn's code: as many
+    as `at_once` says.
     """
     if at_once == 1:
         return _loop(builder, INT64(0), depth, 1, start, body, may_be_empty)
@@ -111,9 +112,9 @@ def _loop(builder, first, end, step, start, body, may_be_empty):
     return [merge(builder, (value, before), (total, last)) for value, total in zip(start, sums, strict=True)]
 
 
-def merge(builder, *values):
-    """The value that goes with the block one has come from, of (value, block)."""
-    phi = builder.phi(values[0][0].type)
-    for value, block in values:
-        phi.add_incoming(value, block)
+def merge(builder, one, other):
+    """Of two pairs (value, block) the value of the block that control has come from."""
+    phi = builder.phi(one[0].type)
+    phi.add_incoming(*one)
+    phi.add_incoming(*other)
     return phi

@@ -3,7 +3,7 @@
 All matrices are float32, given by address and strides counted in elements. `ROWS` x `PANEL` is the register tile: its
 accumulators stay in registers over the whole depth. A left operand is row-major, or read transposed (its depth stride
 is then the longer one). What is right of it and what is made are row-major too, or cut into panels of `PANEL` columns,
-the last one of `LANES` where there are no more, which lie one behind the other.
+the last one `LANES` wide where only so many are left, which lie one behind the other.
 
 A second product A2 B2 may be added in the same registers: `beside` is (A2, its row stride, B2, its row stride, its
 depth), both row-major, or `NONE_BESIDE`.
@@ -31,8 +31,9 @@ def make_micro_kernel(rows: int, vectors: int, packed: bool):
     """C (rows, vectors * LANES) = [C if keep +] A (rows, depth) B (depth, vectors * LANES) + A2 B2.
 
     A is (address, stride), B and C are (address, row stride, distance of panels). Either B is `packed` in panels and A
-    row-major, or A is read transposed and nothing is beside. Strides that are known when the kernel is compiled leave
-    fewer instructions between the multiply-adds, which counts most where another thread shares the core.
+    row-major, or A is read transposed, nothing is beside, and the depth is 1 at least. Strides that are known when the
+    kernel is compiled, as B's is where it is packed, leave fewer instructions between the multiply-adds, which counts
+    most where another thread shares the core.
     """
 
     def columns(builder, row, panel):
@@ -80,8 +81,7 @@ def make_micro_kernel(rows: int, vectors: int, packed: bool):
             if packed:
                 first = product(a[0], a[1], INT64(1), b[0], INT64(min(vectors, 2) * LANES), b[2])
                 second = product(a2, a2_row, INT64(1), b2, b2_row, INT64(PANEL))
-                at_once = AT_ONCE if vectors > 1 else 1
-                sums = accumulate_over(builder, depth, sums, first, may_be_empty=True, at_once=at_once)
+                sums = accumulate_over(builder, depth, sums, first, may_be_empty=True, at_once=AT_ONCE)
                 sums = accumulate_over(builder, depth2, sums, second, may_be_empty=True)
             else:
                 sums = accumulate_over(builder, depth, sums, product(a[0], INT64(1), a[1], *b))
@@ -94,51 +94,51 @@ def make_micro_kernel(rows: int, vectors: int, packed: bool):
     return micro_kernel
 
 
-def make_columns(rows: int, packed: bool):
-    """Some vectors of columns of a product from j on, rows first .. end - 1 in blocks of `rows`."""
+def make_rows(rows: int, widest: int, packed: bool):
+    """Rows first .. end - 1 of a product in blocks of `rows`, `widest` vectors of columns at once, then 2 or 1."""
     one, two = make_micro_kernel(rows, 1, packed), make_micro_kernel(rows, 2, packed)
-    widest = make_micro_kernel(rows, WIDEST, packed) if rows < ROWS else two
+    most = make_micro_kernel(rows, widest, packed) if widest > 2 else two
 
     @part
-    def multiply_columns(a, b, c, j, vectors, first, end, depth, keep, beside):
+    def multiply(a, b, c, first, end, columns, depth, keep, beside):
         a2, a2_row, b2, b2_row, depth2 = beside
-        width = min(vectors, 2) * LANES
-        b_row = b[1] if b[1] != IN_PANELS else width
-        c_row = c[1] if c[1] != IN_PANELS else width
         blocks = max(1, (depth + DEPTH - 1) // DEPTH)
-        for block in range(blocks):
-            k, k_end = block * depth // blocks, (block + 1) * depth // blocks
-            b_k = (b[0] + 4 * (j // PANEL * b[2] + k * b_row), b_row, b[2])
-            keep_k, depth2_k = keep or block > 0, depth2 if block == blocks - 1 else 0
-            for i in range(first, end, rows):
-                a_i = (a[0] + 4 * (i * a[1] + k if packed else i + k * a[1]), a[1])
-                c_i = (c[0] + 4 * (j // PANEL * c[2] + i * c_row), c_row, c[2])
-                beside_i = (a2 + 4 * i * a2_row, a2_row, b2 + 4 * j, b2_row, depth2_k)
-                if vectors == 1:
-                    one(a_i, b_k, c_i, k_end - k, keep_k, beside_i)
-                elif rows == ROWS or vectors == 2:
-                    two(a_i, b_k, c_i, k_end - k, keep_k, beside_i)
-                else:
-                    widest(a_i, b_k, c_i, k_end - k, keep_k, beside_i)
+        j = 0 if first < end else columns
+        while j < columns:
+            left = (columns - j) // LANES
+            vectors = widest if left >= widest else min(left, 2)
+            width = min(vectors, 2) * LANES
+            b_row = b[1] if b[1] != IN_PANELS else width
+            c_row = c[1] if c[1] != IN_PANELS else width
+            for block in range(blocks):
+                k, k_end = block * depth // blocks, (block + 1) * depth // blocks
+                b_k = (b[0] + 4 * (j // PANEL * b[2] + k * b_row), b_row, b[2])
+                keep_k, depth2_k = keep or block > 0, depth2 if block == blocks - 1 else 0
+                for i in range(first, end, rows):
+                    a_i = (a[0] + 4 * (i * a[1] + k if packed else i + k * a[1]), a[1])
+                    c_i = (c[0] + 4 * (j // PANEL * c[2] + i * c_row), c_row, c[2])
+                    beside_i = (a2 + 4 * i * a2_row, a2_row, b2 + 4 * j, b2_row, depth2_k)
+                    if vectors == 1:
+                        one(a_i, b_k, c_i, k_end - k, keep_k, beside_i)
+                    elif widest == 2 or vectors == 2:
+                        two(a_i, b_k, c_i, k_end - k, keep_k, beside_i)
+                    else:
+                        most(a_i, b_k, c_i, k_end - k, keep_k, beside_i)
+            j += vectors * LANES
 
-    return multiply_columns
+    return multiply
 
 
 def make_product(packed: bool):
     """C = [C if keep +] A B + A2 B2 as in `make_micro_kernel`, rows a multiple of 4, columns one of `LANES`."""
-    whole_blocks, four_rows = make_columns(ROWS, packed), make_columns(4, packed)
+    whole_blocks = make_rows(ROWS, 2, packed)
+    four_rows = make_rows(4, WIDEST, packed) if ROWS > 4 else whole_blocks
 
     @part
     def multiply(a, b, c, rows, columns, depth, keep, beside):
         whole = rows // ROWS * ROWS
-        for j in range(0, columns, PANEL):
-            whole_blocks(a, b, c, j, min(2, (columns - j) // LANES), 0, whole, depth, keep, beside)
-        j = columns if whole == rows else 0
-        while j < columns:
-            left = (columns - j) // LANES
-            vectors = WIDEST if left >= WIDEST else min(left, 2)
-            four_rows(a, b, c, j, vectors, whole, rows, depth, keep, beside)
-            j += vectors * LANES
+        whole_blocks(a, b, c, 0, whole, columns, depth, keep, beside)
+        four_rows(a, b, c, whole, rows, columns, depth, keep, beside)
 
     return multiply
 
@@ -158,7 +158,7 @@ def multiply_packed(a, a_row, b, c, c_row, rows, columns, depth, panel_rows, kee
 
 @part(signature=types.void(*(types.int64,) * 10))
 def multiply_transposed(a, a_depth, b, b_row, c, c_row, c_panel, rows, columns, depth):
-    """C += A^T B for A (depth, rows), B (depth, columns).
+    """C += A^T B for A (depth, rows), B (depth, columns), depth 1 or more.
 
     C is row-major with `c_panel` = PANEL, or has `c_row` = IN_PANELS and panels of `c_panel` elements.
     """
@@ -166,7 +166,7 @@ def multiply_transposed(a, a_depth, b, b_row, c, c_row, c_panel, rows, columns, 
 
 
 def make_dots(outputs: int):
-    """Four rows of a product of few columns, with the terms of a dot product side by side."""
+    """Four rows of a product of so many columns, with the terms of a dot product side by side: an intrinsic."""
 
     @intrinsic
     def dots(typing_context, a, a_row, b, b_row, size, out, out_row):
@@ -184,12 +184,12 @@ def make_dots(outputs: int):
                     return [load(builder, element(builder, base, place)) for place in places]
 
                 lefts, rights = vectors(a, a_row, 4), vectors(b, b_row, outputs)
-                pairs = ((left, right) for right in rights for left in lefts)
+                pairs = ((left, right) for left in lefts for right in rights)
                 return [multiply_add(builder, *pair, s) for pair, s in zip(pairs, sums, strict=True)]
 
             sums = accumulate_over(builder, builder.sdiv(size, INT64(LANES)), [ZERO] * 4 * outputs, body)
             for k in range(outputs):
-                for i, total in enumerate(sum_lanes(builder, sums[4 * k : 4 * k + 4])):
+                for i, total in enumerate(sum_lanes(builder, sums[k::outputs])):
                     place = builder.add(builder.mul(out_row, INT64(i)), INT64(k))
                     builder.store(total, element(builder, out, place))
             return context.get_dummy_value()
@@ -199,7 +199,7 @@ def make_dots(outputs: int):
     return dots
 
 
-_one_output, _two_outputs, _three_outputs = map(make_dots, (1, 2, 3))  # three: 12 sums and 4 numbers in 16 registers
+_one_output, _two_outputs, _three_outputs = map(make_dots, (1, 2, 3))  # of three, 12 sums, 3 rows and 1 are 16 vectors
 
 
 @part

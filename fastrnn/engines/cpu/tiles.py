@@ -217,8 +217,8 @@ def backward_tile(stages, gate_bias, layout, packed, transposed, work, gradient)
     errors, step_errors = base + 4 * layout.at_error, 4 * layout.rows * layout.outputs
     for j in range(layout.rows * layout.units * layout.cell_states):
         work[layout.at_dcell + j] = np.float32(0.0)
-    readout, units = weights + 4 * layout.packed_out, layout.units
-    multiply_packed(  # dh = error @ W_out^T, of the last step
+    readout = weights + 4 * layout.packed_out
+    multiply_packed(  # dh = error @ W_out^T, of the last step: nothing but what is beside
         0,
         0,
         0,
@@ -229,7 +229,7 @@ def backward_tile(stages, gate_bias, layout, packed, transposed, work, gradient)
         0,
         0,
         False,
-        (errors + (layout.T - 1) * step_errors, layout.outputs, readout, units, layout.K),
+        (errors + (layout.T - 1) * step_errors, layout.outputs, readout, layout.units, layout.K),
     )
     end = layout.T
     while end > 0:
@@ -264,7 +264,7 @@ def backward_tile(stages, gate_bias, layout, packed, transposed, work, gradient)
                 layout.first_width,
                 layout.first_width,
                 layout.dh_passes != 0,
-                (errors + (t - 1) * step_errors, layout.outputs, readout, units, layout.K if t > 0 else 0),
+                (errors + (t - 1) * step_errors, layout.outputs, readout, layout.units, layout.K if t > 0 else 0),
             )
         add_gradients(layout, base, total, begin, end)
         add_readout_gradient(layout, base, total, begin, end)
