@@ -133,7 +133,7 @@ def test_matrix_product(rows, vectors, depth, keep):
 def test_matrix_product_and_another_beside_it(rows, depth, depth2, keep):
     """To the same bits as one after the other."""
     rng = np.random.default_rng(rows + depth + depth2)
-    columns = 3 * LANES
+    columns = 7 * LANES  # as many vectors at once as there are kernels for
     a, b, a2, b2, c = (
         rng.normal(size=shape).astype(np.float32)
         for shape in ((rows, depth), (depth, columns), (rows, depth2 + 2), (depth2, columns + 4), (rows, columns))
