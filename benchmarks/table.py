@@ -37,8 +37,8 @@ def newest(folder=HERE / "results") -> list[Path]:
     found = {}
     for path in Path(folder).glob("*.json"):
         results = suite.load(path)
-        kind = results["machine"]["architecture"], any(BF16X3 in kind for kind in results["training"]["kinds"])
-        found.setdefault(kind, []).append((results["date"], path.name, path))
+        with_unit = any(BF16X3 in kind for kind in results["training"]["kinds"])
+        found.setdefault((results["machine"]["architecture"], with_unit), []).append((results["date"], path.name, path))
     if not found:
         raise UsageError(f"there are no results in {str(folder)!r}; make some with fastrnn bench --out")
     return [path for *_, path in sorted(map(max, found.values()), reverse=True)]

@@ -95,7 +95,10 @@ def make_micro_kernel(rows: int, vectors: int, packed: bool):
 
 
 def make_rows(rows: int, widest: int, packed: bool):
-    """Rows first .. end - 1 of a product in blocks of `rows`, `widest` vectors of columns at once, then 2 or 1."""
+    """Rows first .. end - 1 of a product in blocks of `rows`, `widest` vectors of columns at once, then 2 or 1.
+
+    A, B and C as in `make_micro_kernel`, or with the row stride `IN_PANELS`.
+    """
     one, two = make_micro_kernel(rows, 1, packed), make_micro_kernel(rows, 2, packed)
     most = make_micro_kernel(rows, widest, packed) if widest > 2 else two
 
@@ -105,8 +108,8 @@ def make_rows(rows: int, widest: int, packed: bool):
         blocks = max(1, (depth + DEPTH - 1) // DEPTH)
         j = 0 if first < end else columns
         while j < columns:
-            left = (columns - j) // LANES
-            vectors = widest if left >= widest else min(left, 2)
+            remaining = (columns - j) // LANES
+            vectors = widest if remaining >= widest else min(remaining, 2)
             width = min(vectors, 2) * LANES
             b_row = b[1] if b[1] != IN_PANELS else width
             c_row = c[1] if c[1] != IN_PANELS else width
