@@ -111,7 +111,7 @@ def packed(matrix):
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("depth", [1, 7, 300, 700])
 @pytest.mark.parametrize("vectors", [1, 2, 3, 4, 7])
-@pytest.mark.parametrize("rows", [4, 8, 12, 16])
+@pytest.mark.parametrize("rows", [4, 8, 12, 16, 20, 24])
 def test_matrix_product(rows, vectors, depth, keep):
     rng = np.random.default_rng(rows + depth)
     columns = vectors * LANES
@@ -129,7 +129,7 @@ def test_matrix_product(rows, vectors, depth, keep):
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("depth2", [1, 5])
 @pytest.mark.parametrize("depth", [0, 3, 300])  # nothing, in one block, in two
-@pytest.mark.parametrize("rows", [4, 12])
+@pytest.mark.parametrize("rows", [4, 12, 20])
 def test_matrix_product_and_another_beside_it(rows, depth, depth2, keep):
     """To the same bits as one after the other."""
     rng = np.random.default_rng(rows + depth + depth2)

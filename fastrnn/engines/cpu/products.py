@@ -1,9 +1,10 @@
 """Matrix micro-kernels as LLVM vector code, called with addresses from compiled loops.
 
-All matrices are float32, given by address and strides counted in elements. `ROWS` x `PANEL` is the register tile: its
-accumulators stay in registers over the whole depth. A left operand is row-major, or read transposed (its depth stride
-is then the longer one). What is right of it and what is made are row-major too, or cut into panels of `PANEL` columns,
-the last one `LANES` wide where only so many are left, which lie one behind the other.
+All matrices are float32, given by address and strides counted in elements. What is made is cut into tiles, whose
+accumulators stay in registers over the whole depth. A tile of nearly as many rows as vectors of columns takes the
+fewest loads; where another thread shares the core, every instruction counts. A left operand is row-major, or read
+transposed (its depth stride is then the longer one). What is right of it and what is made are row-major too, or cut
+into panels of `PANEL` columns, the last one `LANES` wide where only so many are left, which lie one behind the other.
 
 A second product A2 B2 may be added in the same registers: `beside` is (A2, its row stride, B2, its row stride, its
 depth), both row-major, or `NONE_BESIDE`.
@@ -18,10 +19,10 @@ from ...compiled import part
 from .emit import ADDRESS, ZERO, accumulate_over, broadcast, element, load, merge, multiply_add, store, sum_lanes
 from .vectors import INT64, LANES
 
-ROWS = 8 if LANES == 16 else 4  # rows of the register tile; 16 accumulators of 32 registers, or 8 of 16
-PANEL = 2 * LANES  # columns of the register tile
-WIDEST = 4 if ROWS == 8 else 2  # vectors of a row where 4 rows are left: as many accumulators
-DEPTH = 288  # depth of a block: a packed panel of it stays in the first-level cache
+PANEL = 2 * LANES  # columns of a panel
+TILES = ((8, 1), (8, 2), (6, 4)) if LANES == 16 else ((8, 1), (6, 2))  # (rows, vectors)
+WIDEST = TILES[-1][1]  # vectors: 24 accumulators of 32 registers, or 12 of 16
+DEPTH = 288  # of a block, at most; half of it is no faster
 AT_ONCE = 4  # steps of the depth that lie behind each other in code
 NONE_BESIDE = (0, 0, 0, 0, 0)
 IN_PANELS = 0  # for a row stride: panels, whose rows are as far apart as they are wide
@@ -94,22 +95,42 @@ def make_micro_kernel(rows: int, vectors: int, packed: bool):
     return micro_kernel
 
 
-def make_rows(rows: int, widest: int, packed: bool):
-    """Rows first .. end - 1 of a product in blocks of `rows`, `widest` vectors of columns at once, then 2 or 1.
+def make_tile(tiles, packed: bool):
+    """One tile of a product, of those in `tiles`, (rows, vectors) for 1, 2 and `WIDEST` vectors."""
+    kernels = [make_micro_kernel(*tile, packed) for tile in tiles]
+    one, two, most = kernels[0], kernels[1], kernels[-1]
+
+    @part
+    def multiply(vectors, a, b, c, depth, keep, beside):
+        if vectors == 1:
+            one(a, b, c, depth, keep, beside)
+        elif WIDEST == 2 or vectors == 2:
+            two(a, b, c, depth, keep, beside)
+        else:
+            most(a, b, c, depth, keep, beside)
+
+    return multiply
+
+
+def make_product(packed: bool):
+    """C = [C if keep +] A B + A2 B2, rows a multiple of 4, columns one of `LANES`.
 
     A, B and C as in `make_micro_kernel`, or with the row stride `IN_PANELS`.
     """
-    one, two = make_micro_kernel(rows, 1, packed), make_micro_kernel(rows, 2, packed)
-    most = make_micro_kernel(rows, widest, packed) if widest > 2 else two
+    tile, last_tile = make_tile(TILES, packed), make_tile([(4, vectors) for _, vectors in TILES], packed)
+    rows_one, rows_two, rows_most = TILES[0][0], TILES[1][0], TILES[-1][0]
 
     @part
-    def multiply(a, b, c, first, end, columns, depth, keep, beside):
+    def multiply(a, b, c, rows, columns, depth, keep, beside):
         a2, a2_row, b2, b2_row, depth2 = beside
         blocks = max(1, (depth + DEPTH - 1) // DEPTH)
-        j = 0 if first < end else columns
+        j = 0
         while j < columns:
             remaining = (columns - j) // LANES
-            vectors = widest if remaining >= widest else min(remaining, 2)
+            vectors = WIDEST if remaining >= WIDEST else min(remaining, 2)
+            step = rows_one if vectors == 1 else rows_two if vectors == 2 else rows_most
+            even = step if step % 4 == 0 else 2 * step  # what is left must be a multiple of 4
+            whole = rows // even * even
             width = min(vectors, 2) * LANES
             b_row = b[1] if b[1] != IN_PANELS else width
             c_row = c[1] if c[1] != IN_PANELS else width
@@ -117,31 +138,18 @@ def make_rows(rows: int, widest: int, packed: bool):
                 k, k_end = block * depth // blocks, (block + 1) * depth // blocks
                 b_k = (b[0] + 4 * (j // PANEL * b[2] + k * b_row), b_row, b[2])
                 keep_k, depth2_k = keep or block > 0, depth2 if block == blocks - 1 else 0
-                for i in range(first, end, rows):
+                i = 0
+                while i < rows:
                     a_i = (a[0] + 4 * (i * a[1] + k if packed else i + k * a[1]), a[1])
                     c_i = (c[0] + 4 * (j // PANEL * c[2] + i * c_row), c_row, c[2])
                     beside_i = (a2 + 4 * i * a2_row, a2_row, b2 + 4 * j, b2_row, depth2_k)
-                    if vectors == 1:
-                        one(a_i, b_k, c_i, k_end - k, keep_k, beside_i)
-                    elif widest == 2 or vectors == 2:
-                        two(a_i, b_k, c_i, k_end - k, keep_k, beside_i)
+                    if i < whole:
+                        tile(vectors, a_i, b_k, c_i, k_end - k, keep_k, beside_i)
+                        i += step
                     else:
-                        most(a_i, b_k, c_i, k_end - k, keep_k, beside_i)
+                        last_tile(vectors, a_i, b_k, c_i, k_end - k, keep_k, beside_i)
+                        i += 4
             j += vectors * LANES
-
-    return multiply
-
-
-def make_product(packed: bool):
-    """C = [C if keep +] A B + A2 B2 as in `make_micro_kernel`, rows a multiple of 4, columns one of `LANES`."""
-    whole_blocks = make_rows(ROWS, 2, packed)
-    four_rows = make_rows(4, WIDEST, packed) if ROWS > 4 else whole_blocks
-
-    @part
-    def multiply(a, b, c, rows, columns, depth, keep, beside):
-        whole = rows // ROWS * ROWS
-        whole_blocks(a, b, c, 0, whole, columns, depth, keep, beside)
-        four_rows(a, b, c, whole, rows, columns, depth, keep, beside)
 
     return multiply
 
