@@ -37,6 +37,7 @@ _HOMES = {
     "engines": None,
     "find_cycles": "analysis.cycles",
     "find_fixed_points": "analysis.fixed_points",
+    "from_current": "importing",
     "from_leaky": "importing",
     "from_torch": "importing",
     "get_task": "tasks",

@@ -20,10 +20,11 @@ from pathlib import Path
 
 import filelock
 
+from .cells import any_leaks
 from .errors import RunError, Status, UsageError
 from .groups import FinishedGroup, TrainingGroup, check_group
 from .hyperparameters import KEYS, RESULTS, VALUES
-from .spec import LEAKY, OF_LEAKY, RECORD, PopulationSpec, read_toml
+from .spec import OF_LEAKY, RECORD, PopulationSpec, read_toml
 from .storage import atomic_write, check_schema, make_folder, remove_temporaries, write_csv, write_error
 
 POPULATION = "population.toml"
@@ -289,7 +290,7 @@ def check_written(path, settings: dict) -> None:
     if "schema" in record:
         check_schema(path, record["schema"])
     cells = settings.get("cells")
-    not_in_all = {"part"} if isinstance(cells, (str, list)) and LEAKY in cells else {"part", *OF_LEAKY}
+    not_in_all = {"part"} if isinstance(cells, list) and any_leaks(cells) else {"part", *OF_LEAKY}
     check_there(path, settings, [name for name in PopulationSpec.__dataclass_fields__ if name not in not_in_all])
     check_there(path, record, ["schema", "task", "fingerprint"], f"{RECORD}.")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from .cells import ArrayMath, check_kind
 from .cells.leaky import check_alpha, gate_bias_of
 from .errors import UsageError
 from .networks import Networks
@@ -62,8 +65,7 @@ def from_leaky(*, alpha, activation, arrays, keys=None) -> Networks:
 
     One alpha for all makes networks of the cell `leaky`. Several make `ugrnn`s whose gate is 1 - alpha whatever
     happens: it has no weights, and the bias that gives it; training them further would train the gate too. Networks
-    that leak before the activation, x' = (1 - alpha) x + alpha (phi(x) W_rec + ...), are others: take their update as
-    an `UpdateFunction`.
+    that leak before the activation are others, see `from_current`.
 
     Parameters
     ----------
@@ -91,6 +93,36 @@ def from_leaky(*, alpha, activation, arrays, keys=None) -> Networks:
         made[name] = np.concatenate([made[name], np.zeros_like(made[name])], axis=-1)  # blocks c, g
     made["b"] = np.concatenate([made["b"], np.broadcast_to(k, (N, n))], axis=-1)
     return Networks.from_arrays(cell="ugrnn", activation=activation, gate_bias=0.0, arrays=made, keys=plain.keys)
+
+
+def from_current(*, alpha, activation, arrays, keys=None) -> Networks:
+    """Leaky networks x' = (1 - alpha) x + alpha (phi(x) W_rec + u W_in + b), to be analysed, compared or trained on.
+
+    They leak before the activation; outputs read phi(x). They become the cell `current`, whose state is (phi(x), x).
+    Where units have alphas of their own, take the update as an `UpdateFunction`.
+
+    Parameters
+    ----------
+    alpha : time step over time constant, above 0 and below 1, one number
+    activation, arrays, keys : as for a vanilla network in `Networks.from_arrays`; h0 is the initial x (N, n), or
+        (phi(x), x), (N, 2 n), as networks of that cell have it
+
+    >>> arrays = {"W_rec": np.zeros((1, 2, 2)), "W_in": np.ones((1, 1, 2)), "b": np.zeros((1, 2))}
+    >>> arrays |= {"W_out": np.ones((1, 2, 1)), "b_out": np.zeros((1, 1)), "h0": np.array([[1.0, -1.0]])}
+    >>> networks = from_current(alpha=0.5, activation="relu", arrays=arrays)
+    >>> networks.h0
+    array([[ 1.,  0.,  1., -1.]], dtype=float32)
+    """
+    alpha = finite_values("alpha", alpha)
+    if alpha.ndim:
+        raise UsageError(f"alpha must be one number for all units; it has shape {alpha.shape}")
+    check_kind("current", activation)
+    if isinstance(arrays, Mapping) and {"h0", "W_rec"} <= set(arrays):
+        x = real_array("h0", arrays["h0"])
+        if x.shape == np.shape(arrays["W_rec"])[:2]:
+            arrays = dict(arrays) | {"h0": np.concatenate([ArrayMath(activation).phi(x), x], axis=1)}
+    k = gate_bias_of(check_alpha(alpha))
+    return Networks.from_arrays(cell="current", activation=activation, gate_bias=k, arrays=arrays, keys=keys)
 
 
 def _listed(modules) -> list:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+from .cells import any_leaks
 from .errors import UsageError
 from .folder import POPULATION, RunFolder
 from .groups import FinishedGroup, check_group
 from .hyperparameters import BY_RULE, CONFIGURATION, VALUES
 from .progress import Progress, counted
 from .runs import Run, load_run
-from .spec import LEAKY, OF_LEAKY, PopulationSpec, configuration_id
+from .spec import OF_LEAKY, PopulationSpec, configuration_id
 from .tasks import Task
 from .training import default_folder, draw_learning_curves
 from .values import a_path
@@ -105,7 +106,7 @@ def whole_of(specs: list[PopulationSpec]) -> PopulationSpec:
     tables = [(spec.hyperparameters, spec.default_hyperparameters) for spec in specs]
     changes = {} if all(table == tables[0] for table in tables) else {"hyperparameters": _rows_in_use(specs)}
     seeds = max(spec.seeds for spec in specs)
-    if leaky := [spec for spec in specs if LEAKY in spec.cells]:
+    if leaky := [spec for spec in specs if any_leaks(spec.cells)]:
         changes |= {name: getattr(leaky[0], name) for name in OF_LEAKY}
     return replace(specs[0], **union, seeds=seeds, excluded=excluded, part=None, **changes)
 
@@ -132,7 +133,7 @@ def _rows_in_use(specs: list[PopulationSpec]) -> list[dict]:
 def _check_agreement(runs: list[Run]) -> None:
     """`UsageError` naming two runs that no population contains."""
     seen: dict[str, tuple[Run, dict]] = {}
-    leaky = [run for run in runs if LEAKY in run.spec.cells]  # have more to agree on
+    leaky = [run for run in runs if any_leaks(run.spec.cells)]  # have more to agree on
     for run in runs:
         for first in (runs[0], *leaky[:1]):
             if reasons := first.spec.differences(run.settings):

@@ -35,7 +35,7 @@ class Networks:
         check_kind(cell, activation)
         check_sizes(n=n, D=D, K=K)
         self.cell, self.activation, self.gate_bias = cell, activation, real_number("gate_bias", gate_bias)
-        if cell == "leaky":
+        if get_cell(cell).leaks:
             check_alpha(alpha_of(self.gate_bias), f" (gate_bias {self.gate_bias:g})")
         self.n, self.D, self.K = int(n), int(D), int(K)
         self.shapes = parameter_shapes(cell, self.n, self.D, self.K)
@@ -126,8 +126,8 @@ class Networks:
         keys : uint64 (N,), default made from the position in the stack
         """
         check_kind(cell, activation)
-        if gate_bias is None and cell == "leaky":
-            raise UsageError("gate_bias must be given for leaky; fastrnn.from_leaky takes alpha in its place")
+        if gate_bias is None and get_cell(cell).leaks:
+            raise UsageError(f"gate_bias must be given for {cell}; fastrnn.from_{cell} takes alpha in its place")
         if gate_bias is None and len(get_cell(cell).blocks) > 1:
             raise UsageError(
                 f"gate_bias must be given for {cell}: 1.0 for networks trained here with the default, 0.0 for weights "
@@ -163,7 +163,7 @@ class Networks:
         gate_bias : default 1, of leaky cells that of alpha = 0.2
         """
         if gate_bias is None:
-            gate_bias = gate_bias_of(ALPHA) if cell == "leaky" else 1.0
+            gate_bias = gate_bias_of(ALPHA) if get_cell(cell).leaks else 1.0
         check_sizes(n=n, D=D, K=K)
         keys, shapes = _checked_keys(keys), parameter_shapes(cell, n, D, K)
         count = sum(prod(shape) for shape in shapes.values())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from .cells import get_cell
 from .errors import Status, UsageError
 from .shapes import network_index
 
@@ -68,7 +69,7 @@ class Optimizer:
         given = {"learning_rate": learning_rate, "decay": decay, "momentum": momentum, "clip": clip}
         given |= {"l2": l2, "noise": noise}
         values = {name: np.broadcast_to(check_hyperparameter(name, value), N).copy() for name, value in given.items()}
-        if networks.cell != "leaky" and values["noise"].any():
+        if not get_cell(networks.cell).leaks and values["noise"].any():
             raise UsageError(f"noise is for leaky cells; these are {networks.cell}: leave it at 0")
         steps = np.broadcast_to(np.asarray(iterations), N).astype(np.int64)
         if np.any(steps < 0):

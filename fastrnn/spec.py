@@ -10,7 +10,7 @@ from itertools import product
 
 import tomli_w
 
-from .cells import ACTIVATIONS, CELLS, PAPER_CELLS
+from .cells import ACTIVATIONS, CELLS, LEAKY_CELLS, PAPER_CELLS, any_leaks
 from .cells.leaky import ALPHA, check_alpha, gate_bias_of
 from .errors import UsageError
 from .hyperparameters import KEYS, VALUES, HyperparameterTable, default_rows, describe, is_searched
@@ -33,7 +33,7 @@ ITERATIONS = {
     "tiny": {"flipflop": 2_500, "cdi": 5_000, "sine": 2_500, "": 500},
     "paper": {"": 20_000},
 }
-LEAKY, OF_LEAKY = "leaky", {"alpha": ALPHA, "noise": 0.0}  # a cell, and defaults of what is set for it alone
+OF_LEAKY = {"alpha": ALPHA, "noise": 0.0}  # defaults of what is set for `LEAKY_CELLS` alone
 MOST_NETWORKS = 1_000_000  # each has a row in memory and in networks.csv
 EXCLUDED = {"sine": ("lstm-relu",)}  # as in the paper, where it did not train
 
@@ -52,8 +52,8 @@ class PopulationSpec:
     batch : trials an iteration, B
     seed : of the whole population; another gives other weights and trials
     gate_bias : constant inside the forget or update gate, not of leaky cells
-    alpha : time step over time constant of `leaky` cells, above 0 and below 1; default 0.2
-    noise : of each unit of `leaky` cells in training, see `cells.leaky`; default 0
+    alpha : time step over time constant of leaky cells (`leaky`, `current`), above 0 and below 1; default 0.2
+    noise : of each unit of leaky cells in training, see `cells.leaky`; default 0
     excluded : kinds left out, as `cell-activation`; default by task
     hyperparameters : rows for `HyperparameterTable`, going before the defaults
     default_hyperparameters : rows for what the ones above leave open; default by task
@@ -141,7 +141,7 @@ class PopulationSpec:
 
     def gate_bias_of(self, cell: str) -> float:
         """k of a cell's networks."""
-        return float(gate_bias_of(self.alpha)) if cell == LEAKY else self.gate_bias
+        return float(gate_bias_of(self.alpha)) if cell in LEAKY_CELLS else self.gate_bias
 
     @property
     def noisy(self) -> bool:
@@ -150,12 +150,12 @@ class PopulationSpec:
 
     def noise_of(self, cell: str) -> float:
         """Noise of a cell's networks in training."""
-        return self.noise if cell == LEAKY else 0.0
+        return self.noise if cell in LEAKY_CELLS else 0.0
 
     def _of_leaky_cells(self) -> dict:
         """`alpha` and `noise`, checked; None where there are no leaky cells."""
         given = {name: getattr(self, name) for name in OF_LEAKY if getattr(self, name) is not None}
-        if LEAKY in one_or_several("cells", self.cells):
+        if any_leaks(one_or_several("cells", self.cells)):
             made = {name: real_number(name, value) for name, value in (OF_LEAKY | given).items()}
             check_alpha(made["alpha"])
             check_hyperparameter("noise", made["noise"])

@@ -12,6 +12,7 @@ from fastrnn.analysis.comparison import _save as save_comparison
 from fastrnn.analysis.completeness import PointStatus
 from fastrnn.analysis.embedding import Embedding
 from fastrnn.analysis.portrait import Portrait
+from fastrnn.cells import get_cell
 from fastrnn.errors import Status
 from fastrnn.folder import RunFolder
 from fastrnn.groups import FinishedGroup
@@ -86,7 +87,7 @@ def made_portrait(run, group, rng) -> Portrait:
     task, row = run.task_name, run.group_table(group).iloc[0]
     B, T, (D, K) = (6, run.task.T, (run.task.D, run.task.K))
     inputs, targets, _ = run.task.probe(B)
-    S = 2 * row.n if row.cell == "lstm" else row.n
+    S = get_cell(row.cell).state_size(row.n)
     if task == "flipflop":
         held, points, condition = np.zeros((1, D)), CUBE.astype(float), np.zeros(27, int)
         unstable = (CUBE == 0).sum(axis=1)

@@ -18,10 +18,10 @@ import math
 
 import numpy as np
 
-CELLS = ("vanilla", "ugrnn", "gru", "lstm", "leaky")
+CELLS = ("vanilla", "ugrnn", "gru", "lstm", "leaky", "current")
 ACTIVATIONS = ("tanh", "relu")
 BLOCKS = {"vanilla": ("h",), "ugrnn": ("c", "g"), "gru": ("g", "r", "c"), "lstm": ("i", "f", "c", "o")}
-BLOCKS |= {"leaky": ("c",)}
+BLOCKS |= {"leaky": ("c",), "current": ("c",)}
 NAMES = ("W_rec", "W_in", "b", "W_out", "b_out", "h0")
 
 
@@ -43,8 +43,8 @@ def parameter_shapes(cell, n, D, K):
 
 
 def state_size(cell, n):
-    """S: the LSTM's state is its h followed by its cell."""
-    return 2 * n if cell == "lstm" else n
+    """S: the state of an LSTM is h followed by its cell, that of a current cell h followed by x."""
+    return 2 * n if cell in ("lstm", "current") else n
 
 
 # --- activations ---
@@ -98,6 +98,11 @@ def step(cell, activation, gate_bias, p, h, x):
     if cell == "leaky":
         c = phi(activation, h @ p["W_rec"] + x @ p["W_in"] + p["b"])
         return sigmoid(gate_bias) * h + (1 - sigmoid(gate_bias)) * c
+    if cell == "current":
+        h, current = np.split(h, 2)
+        a = h @ p["W_rec"] + x @ p["W_in"] + p["b"]
+        current = sigmoid(gate_bias) * current + (1 - sigmoid(gate_bias)) * a
+        return np.concatenate([phi(activation, current), current])
     raise ValueError(cell)
 
 
@@ -172,6 +177,13 @@ def step_backward(cell, activation, gate_bias, p, h, x, dnext, dp):
         da = dnext * (1 - sigmoid(gate_bias)) * phi_slope(activation, a)
         dh, dx = affine_backward(p, h, x, da, dp)
         return dh + dnext * sigmoid(gate_bias), dx
+    if cell == "current":
+        h, current = np.split(h, 2)
+        dh_next, dcurrent_next = np.split(dnext, 2)
+        current = sigmoid(gate_bias) * current + (1 - sigmoid(gate_bias)) * (h @ p["W_rec"] + x @ p["W_in"] + p["b"])
+        dcurrent_next = dcurrent_next + dh_next * phi_slope(activation, current)
+        dh, dx = affine_backward(p, h, x, dcurrent_next * (1 - sigmoid(gate_bias)), dp)
+        return np.concatenate([dh, dcurrent_next * sigmoid(gate_bias)]), dx
     raise ValueError(cell)
 
 

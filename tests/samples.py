@@ -60,13 +60,13 @@ def gradient_with_noise(networks, i, task, iteration, batch, noise):
     return loss, gradients | {"W_in": gradients["W_in"][:-n]}
 
 
-def check_noise_in_training(engine, activation, n, batch):
+def check_noise_in_training(engine, cell, activation, n, batch):
     """Losses and gradients of two iterations of two networks, one of them noisy, against the oracle's.
 
     The gradient of each iteration is the velocity where momentum is 0 and nothing is clipped.
     """
     task, noise = get_task("cdi", steps=5), [0.3, 0.0]
-    networks = random_networks("leaky", activation, n, task.D, task.K, N=2, gate_bias=1.5)
+    networks = random_networks(cell, activation, n, task.D, task.K, N=2, gate_bias=1.5)
     rates = {"learning_rate": 0.01, "momentum": 0.0, "clip": np.inf}
     optimizer = Optimizer.start(networks, noise=noise, iterations=2, **rates)
     for iteration in range(2):
@@ -79,5 +79,5 @@ def check_noise_in_training(engine, activation, n, batch):
 
 
 def relative_error(value, reference):
-    """Norm of the difference over the norm of the reference."""
-    return float(np.linalg.norm(np.subtract(value, reference)) / np.linalg.norm(reference))
+    """Norm of the difference over the norm of the reference, or alone where the reference is 0 all over."""
+    return float(np.linalg.norm(np.subtract(value, reference)) / (np.linalg.norm(reference) or 1.0))

@@ -167,7 +167,7 @@ def test_what_breaks_costs_one_item(monkeypatch, tmp_path):
     assert gpu.main(["--out", str(tmp_path / "gpu.json")]) == 1
     results = json.loads((tmp_path / "gpu.json").read_text())
     others = ["vanilla-tanh", "vanilla-relu", "ugrnn-relu", "gru-relu", "lstm-tanh", "lstm-relu"]
-    others += ["leaky-tanh", "leaky-relu"]
+    others += ["leaky-tanh", "leaky-relu", "current-tanh", "current-relu"]
     assert results["correct"] == {f"trials of {task}": 0.0 for task in gpu.TASKS} | {
         f"{kind}-64": 0.0 for kind in others
     }

@@ -18,7 +18,7 @@ MOST, USUAL, TWO_BLOCKS = 255, 224, 128  # registers; the last where two blocks 
 SPILLED = {80: 0, 90: 0, 100: 112}  # bytes at most, by architecture: the GRU's way back, outside its products
 # around calls of pow, exp and tanh
 AROUND_CALLS = {"descend": 16, "step_points": 48, "jacobian_points": 24, "levenberg_marquardt": 152}
-AROUND_CALLS |= {"levenberg_marquardt<Leaky<Tanh>>": 220}
+AROUND_CALLS |= {"levenberg_marquardt<Leaky<Tanh>>": 220, "levenberg_marquardt<Current<Tanh>>": 272}
 POINTS = ("step_points", "jacobian_points", "levenberg_marquardt")
 BUILT = ("rollout", "readout", "backward", "weight_gradient")
 

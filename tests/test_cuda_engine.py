@@ -13,6 +13,7 @@ from cuda_host.scarce import Scarce
 from samples import KINDS, check_noise_in_training, oracle_parameters, random_networks, random_trials, relative_error
 
 from fastrnn import engines
+from fastrnn.cells import LEAKY_CELLS
 from fastrnn.counters import PROBE, TRAINING, VALIDATION
 from fastrnn.engines.cuda import engine as cuda_engine
 from fastrnn.engines.cuda.engine import DRAWN_AHEAD, CUDAEngine
@@ -250,8 +251,9 @@ def test_training_follows_the_oracle(engine, cell, activation):
 
 
 @pytest.mark.parametrize(("activation", "n", "batch"), [("tanh", 16, 5), ("relu", 48, 70), ("tanh", 256, 3)])
-def test_noise_in_training_against_the_oracle(engine, activation, n, batch):
-    check_noise_in_training(engine, activation, n, batch)
+@pytest.mark.parametrize("cell", LEAKY_CELLS)
+def test_noise_in_training_against_the_oracle(engine, cell, activation, n, batch):
+    check_noise_in_training(engine, cell, activation, n, batch)
 
 
 def test_both_engines_train_alike_and_go_on_from_each_other(engine, cpu):

@@ -5,6 +5,7 @@ import pytest
 from samples import KINDS, random_networks, random_trials
 
 from fastrnn import engines
+from fastrnn.cells import get_cell
 from fastrnn.counters import TRAINING
 from fastrnn.engines.cpu.engine import Workspaces
 from fastrnn.engines.cpu.layout import make_layout
@@ -48,7 +49,7 @@ def population(cell="gru", activation="tanh", n=21, count=N):
         momentum=0.9 * spread,
         clip=spread,
         l2=1e-3 * spread,
-        noise=0.1 * spread * (cell == "leaky"),
+        noise=0.1 * spread * get_cell(cell).leaks,
         iterations=10,
     )
     return networks, optimizer

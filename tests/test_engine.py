@@ -15,6 +15,7 @@ import tolerances
 from samples import KINDS, check_noise_in_training, oracle_parameters, random_networks, random_trials, relative_error
 
 from fastrnn import engines
+from fastrnn.cells import LEAKY_CELLS
 from fastrnn.counters import PROBE, TRAINING, VALIDATION
 from fastrnn.engines.cpu.engine import Workspaces
 from fastrnn.engines.cpu.layout import CACHED_WORKSPACE, last_tile, make_layout
@@ -345,13 +346,15 @@ def test_training_follows_the_oracle(engine, cell, activation):
 
 @pytest.mark.parametrize("activation", oracle.ACTIVATIONS)
 @pytest.mark.parametrize(("n", "batch"), [(7, 5), (16, 33), (50, 20), (300, 4)])
-def test_noise_in_training_against_the_oracle(engine, activation, n, batch):
-    check_noise_in_training(engine, activation, n, batch)
+@pytest.mark.parametrize("cell", LEAKY_CELLS)
+def test_noise_in_training_against_the_oracle(engine, cell, activation, n, batch):
+    check_noise_in_training(engine, cell, activation, n, batch)
 
 
-def test_noise_is_in_training_alone(engine):
+@pytest.mark.parametrize("cell", LEAKY_CELLS)
+def test_noise_is_in_training_alone(engine, cell):
     """What training leaves in the threads' workspaces is not taken for noise of what is evaluated next."""
-    task, start = get_task("flipflop", steps=5), random_networks("leaky", "tanh", 5, 3, 3, N=1)
+    task, start = get_task("flipflop", steps=5), random_networks(cell, "tanh", 5, 3, 3, N=1)
     before = engine.loss(start, task, 4), engine.run(start, np.ones((4, 5, 3)))[0]
     made, losses = [], []
     for noise in (0.0, 0.1, 0.2):

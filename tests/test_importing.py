@@ -5,7 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastrnn import Networks, engines, find_fixed_points, from_leaky, from_torch, update_from_torch
+from fastrnn import (
+    Networks,
+    engines,
+    find_fixed_points,
+    from_current,
+    from_leaky,
+    from_torch,
+    linearize,
+    update_from_torch,
+)
 from fastrnn.errors import UsageError
 
 n, D, K, T = 5, 3, 2, 7
@@ -233,6 +242,56 @@ def test_fixed_points_of_leaky_networks_are_those_without_the_leak():
 def test_what_is_no_leak(alpha, message):
     with pytest.raises(UsageError, match=message):
         from_leaky(alpha=alpha, activation="tanh", arrays=leaky_arrays())
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_networks_whose_currents_leak(activation):
+    arrays, alpha = leaky_arrays(), 0.3
+    networks = from_current(alpha=alpha, activation=activation, arrays=arrays)
+    again = from_current(alpha=alpha, activation=activation, arrays=arrays | {"h0": networks.h0})
+    assert networks.cell == "current" and again.parameters.tobytes() == networks.parameters.tobytes()
+    inputs = np.random.default_rng(4).normal(size=(2, 3, T, D))
+    states, outputs = engines.get("cpu").run(networks, inputs)
+    phi = {"tanh": np.tanh, "relu": lambda a: np.maximum(a, 0)}[activation]
+    for i in range(2):
+        own = {name: array[i].astype(np.float64) for name, array in arrays.items()}
+        x = np.tile(own["h0"], (3, 1))
+        for t in range(T):
+            x = (1 - alpha) * x + alpha * (phi(x) @ own["W_rec"] + inputs[i, :, t] @ own["W_in"] + own["b"])
+            np.testing.assert_allclose(states[i, :, t], np.concatenate([phi(x), x], axis=1), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(outputs[i, :, t], phi(x) @ own["W_out"] + own["b_out"], rtol=1e-4, atol=1e-4)
+
+
+def test_fixed_points_of_currents_are_those_of_rates():
+    """h = phi(x) where x = h W_rec + ...; eigenvalues are those of x alone, and n zeros."""
+    arrays, alpha = leaky_arrays(1), 0.1
+    networks = from_current(alpha=alpha, activation="tanh", arrays=arrays)
+    points = find_fixed_points(networks, np.zeros(D))
+    plain = find_fixed_points(Networks.from_arrays(cell="vanilla", activation="tanh", arrays=arrays), np.zeros(D))
+    assert len(points) == len(plain) > 0
+    order, others = np.argsort(points.xstar[:, 0]), np.argsort(plain.xstar[:, 0])
+    np.testing.assert_allclose(points.xstar[order, :n], plain.xstar[others], atol=1e-9)
+    np.testing.assert_allclose(points.xstar[:, :n], np.tanh(points.xstar[:, n:]), atol=1e-9)
+    eigenvalues = linearize(networks, points).eigenvalues
+    for found, x in zip(eigenvalues, points.xstar[:, n:], strict=True):
+        slope = 1 - np.tanh(x) ** 2
+        expected = np.linalg.eigvals((1 - alpha) * np.eye(n) + alpha * arrays["W_rec"][0].T.astype(float) * slope)
+        np.testing.assert_allclose(np.sort(np.abs(found)), np.sort(np.abs([*expected, *[0.0] * n])), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alpha": [0.1] * n}, r"alpha must be one number for all units; it has shape \(5,\)"),
+        ({"alpha": 1.5}, "alpha must be above 1e-07 and below 1; it is 1.5;"),
+        ({"activation": "sin"}, "unknown activation .sin.; allowed are tanh, relu"),
+        ({"arrays": leaky_arrays() | {"h0": np.zeros((2, 3))}}, r"h0 must have shape \(2, 10\) beside W_rec"),
+        ({"arrays": {}}, "arrays must be exactly W_rec"),
+    ],
+)
+def test_what_no_currents_are(changes, message):
+    with pytest.raises(UsageError, match=message):
+        from_current(**{"alpha": 0.1, "activation": "tanh", "arrays": leaky_arrays()} | changes)
 
 
 def test_pytorch_itself():

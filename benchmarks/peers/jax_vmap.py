@@ -32,6 +32,11 @@ def make_loss(cell: str, activation: str, gate_bias: float, n: int):
         if cell == "leaky":
             h = state + alpha * (phi(state @ W[0] + a) - state)
             return h, h
+        if cell == "current":
+            h, current = state
+            current = current + alpha * (h @ W[0] + a - current)
+            h = phi(current)
+            return (h, current), h
         if cell == "ugrnn":
             a_c, a_g = jnp.split(state @ W[0] + a, 2, axis=-1)
             g, c = sigmoid(a_g), phi(a_c)
@@ -52,7 +57,7 @@ def make_loss(cell: str, activation: str, gate_bias: float, n: int):
         a = inputs @ p["W_in"] + (p["b"] + offset)  # (T, B, G n), all steps at once
         W = (p["W_rec"],) if cell != "gru" else (p["W_rec"][:, : 2 * n], p["W_rec"][:, 2 * n :])
         state = jnp.broadcast_to(p["h0"], (inputs.shape[1], p["h0"].shape[0]))
-        if cell == "lstm":
+        if get_cell(cell).state_multiple == 2:
             state = (state[:, :n], state[:, n:])
         _, h = jax.lax.scan(lambda state, a: step(W, state, a), state, a)
         return jnp.mean((h @ p["W_out"] + p["b_out"] - targets) ** 2)

@@ -35,6 +35,9 @@ def losses(cell: str, activation: str, gate_bias: float, n: int, p: dict, inputs
             h = phi(torch.baddbmm(a[t], h, W))
         elif cell == "leaky":
             h = torch.lerp(h, phi(torch.baddbmm(a[t], h, W)), alpha)
+        elif cell == "current":
+            memory = torch.lerp(memory, torch.baddbmm(a[t], h, W), alpha)
+            h = phi(memory)
         elif cell == "ugrnn":
             a_c, a_g = torch.baddbmm(a[t], h, W).chunk(2, -1)
             c = phi(a_c)

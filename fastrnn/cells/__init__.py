@@ -7,16 +7,29 @@ from __future__ import annotations
 
 from ..values import check_name
 from .cell import ACTIVATIONS, ArrayMath, Cell
+from .current import CURRENT
 from .gru import GRU
 from .leaky import LEAKY
 from .lstm import LSTM
 from .ugrnn import UGRNN
 from .vanilla import VANILLA
 
-__all__ = ["ACTIVATIONS", "CELLS", "PAPER_CELLS", "ArrayMath", "Cell", "check_kind", "get_cell", "parameter_shapes"]
+__all__ = [
+    "ACTIVATIONS",
+    "CELLS",
+    "LEAKY_CELLS",
+    "PAPER_CELLS",
+    "ArrayMath",
+    "Cell",
+    "any_leaks",
+    "check_kind",
+    "get_cell",
+    "parameter_shapes",
+]
 
-CELLS: dict[str, Cell] = {cell.name: cell for cell in (VANILLA, UGRNN, GRU, LSTM, LEAKY)}
+CELLS: dict[str, Cell] = {cell.name: cell for cell in (VANILLA, UGRNN, GRU, LSTM, LEAKY, CURRENT)}
 PAPER_CELLS = ("vanilla", "ugrnn", "gru", "lstm")
+LEAKY_CELLS = tuple(name for name, cell in CELLS.items() if cell.leaks)
 
 
 def get_cell(name: str) -> Cell:
@@ -27,6 +40,15 @@ def get_cell(name: str) -> Cell:
     """
     check_name("cell", name, CELLS)
     return CELLS[name]
+
+
+def any_leaks(names) -> bool:
+    """Whether there are leaky cells among some names.
+
+    >>> any_leaks(["gru", "leaky"]), any_leaks(["gru"])
+    (True, False)
+    """
+    return any(name in LEAKY_CELLS for name in names)
 
 
 def check_kind(cell: str, activation: str) -> None:

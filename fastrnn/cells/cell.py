@@ -76,7 +76,8 @@ class Cell:
     """One recurrent cell.
 
     `first` and `second` name the blocks of the two products, in column order of the weights; `state_multiple` is
-    S / n.
+    S / n. Where a cell `leaks`, k is no gate's constant but says what alpha is (`cells.leaky`), and its units may have
+    noise in training.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Cell:
     forward: tuple[Stage, ...]
     backward: tuple[Stage, ...]
     jacobian_by: Callable
+    leaks: bool = False
 
     @property
     def blocks(self) -> tuple[str, ...]:

@@ -80,4 +80,4 @@ def noise_scale(noise, gate_bias: float) -> np.ndarray:
     return np.sqrt(2 / alpha_of(gate_bias)) * np.asarray(noise)
 
 
-LEAKY = Cell("leaky", ("c",), (), 1, (Stage(forward),), (Stage(backward),), jacobian)
+LEAKY = Cell("leaky", ("c",), (), 1, (Stage(forward),), (Stage(backward),), jacobian, leaks=True)

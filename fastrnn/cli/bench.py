@@ -20,7 +20,9 @@ def bench(
     ] = None,
     cells: Annotated[
         str | None,
-        typer.Option(help="To train and to search, any of vanilla,ugrnn,gru,lstm,leaky.  [default: all but leaky]"),
+        typer.Option(
+            help="To train and to search, any of vanilla,ugrnn,gru,lstm,leaky,current.  [default: the first four]"
+        ),
     ] = None,
     sizes: Annotated[str | None, typer.Option(help="To train, numbers of units.  [default: 64,128,256]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads, the peers' too.  [default: all there are]")] = None,

@@ -18,7 +18,7 @@ SpecFile = Annotated[
     str | None, typer.Option("--spec", help="TOML file with any of these settings; options go before it.")
 ]
 Cells = Annotated[
-    str | None, typer.Option(help="Any of vanilla,ugrnn,gru,lstm,leaky.  [default: vanilla,ugrnn,gru,lstm]")
+    str | None, typer.Option(help="Any of vanilla,ugrnn,gru,lstm,leaky,current.  [default: vanilla,ugrnn,gru,lstm]")
 ]
 Activations = Annotated[str | None, typer.Option(help="Any of tanh,relu.  [default: all]")]
 Sizes = Annotated[str | None, typer.Option(help="Numbers of units, such as 64,128.  [default: the preset's]")]
@@ -31,9 +31,12 @@ Iterations = Annotated[int | None, typer.Option(help="Training iterations of eac
 Batch = Annotated[int | None, typer.Option(help="Trials an iteration.  [default: 64]")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the whole population.  [default: 0]")]
 GateBias = Annotated[float | None, typer.Option(help="Constant in the forget or update gate.  [default: 1]")]
-Alpha = Annotated[float | None, typer.Option(help="Time step over time constant of leaky cells.  [default: 0.2]")]
+Alpha = Annotated[
+    float | None, typer.Option(help="Time step over time constant of leaky and current cells.  [default: 0.2]")
+]
 Noise = Annotated[
-    float | None, typer.Option(help="Noise of each unit of leaky cells in training, such as 0.05.  [default: 0]")
+    float | None,
+    typer.Option(help="Noise of each unit of leaky and current cells in training, such as 0.05.  [default: 0]"),
 ]
 TaskSettings = Annotated[
     list[str] | None,

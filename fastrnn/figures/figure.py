@@ -33,10 +33,11 @@ STYLE = {
     "svg.fonttype": "none",  # words stay words, to be searched and edited
     "svg.hashsalt": "fastrnn",  # the same figure gives the same file
 }
-# Colours of Okabe and Ito, which colour-blind readers tell apart too, and a brown; those of cells are no activation's.
+# Colours of Okabe and Ito, which colour-blind readers tell apart too, a brown and a grey; cells have no activation's.
 ACTIVATION_COLOURS = {"tanh": "#0072b2", "relu": "#d55e00"}
-CELL_COLOURS = {"vanilla": "#e69f00", "ugrnn": "#56b4e9", "gru": "#009e73", "lstm": "#cc79a7", "leaky": "#7a4b2a"}
-CELL_MARKERS = {"vanilla": "o", "ugrnn": "s", "gru": "^", "lstm": "D", "leaky": "v"}
+CELL_COLOURS = {"vanilla": "#e69f00", "ugrnn": "#56b4e9", "gru": "#009e73", "lstm": "#cc79a7"}
+CELL_COLOURS |= {"leaky": "#7a4b2a", "current": "#3d3d3d"}
+CELL_MARKERS = {"vanilla": "o", "ugrnn": "s", "gru": "^", "lstm": "D", "leaky": "v", "current": "P"}
 PAIR = ("#5e3c99", "#a39b1e")  # of two of anything else: memories of -1 and +1, contexts 1 and 2
 DETAIL = {"fontsize": 6, "color": "#666666", "in_layout": False}  # of a second line, and of what is out of view
 REFERENCE = (0, (4, 3))  # line style of a value that others are compared with
@@ -47,7 +48,8 @@ POINT_COLOURS = ("#000000", "#c1121f", "#4dbd74", "#1f4fd8", "#8a8a8a")
 POINT_MARKERS = ("o", "^", "s", "D", "X")
 POINT_NAMES = ("stable", "1 unstable dimension", "2 unstable", "3 unstable", "4 and more")
 SEQUENTIAL = "viridis"  # from dark to light for all readers; in the middle it is no grey, which lines would be lost in
-CELL_NAMES = {"vanilla": "Vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LSTM", "leaky": "Leaky"}
+CELL_NAMES = {"vanilla": "Vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LSTM"}
+CELL_NAMES |= {"leaky": "Leaky", "current": "Current"}
 DPI = {"svg": 400, "png": 200}  # an SVG holds pictures where there are very many lines
 LAYOUTS = 2  # panels of a given shape come to rest
 KEY_LINE = 10  # points that a line of a legend takes

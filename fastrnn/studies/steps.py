@@ -39,6 +39,7 @@ SECONDS = {  # for one network of n = 64 on two threads (AMD Zen 4), by cell, re
     "gru": 1.6,
     "lstm": 4.0,
     "leaky": 1.0,
+    "current": 4.0,
 }
 
 

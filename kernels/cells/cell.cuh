@@ -14,6 +14,7 @@
 #pragma once
 
 #include "../common.cuh"
+#include "current.cuh"
 #include "gru.cuh"
 #include "leaky.cuh"
 #include "lstm.cuh"

@@ -47,7 +47,7 @@ def drawing_kernel(task) -> Kernel | None:
 
 def constant_of(networks) -> float:
     """What kernels take as `gate_bias`; of leaky cells alpha, so that no thread has to make it."""
-    return alpha_of(networks.gate_bias) if networks.cell == "leaky" else networks.gate_bias
+    return alpha_of(networks.gate_bias) if get_cell(networks.cell).leaks else networks.gate_bias
 
 
 class Trained(NamedTuple):
