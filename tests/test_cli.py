@@ -15,6 +15,7 @@ from populations import assert_same_bits, small
 from typer.testing import CliRunner
 
 import fastrnn
+from fastrnn.cells import LEAKY_CELLS
 from fastrnn.cli import app
 from fastrnn.hyperparameters import VALUES
 from fastrnn.runs import load_run
@@ -150,8 +151,9 @@ def test_options_go_before_the_file(tmp_path):
     assert (spec.cells, spec.excluded, spec.gate_bias) == (("gru", "lstm"), ("lstm-relu",), 0.5)
 
 
-def test_leaky_cells(tmp_path):
-    asked = ("--preset", "tiny", "--cells", "leaky", "--activations", "tanh", "--iterations", 1, "--threads", 1)
+@pytest.mark.parametrize("cell", LEAKY_CELLS)
+def test_leaky_cells(cell, tmp_path):
+    asked = ("--preset", "tiny", "--cells", cell, "--activations", "tanh", "--iterations", 1, "--threads", 1)
     call("train-population", *asked, "--alpha", 0.5, "--noise", 0.1, "--out", tmp_path / "run")
     run = load_run(tmp_path / "run")
     assert (run.spec.alpha, run.spec.noise) == (0.5, 0.1)
@@ -159,7 +161,7 @@ def test_leaky_cells(tmp_path):
     assert "leaky cells: alpha 0.5, noise in training 0.1" in shown
     shown, _ = call("info", tmp_path / "run", "--json")
     assert (json.loads(shown)["alpha"], json.loads(shown)["noise"]) == (0.5, 0.1)
-    assert run.networks("leaky-tanh-16").gate_bias == 0.0
+    assert run.networks(f"{cell}-tanh-16").gate_bias == 0.0
     _, error = call("train-population", *asked, "--alpha", 0.25, "--out", tmp_path / "run", code=2)
     assert "alpha: 0.5 there, 0.25 here" in error and "noise: 0.1 there, 0.0 here" in error
 
@@ -259,6 +261,14 @@ def test_a_plain_search(tmp_path, monkeypatch):
     out, _ = call(*[word for word in SEARCH if word not in ("--rounds", "3")], "--plain")
     assert "6 trained; 120 network-iterations, 100% of a plain search's" in out
     assert load_search("searches/flipflop").settings["search"]["repeats"] == 0
+
+
+def test_a_search_of_leaky_cells_tells_what_they_have(tmp_path):
+    asked = [word.replace("gru", "leaky,current") for word in SEARCH] + ["--noise", "0.1", "--out", tmp_path / "search"]
+    shown, _ = call(*asked)
+    assert "of 2 configurations on flipflop\nleaky cells: alpha 0.2, noise in training 0.1\n" in shown
+    report = json.loads(call(*asked, "--json")[0])
+    assert (report["alpha"], report["noise"]) == (0.2, 0.1)
 
 
 def test_a_search_without_a_winner_gives_code_3(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from samples import KINDS, random_networks
 from scipy import stats
 
+from fastrnn.cells import LEAKY_CELLS
 from fastrnn.errors import RunError, UsageError
 from fastrnn.networks import Networks
 
@@ -64,10 +65,11 @@ def test_initial_weights_hang_on_nothing_but_the_key():
         assert not np.isin(ours, networks.W_rec[0]).any()
 
 
+@pytest.mark.parametrize("cell", LEAKY_CELLS)
 @pytest.mark.parametrize(("gate_bias", "alpha"), [(800, "0"), (1e30, "0"), (-800, "1")])
-def test_a_leaky_network_leaks(gate_bias, alpha):
+def test_a_leaky_network_leaks(cell, gate_bias, alpha):
     with pytest.raises(UsageError, match=rf"alpha must be above 1e-07 and below 1; it is {alpha} \(gate_bias "):
-        Networks.initialize("leaky", "tanh", 4, 1, 1, [0], gate_bias=gate_bias)
+        Networks.initialize(cell, "tanh", 4, 1, 1, [0], gate_bias=gate_bias)
 
 
 def test_gate_bias_is_kept_everywhere():
@@ -75,8 +77,9 @@ def test_gate_bias_is_kept_everywhere():
     for other in (networks[0], networks.copy(), Networks.concatenate([networks, networks])):
         assert other.gate_bias == 0.5
     assert Networks.from_arrays(cell="lstm", activation="relu", gate_bias=2, arrays=networks.arrays).gate_bias == 2.0
-    with pytest.raises(UsageError, match=r"gate_bias must be given for leaky; fastrnn\.from_leaky takes alpha"):
-        Networks.from_arrays(cell="leaky", activation="relu", arrays=networks.arrays)
+    for cell in LEAKY_CELLS:
+        with pytest.raises(UsageError, match=rf"gate_bias must be given for {cell}; fastrnn\.from_{cell} takes alpha"):
+            Networks.from_arrays(cell=cell, activation="relu", arrays=networks.arrays)
     with pytest.raises(UsageError, match=r"gate_bias must be given for lstm: 1\.0 for networks trained here"):
         Networks.from_arrays(cell="lstm", activation="relu", arrays=networks.arrays)
 

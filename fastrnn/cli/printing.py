@@ -32,6 +32,12 @@ def print_some(what: str, lines: list[str], where: str, shown: int = 20) -> None
         print(f"... and {more:,} more {what}: {where}")
 
 
+def print_leak(report: dict) -> None:
+    """What leaky cells have, where there are any."""
+    if "alpha" in report:
+        print(f"leaky cells: alpha {report['alpha']:g}, noise in training {report['noise']:g}")
+
+
 def print_run(run, as_json: bool) -> int:
     """Print a run; the exit code that it deserves."""
     report = run.report()
@@ -50,8 +56,7 @@ def _print_for_people(run, report: dict) -> None:
     counts = [f"{report[status]:,} {status}" for status in fates if report[status]]
     part = "" if report["part"] is None else f" (part {report['part']} of a population)"
     print(f"{report['run']}: {counted(report['networks'], 'network')} on {report['task']}{part}, {', '.join(counts)}")
-    if "alpha" in report:
-        print(f"leaky cells: alpha {report['alpha']:g}, noise in training {report['noise']:g}")
+    print_leak(report)
     if report["threshold"] is not None:
         print(f"{report['learnt']:,} learnt the task (validation loss below {report['threshold']:g})")
     print(_table(run.summary(), report["threshold"] is not None))

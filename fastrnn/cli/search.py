@@ -31,7 +31,7 @@ from .options import (
     Threads,
     population_settings,
 )
-from .printing import print_json
+from .printing import print_json, print_leak
 
 
 def search(
@@ -146,6 +146,7 @@ def _print_for_people(found, report: dict) -> None:
         f"{report['search']}: {counted(report['draws'], 'draw')} of "
         f"{counted(report['configurations'], 'configuration')} on {report['task']}"
     )
+    print_leak(report)
     print(f"{fates}; {report['network_iterations']:,} network-iterations, {share:.0%} of a plain search's")
     chosen = found.chosen
     table = chosen[["l2", "learning_rate", "decay", "momentum", "clip", "origin"]].assign(loss=chosen.validation_loss)
