@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from populations import small
 
+from fastrnn.cells import LEAKY_CELLS
 from fastrnn.errors import RunError, UsageError
 from fastrnn.hyperparameters import VALUES
 from fastrnn.spec import ITERATIONS, PRESETS, PopulationSpec
@@ -310,10 +311,8 @@ def test_alpha_and_noise_are_of_leaky_cells_alone():
     """Another one is another population only where both have such cells; what is written of others is as it was."""
     plain, leaky = PopulationSpec(cells="gru"), PopulationSpec(cells=("leaky", "gru"), alpha=0.5)
     assert plain.alpha is None and "alpha" not in plain.to_settings()
-    assert (
-        PopulationSpec(cells="leaky").alpha == PopulationSpec(cells="current").alpha == 0.2
-        and leaky.to_settings()["alpha"] == 0.5
-    )
+    assert [PopulationSpec(cells=cell).alpha for cell in LEAKY_CELLS] == [0.2, 0.2]
+    assert leaky.to_settings()["alpha"] == 0.5
     assert (leaky.gate_bias_of("leaky"), leaky.gate_bias_of("gru")) == (0.0, 1.0)
     assert (plain.noise, leaky.noise, replace(leaky, noise=0.1).noise_of("gru")) == (None, 0.0, 0.0)
     assert leaky.contains(plain) and PopulationSpec(cells=("leaky", "gru", "current"), alpha=0.5).contains(leaky)
