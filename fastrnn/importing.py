@@ -10,7 +10,7 @@ from .cells import ArrayMath, check_kind
 from .cells.leaky import check_alpha, gate_bias_of
 from .errors import UsageError
 from .networks import Networks
-from .shapes import check_finite, real_array
+from .shapes import check_finite, check_shape, real_array
 
 CELLS = {"RNN": "vanilla", "LSTM": "lstm"}  # PyTorch's blocks stand in our order
 OTHER_GRU = (
@@ -118,9 +118,12 @@ def from_current(*, alpha, activation, arrays, keys=None) -> Networks:
         raise UsageError(f"alpha must be one number for all units; it has shape {alpha.shape}")
     check_kind("current", activation)
     if isinstance(arrays, Mapping) and {"h0", "W_rec"} <= set(arrays):
-        x = real_array("h0", arrays["h0"])
-        if x.shape == np.shape(arrays["W_rec"])[:2]:
+        N, n, _ = check_shape("W_rec", real_array("W_rec", arrays["W_rec"]), ("N", "n", "G n")).shape
+        x = finite_values("h0", arrays["h0"])
+        if x.shape == (N, n):
             arrays = dict(arrays) | {"h0": np.concatenate([ArrayMath(activation).phi(x), x], axis=1)}
+        elif x.shape != (N, 2 * n):
+            raise UsageError(f"h0 must have shape ({N}, {n}), or ({N}, {2 * n}), phi(x) and x; it has shape {x.shape}")
     k = gate_bias_of(check_alpha(alpha))
     return Networks.from_arrays(cell="current", activation=activation, gate_bias=k, arrays=arrays, keys=keys)
 

@@ -1,7 +1,7 @@
 """The shape letters, declared once, and the check of an array argument against them.
 
-N networks, B trials, T time steps, n units, D inputs, K outputs, G gate blocks, S state size (n; 2n for the LSTM),
-M parameters of one network. The network axis comes first, units innermost.
+N networks, B trials, T time steps, n units, D inputs, K outputs, G gate blocks, S state size (n; 2n for LSTM and
+current), M parameters of one network. The network axis comes first, units innermost.
 """
 
 from __future__ import annotations

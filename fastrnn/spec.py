@@ -162,7 +162,8 @@ class PopulationSpec:
             return made
         if given:
             name, cells = next(iter(given)), ", ".join(map(str, one_or_several("cells", self.cells)))
-            raise UsageError(f"{name} is for leaky cells; the cells are {cells}: leave {name} out, or add leaky")
+            add = " or ".join(LEAKY_CELLS)
+            raise UsageError(f"{name} is for leaky cells; the cells are {cells}: leave {name} out, or add {add}")
         return dict.fromkeys(OF_LEAKY)
 
     @cached_property

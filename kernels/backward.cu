@@ -7,8 +7,8 @@
 // dh, in registers all the way; only while these hold the GRU's drh does dh wait in the slot where da_r will lie. The
 // left operand of the products, da of SLOTS gate blocks at a time, lies in shared memory; where there are more blocks,
 // a thread fetches its own part of the rest back from `das`. Weights, transposed, stay in shared memory or stream
-// through it as in rollout.cu. Shared: (TRIALS, SLOTS n + 4), STAGES tiles of weights, and for the LSTM the gradient of
-// the cell state (TRIALS, n).
+// through it as in rollout.cu. Shared: (TRIALS, SLOTS n + 4), STAGES tiles of weights, and where there is one the
+// gradient of the cell state (TRIALS, n).
 //
 // Overwrites `das` and `dh0`. Deterministic: every sum has a fixed order.
 #include "backward.cuh"

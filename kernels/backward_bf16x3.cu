@@ -1,8 +1,8 @@
 // backward.cu on tensor cores: operands split into two bf16, see tensor.cuh; sums, gates and gradients in float32.
 //
 // A block owns TRIALS trials of one network; a warp all of them for 32 units of dh, in registers all the way. Shared:
-// da of SLOTS blocks (TRIALS, SLOTS n + 8) in two planes of bf16, and for the LSTM the gradient of the cell state
-// (TRIALS, n). Overwrites `das` and `dh0`. Deterministic.
+// da of SLOTS blocks (TRIALS, SLOTS n + 8) in two planes of bf16, and where there is one the gradient of the cell
+// state (TRIALS, n). Overwrites `das` and `dh0`. Deterministic.
 #include "backward.cuh"
 #include "tensor_product.cuh"
 

@@ -2,7 +2,7 @@
 
 This file is the specification that every engine is tested against. It imports nothing of fastrnn and shares
 no code with it. Shapes: B trials, T steps, n units, D inputs, K outputs, G gate blocks, S state size (n, and
-2n for the LSTM).
+2n for LSTM and current).
 
 Parameters are a dict: W_rec (n, G n), W_in (D, G n), b (G n,), W_out (n, K), b_out (K,), h0 (S,). A row of
 numbers times a matrix is a sum over units: `a = h @ W_rec + x @ W_in + b`. Everything but the backward passes

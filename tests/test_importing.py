@@ -285,7 +285,9 @@ def test_fixed_points_of_currents_are_those_of_rates():
         ({"alpha": [0.1] * n}, r"alpha must be one number for all units; it has shape \(5,\)"),
         ({"alpha": 1.5}, "alpha must be above 1e-07 and below 1; it is 1.5;"),
         ({"activation": "sin"}, "unknown activation .sin.; allowed are tanh, relu"),
-        ({"arrays": leaky_arrays() | {"h0": np.zeros((2, 3))}}, r"h0 must have shape \(2, 10\) beside W_rec"),
+        ({"arrays": leaky_arrays() | {"h0": np.zeros((2, 3))}}, r"h0 must have shape \(2, 5\), or \(2, 10\), phi\(x\)"),
+        ({"arrays": leaky_arrays() | {"h0": np.full((2, n), np.nan)}}, "h0 must be finite"),
+        ({"arrays": leaky_arrays() | {"h0": 1.0, "W_rec": 1.0}}, "W_rec must have shape"),
         ({"arrays": {}}, "arrays must be exactly W_rec"),
     ],
 )

@@ -146,7 +146,7 @@ def network_map(networks: Networks, parameters: dict, x) -> Map:
     kind = (parameters, networks.activation, networks.gate_bias)
     limit = np.full(networks.S, np.inf)
     if networks.activation == "tanh":
-        limit[:n] = 1.0  # h is tanh of something, a mean of such values, or less (LSTM: the cell has no such limit)
+        limit[:n] = 1.0  # h is tanh of something, a mean of such values, or less; what is beside it has no such limit
 
     @cache
     def solver():
@@ -158,7 +158,8 @@ def network_map(networks: Networks, parameters: dict, x) -> Map:
     norms = np.linalg.norm(parameters["W_rec"][:, block * n : (block + 1) * n], axis=0)
 
     def kinked(h):
-        # phi(cell) of an LSTM has a kink too, but cells that come to 0 do so by themselves: no eigenvalue hangs on it
+        # phi(cell) of an LSTM has a kink too, but cells that come to 0 do so by themselves: no eigenvalue hangs on it.
+        # That of current cells is at x = 0, and x is a_c where it does not move.
         a = cell.values(*kind, h, x)[f"a_{cell.blocks[block]}"]
         return (np.abs(a) < KINK * (1.0 + np.linalg.norm(h, axis=1))[:, None] * norms).any(axis=1)
 

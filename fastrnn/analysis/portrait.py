@@ -100,8 +100,8 @@ def portrait(
 ) -> Portrait:
     """Run one network of a stack on some trials and see it, its fixed points and paths in its principal components.
 
-    Components are those of the states of these trials; of an LSTM those of h, which the readout sees. With fewer than
-    three units the last components are zero.
+    Components are those of the states of these trials; where there is more in a state, those of h, which the readout
+    sees. With fewer than three units the last components are zero.
 
     Parameters
     ----------

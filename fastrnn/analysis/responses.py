@@ -43,8 +43,8 @@ def probe_trials(task) -> int:
 def probe_states(run: Run, trials: int | None = None, device: str = "cpu", left_out: list | None = None, only=None):
     """Responses of a run's networks to the probe trials, one network after another.
 
-    Groups are rolled out a few networks at a time, so that a population need not fit in memory. Of an LSTM the
-    response is h, which the readout sees.
+    Groups are rolled out a few networks at a time, so that a population need not fit in memory. Where the state has two
+    parts, the response is h, which the readout sees.
 
     Parameters
     ----------

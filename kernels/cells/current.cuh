@@ -1,5 +1,5 @@
-// Current cell, state (h, x): x' = x + alpha (a_c - x), h' = c = phi(x') with the same alpha for all units and steps, which
-// stands in the place of gate_bias. See cells/cell.cuh for what a cell gives.
+// Current cell, state (h, x): x' = x + alpha (a_c - x), h' = c = phi(x') with the same alpha for all units and steps,
+// which stands in the place of gate_bias. See cells/cell.cuh for what a cell gives.
 #pragma once
 
 template <class Phi>

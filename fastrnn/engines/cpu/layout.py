@@ -57,7 +57,7 @@ class Layout(NamedTuple):
     second_width: int
     first_columns: int  # the same, padded to whole vectors
     second_columns: int
-    cell_states: int  # 1 for the LSTM
+    cell_states: int  # 1 where the state has a part beside h
     packed_second: int  # offsets into the packed parameters; the first product's weights are at 0
     packed_out: int
     packed_b_out: int

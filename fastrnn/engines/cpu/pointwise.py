@@ -5,7 +5,7 @@ stages' own ways back, run from unit gradients: with dh = 1 the gradient da_X of
 
 All values of a state stand in a table, one row a value, n columns. In this order (`Rows`):
 
-    halves   h, and cell (LSTM)
+    halves   h, and cell (LSTM, current)
     a        a_X for every block
     rh       left operand of the second product, if there is one
     next     h_next, cell_next
