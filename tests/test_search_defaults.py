@@ -49,6 +49,14 @@ def test_a_search_replaces_rows_found_before_and_those_taken_by_rule():
     assert defaults_table(second, []) == second
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_every_row_that_ships_would_be_made_again(task, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_bytes((DEFAULTS / f"{task}.csv").read_bytes())
+    write_defaults(task, [], path)
+    assert path.read_bytes() == (DEFAULTS / f"{task}.csv").read_bytes()
+
+
 def test_a_kind_that_was_never_searched_at_n_64():
     with pytest.raises(UsageError, match="no values of gru-tanh with n = 64, from which other sizes take theirs"):
         defaults_table([GENERAL], [[row(128, 1e-4, 0.4)]])
