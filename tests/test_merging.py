@@ -8,6 +8,7 @@ import pytest
 from populations import assert_same_bits, contents, small
 from typer.testing import CliRunner
 
+from fastrnn.cells import LEAKY_CELLS
 from fastrnn.cli import app
 from fastrnn.errors import RunError, UsageError
 from fastrnn.groups import FinishedGroup
@@ -208,10 +209,11 @@ def test_a_kind_that_no_run_has_is_excluded():
     assert whole_of([PopulationSpec("sine", cells="gru")]).excluded == ("lstm-relu",)  # should LSTMs be added
 
 
-def test_the_whole_has_the_alpha_of_its_leaky_cells():
-    plain, leaky = PopulationSpec(cells="gru"), PopulationSpec(cells="leaky", alpha=0.5)
-    assert whole_of([plain, leaky]) == PopulationSpec(cells=("gru", "leaky"), alpha=0.5)
-    assert whole_of([leaky, plain]) == PopulationSpec(cells=("leaky", "gru"), alpha=0.5)
+@pytest.mark.parametrize("cell", LEAKY_CELLS)
+def test_the_whole_has_the_alpha_of_its_leaky_cells(cell):
+    plain, leaky = PopulationSpec(cells="gru"), PopulationSpec(cells=cell, alpha=0.5)
+    assert whole_of([plain, leaky]) == PopulationSpec(cells=("gru", cell), alpha=0.5)
+    assert whole_of([leaky, plain]) == PopulationSpec(cells=(cell, "gru"), alpha=0.5)
 
 
 @pytest.mark.parametrize(("name", "other"), [("alpha", {"alpha": 0.2}), ("noise", {"alpha": 0.5, "noise": 0.1})])
@@ -219,7 +221,7 @@ def test_leaky_runs_agree_also_where_the_first_run_has_no_leaky_cells(name, othe
     names = [str(tmp_path / name) for name in ("plain", "one", "other")]
     train(small(cells="gru", iterations=0), names[0], progress=False)
     train(small(cells="leaky", iterations=0, alpha=0.5), names[1], progress=False)
-    train(small(cells="leaky", sizes=5, iterations=0, **other), names[2], progress=False)
+    train(small(cells="current", sizes=5, iterations=0, **other), names[2], progress=False)
     merged = merge_runs(names[:2], tmp_path / "both")
     assert (merged.spec.alpha, merged.spec.noise) == (0.5, 0.0)
     with pytest.raises(UsageError, match=f"other' and .*one' are not of one population .{name}: "):
