@@ -20,8 +20,9 @@ from .emit import ADDRESS, ZERO, accumulate_over, broadcast, element, load, merg
 from .vectors import INT64, LANES
 
 PANEL = 2 * LANES  # columns of a panel
-TILES = ((8, 1), (8, 2), (6, 4)) if LANES == 16 else ((8, 1), (6, 2))  # (rows, vectors)
-WIDEST = TILES[-1][1]  # vectors: 24 accumulators of 32 registers, or 12 of 16
+# (rows, vectors): 24 accumulators of 32 registers, or 12 of 16; of fewer than 8, multiply-adds wait for each other
+TILES = ((8, 1), (8, 2), (6, 4)) if LANES == 16 else ((8, 1), (6, 2))
+WIDEST = TILES[-1][1]  # vectors
 DEPTH = 288  # of a block, at most; half of it is no faster
 AT_ONCE = 4  # steps of the depth that lie behind each other in code
 NONE_BESIDE = (0, 0, 0, 0, 0)
@@ -129,8 +130,8 @@ def make_product(packed: bool):
             remaining = (columns - j) // LANES
             vectors = WIDEST if remaining >= WIDEST else min(remaining, 2)
             step = rows_one if vectors == 1 else rows_two if vectors == 2 else rows_most
-            even = step if step % 4 == 0 else 2 * step  # what is left must be a multiple of 4
-            whole = rows // even * even
+            together = step if step % 4 == 0 else 2 * step  # so that what is left is a multiple of 4
+            whole = rows // together * together
             width = min(vectors, 2) * LANES
             b_row = b[1] if b[1] != IN_PANELS else width
             c_row = c[1] if c[1] != IN_PANELS else width
