@@ -16,7 +16,7 @@ from .groups import FinishedGroup, check_group
 from .hyperparameters import KEYS, VALUES
 from .networks import Networks
 from .progress import counted
-from .spec import OF_LEAKY, PopulationSpec
+from .spec import PopulationSpec, leak_of
 from .tasks import TASKS, Task
 from .values import check_name
 
@@ -244,7 +244,7 @@ class Run:
         settings = {name: self.settings[name] for name in ("iterations", "batch", "seed")}
         return (
             {"run": str(self.path), "task": self.task_name, "part": self.settings.get("part"), **settings}
-            | {name: self.settings[name] for name in OF_LEAKY if name in self.settings}
+            | leak_of(self.settings)
             | {"threshold": self.threshold}
             | {"networks": len(table), "learnt": int(self.learnt(table).sum())}
             | {status.label: int((table.status == status.label).sum()) for status in Status}

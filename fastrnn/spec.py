@@ -372,6 +372,11 @@ def configuration_id(cell: str, activation: str, n: int, l2: float, **_) -> str:
     return f"{cell}-{activation}-{n}-{l2!r}"
 
 
+def leak_of(settings: dict) -> dict:
+    """What is set for leaky cells alone, of a population's settings; nothing where it has no such cells."""
+    return {name: settings[name] for name in OF_LEAKY if name in settings}
+
+
 def set_by(preset: str) -> set[str]:
     """Names of the settings that a preset decides."""
     check_name("preset", preset, tuple(PRESETS))

@@ -71,6 +71,15 @@ def alpha_of(gate_bias: float) -> float:
     return exp(-gate_bias) / (1 + exp(-gate_bias)) if gate_bias > 0 else 1 / (1 + exp(gate_bias))
 
 
+def leak_in_words(report: dict) -> str:
+    """What leaky cells have, of the report of a run or a search; "" where there are none.
+
+    >>> leak_in_words({"alpha": 0.2, "noise": 0.0})
+    'leaky cells: alpha 0.2, noise in training 0'
+    """
+    return f"leaky cells: alpha {report['alpha']:g}, noise in training {report['noise']:g}" if "alpha" in report else ""
+
+
 def noise_scale(noise, gate_bias: float) -> np.ndarray:
     """Standard deviation of what is added to a_c, from `noise`: times sqrt(2 / alpha).
 

@@ -34,8 +34,10 @@ def print_some(what: str, lines: list[str], where: str, shown: int = 20) -> None
 
 def print_leak(report: dict) -> None:
     """What leaky cells have, where there are any."""
-    if "alpha" in report:
-        print(f"leaky cells: alpha {report['alpha']:g}, noise in training {report['noise']:g}")
+    from ..cells.leaky import leak_in_words
+
+    if leak := leak_in_words(report):
+        print(leak)
 
 
 def print_run(run, as_json: bool) -> int:

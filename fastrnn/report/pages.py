@@ -16,6 +16,7 @@ import numpy as np
 import pandas
 
 from ..analysis.comparison import NAMES
+from ..cells.leaky import leak_in_words
 from ..errors import FastrnnError, Status
 from ..figures.paper import panels
 from ..folder import POPULATION
@@ -122,7 +123,7 @@ def _head(kept: Kept, stale: list[str]) -> str:
     items = "".join(f"<li><b>{value}</b><span>{text(what)}</span></li>" for value, what in cards)
     settings = kept.run.settings
     part = "" if report["part"] is None else f", part {text(report['part'])} of a population,"
-    leaky = f" (leaky cells: alpha {report['alpha']:g}, noise {report['noise']:g})" if "alpha" in report else ""
+    leaky = f" ({leak})" if (leak := leak_in_words(report)) else ""
     what = (
         f"{counted(report['networks'], 'recurrent network')}{part} trained on the task <b>{text(report['task'])}</b> "
         f"for {settings['iterations']:,} iterations of {settings['batch']} trials{leaky}, and what their dynamics have "

@@ -13,7 +13,7 @@ from ..errors import RunError, Status, UsageError
 from ..folder import SEARCH
 from ..hyperparameters import SEARCHED, VALUES, read_rows
 from ..runs import Run
-from ..spec import OF_LEAKY, RECORD
+from ..spec import RECORD, leak_of
 from ..values import a_path
 from .spec import CONFIGURATION, TABLE, SearchSpec, configuration_of, read_settings
 
@@ -147,7 +147,7 @@ class SearchResult:
         fates = (Status.TRAINED, Status.DROPPED, Status.DIVERGED)
         return (
             {"search": str(self.path), "task": self.settings[RECORD]["task"], "threshold": self.threshold}
-            | {name: self.settings[name] for name in OF_LEAKY if name in self.settings}
+            | leak_of(self.settings)
             | {"configurations": len(configurations), "iterations": self.settings["iterations"]}
             | {name: mine[name] for name in ("draws", "rounds", "finalists", "repeats")}
             | {"fates": {fate.label: int((draws.fate == fate.label).sum()) for fate in fates}}
