@@ -31,11 +31,13 @@ def backward(m, k, dh, dcell, c):
 def jacobian(w, m, v):
     # dx' = (1 - alpha) dx + alpha da_c, dh' = phi' dx'
     alpha, slope = m.sigmoid(-v["k"]), m.phi_slope(v["c"])
-    by_h, by_cell, by_x = alpha * w.recurrent["c"], (1 - alpha) * w.eye, alpha * w.input["c"]
-    shape = (*slope.shape, slope.shape[-1])
-    both = np.concatenate([np.broadcast_to(by_h, shape), np.broadcast_to(by_cell, shape)], axis=-1)
-    state = np.concatenate([rows(slope, both), both], axis=-2)
-    return state, np.concatenate([rows(slope, by_x), np.broadcast_to(by_x, (*slope.shape, by_x.shape[-1]))], axis=-2)
+    by_state = np.concatenate([alpha * w.recurrent["c"], (1 - alpha) * w.eye], axis=-1)  # dx' (n, 2 n)
+    by_input = alpha * w.input["c"]  # dx' (n, D)
+
+    def both(dx):  # dh' and dx', for every state of slope (..., n)
+        return np.concatenate([rows(slope, dx), np.broadcast_to(dx, (*slope.shape, dx.shape[-1]))], axis=-2)
+
+    return both(by_state), both(by_input)
 
 
 CURRENT = Cell("current", ("c",), (), 2, (Stage(forward),), (Stage(backward),), jacobian, leaks=True)
