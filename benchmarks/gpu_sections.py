@@ -16,7 +16,7 @@ from fastrnn.analysis.levenberg_marquardt import (
     levenberg_marquardt_on_device,
 )
 from fastrnn.analysis.maps import maps_of
-from fastrnn.cells import ACTIVATIONS, CELLS, PAPER_CELLS
+from fastrnn.cells import ACTIVATIONS, CELLS, PAPER_CELLS, get_cell
 from fastrnn.counters import TRAINING
 from fastrnn.engines.cuda.engine import CUDAEngine
 from fastrnn.engines.cuda.group import TASKS, Group
@@ -202,7 +202,7 @@ class Benchmark:
         curves = []
         for engine in both:
             stack = networks.copy()
-            optimizer = Optimizer.start(stack, learning_rate=0.01, noise=0.1 * CELLS[cell].leaks, iterations=3)
+            optimizer = Optimizer.start(stack, learning_rate=0.01, noise=0.1 * get_cell(cell).leaks, iterations=3)
             curves.append(engine.advance(stack, optimizer, task, 3, batch=batch))
         made["training"], expected["training"] = curves
         errors = errors_that_count(activation, made, expected)
