@@ -1,7 +1,7 @@
 """Learning rate, decay, momentum and clip of every network, from tables in which the most specific row wins.
 
 A row names the networks it is for by any of the key columns (an empty field means any) and gives some of the
-values. In defaults/ lies one table a task, and `general.csv` for users' tasks.
+values. In defaults/ lies one table a task, and `general.csv` for users' tasks; in defaults/adam/ those for Adam.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .cells import ACTIVATIONS, CELLS
 from .errors import UsageError
-from .optimizer import check_hyperparameter
+from .optimizer import SGD, check_hyperparameter
 from .values import check_name
 
 CONFIGURATION = ("cell", "activation", "n", "l2")
@@ -140,10 +140,11 @@ def _read_csv(path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return (lines[0][1] if lines else []), lines[1:]
 
 
-def default_rows(task: str) -> list[dict]:
+def default_rows(task: str, optimizer: str = SGD) -> list[dict]:
     """The rows shipped for a task, the general ones for a task without a table of its own."""
-    path = DEFAULTS / f"{task}.csv"
-    return read_rows(path if task.isidentifier() and path.is_file() else DEFAULTS / "general.csv")
+    folder = DEFAULTS if optimizer == SGD else DEFAULTS / optimizer
+    path = folder / f"{task}.csv"
+    return read_rows(path if task.isidentifier() and path.is_file() else folder / "general.csv")
 
 
 def _clean(row: dict, where: str) -> dict:

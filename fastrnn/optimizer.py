@@ -1,7 +1,13 @@
-"""SGD with momentum, exponential decay, clip by global norm and L2, each network its own values.
+"""Gradient descent with exponential decay, clip by global norm and L2, each network its own values; by two methods.
 
 lr = learning_rate * decay ** (iteration / decay_steps)
-g  = dloss + 2 l2 p;  g *= min(1, clip / |g|);  v = momentum v + g;  p -= lr v
+g  = dloss + 2 l2 p;  g *= min(1, clip / |g|)
+
+sgd   v = momentum v + g;  p -= lr v
+adam  v = momentum v + (1 - momentum) g;  s = SQUARES_DECAY s + (1 - SQUARES_DECAY) g^2
+      p -= lr v / (1 - momentum^t) / (sqrt(s / (1 - SQUARES_DECAY^t)) + EPSILON),  t = iteration + 1
+
+Adam is that of Kingma and Ba (2015), with their constants.
 """
 
 from __future__ import annotations
@@ -13,6 +19,10 @@ import numpy as np
 from .cells import get_cell
 from .errors import Status, UsageError
 from .shapes import network_index
+from .values import check_name
+
+METHODS = SGD, ADAM = ("sgd", "adam")
+SQUARES_DECAY, EPSILON = 0.999, 1e-8
 
 # name -> (test, words)
 RANGES = {
@@ -37,6 +47,12 @@ def check_hyperparameter(name: str, value) -> np.ndarray:
     return value
 
 
+def check_averaged(momentum) -> None:
+    """`UsageError` for a momentum with which Adam's mean of gradients would never move."""
+    if np.any(np.asarray(momentum) >= 1):
+        raise UsageError("momentum must be below 1 with adam, 0.9 for one; got 1.0")
+
+
 @dataclass
 class Optimizer:
     """Hyperparameters and state of N networks; indexing gives those of a sub-stack.
@@ -45,6 +61,7 @@ class Optimizer:
     noise : float64 (N,), of the units of leaky cells, see `cells.leaky`; 0 for all others
     decay_steps : int64 (N,), planned iterations
     velocity : float32 (N, M)
+    squares : float32 (N, M), of Adam; (N, 0) of SGD, which has none
     iteration : int64 (N,), done so far
     status : int8 (N,), see `errors.Status`
     """
@@ -57,20 +74,24 @@ class Optimizer:
     noise: np.ndarray
     decay_steps: np.ndarray
     velocity: np.ndarray
+    squares: np.ndarray
     iteration: np.ndarray
     status: np.ndarray
 
     @classmethod
     def start(
-        cls, networks, *, learning_rate, decay=1.0, momentum=0.9, clip=1.0, l2=0.0, noise=0.0, iterations
+        cls, networks, *, learning_rate, decay=1.0, momentum=0.9, clip=1.0, l2=0.0, noise=0.0, iterations, method=SGD
     ) -> Optimizer:
-        """The state before the first iteration; every value a number or (N,)."""
+        """The state before the first iteration; every value a number or (N,), `method` one of `METHODS`."""
+        check_name("method", method, METHODS)
         N = len(networks)
         given = {"learning_rate": learning_rate, "decay": decay, "momentum": momentum, "clip": clip}
         given |= {"l2": l2, "noise": noise}
         values = {name: np.broadcast_to(check_hyperparameter(name, value), N).copy() for name, value in given.items()}
         if not get_cell(networks.cell).leaks and values["noise"].any():
             raise UsageError(f"noise is for leaky cells; these are {networks.cell}: leave it at 0")
+        if method == ADAM:
+            check_averaged(values["momentum"])
         steps = np.broadcast_to(np.asarray(iterations), N).astype(np.int64)
         if np.any(steps < 0):
             raise UsageError(f"iterations must be 0 or more; got {int(steps.min())}")
@@ -79,9 +100,15 @@ class Optimizer:
             **values,
             decay_steps=steps,
             velocity=np.zeros((N, networks.count), np.float32),
+            squares=np.zeros((N, networks.count if method == ADAM else 0), np.float32),
             iteration=np.zeros(N, np.int64),
             status=status,
         )
+
+    @property
+    def method(self) -> str:
+        """One of `METHODS`."""
+        return ADAM if self.squares.shape[1] else SGD
 
     def __len__(self) -> int:
         return len(self.learning_rate)
@@ -96,8 +123,9 @@ class Optimizer:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Optimizer:
-        """Inverse of `to_arrays`; checkpoints of before there was noise had none."""
-        arrays = {"noise": np.zeros(len(arrays["learning_rate"]))} | arrays
+        """Inverse of `to_arrays`; checkpoints of before there was noise, or Adam, had none."""
+        N = len(arrays["learning_rate"])
+        arrays = {"noise": np.zeros(N), "squares": np.zeros((N, 0), np.float32)} | arrays
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
     @classmethod

@@ -10,6 +10,7 @@ from math import prod
 from .cells import parameter_shapes
 from .errors import RunError
 from .groups import CURVE_POINTS
+from .optimizer import ADAM
 from .progress import counted
 
 WAVE_NETWORKS = 256  # groups are trained together until there are so many networks ...
@@ -23,7 +24,7 @@ class Work:
     """What is left to do of one group.
 
     name, cell, activation, n : of the group; networks : how many are to be trained; iterations : of all of them
-    together; planned : iterations of one; parameters : of one; seconds : estimate for one iteration of one network on
+    together; planned : iterations of one; parameters : of one; kept : numbers kept of each parameter; seconds : estimate for one iteration of one network on
     one thread
     """
 
@@ -35,12 +36,13 @@ class Work:
     iterations: int
     planned: int
     parameters: int
+    kept: int
     seconds: float
 
     @property
     def state_bytes(self) -> int:
-        """Weights, velocities and losses in memory, and in a checkpoint."""
-        return self.networks * VALUE * (2 * self.parameters + self.planned)
+        """Weights, what the optimizer keeps of each, and losses in memory, and in a checkpoint."""
+        return self.networks * VALUE * (self.kept * self.parameters + self.planned)
 
     @property
     def file_bytes(self) -> int:
@@ -61,6 +63,7 @@ def work_of(group: str, rows: list[dict], iterations: int, spec, engine) -> Work
         iterations=iterations,
         planned=spec.iterations,
         parameters=sum(prod(shape) for shape in shapes.values()),
+        kept=3 if spec.optimizer == ADAM else 2,
         seconds=engine.seconds_per_iteration(
             row["cell"], row["activation"], row["n"], task, spec.batch, spec.noise_of(row["cell"]) > 0
         ),

@@ -16,7 +16,7 @@ from .groups import FinishedGroup, check_group
 from .hyperparameters import KEYS, VALUES
 from .networks import Networks
 from .progress import counted
-from .spec import PopulationSpec, leak_of
+from .spec import PopulationSpec, leak_of, optimizer_of
 from .tasks import TASKS, Task
 from .values import check_name
 
@@ -242,6 +242,7 @@ class Run:
         """The whole run in numbers that JSON can hold: counts, `summary` by configuration, and `failures`."""
         table = self.table
         settings = {name: self.settings[name] for name in ("iterations", "batch", "seed")}
+        settings["optimizer"] = optimizer_of(self.settings)
         return (
             {"run": str(self.path), "task": self.task_name, "part": self.settings.get("part"), **settings}
             | leak_of(self.settings)

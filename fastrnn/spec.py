@@ -14,7 +14,7 @@ from .cells import ACTIVATIONS, CELLS, LEAKY_CELLS, PAPER_CELLS, any_leaks
 from .cells.leaky import ALPHA, check_alpha, gate_bias_of
 from .errors import UsageError
 from .hyperparameters import KEYS, VALUES, HyperparameterTable, default_rows, describe, is_searched
-from .optimizer import check_hyperparameter
+from .optimizer import ADAM, METHODS, SGD, check_averaged, check_hyperparameter
 from .storage import SCHEMA_VERSION, check_schema
 from .tasks import TASKS, Task, get_task, moved, with_whole_path
 from .values import a_path, check_name, distinct, one_or_several, real_number, whole_number
@@ -51,12 +51,13 @@ class PopulationSpec:
     iterations : planned training iterations, on which the learning rate's decay depends; default by task
     batch : trials an iteration, B
     seed : of the whole population; another gives other weights and trials
+    optimizer : "sgd" (gradient descent with momentum, as in the paper) or "adam", see `optimizer`
     gate_bias : constant inside the forget or update gate, not of leaky cells
     alpha : time step over time constant of leaky cells (`leaky`, `current`), above 0 and below 1; default 0.2
     noise : of each unit of leaky cells in training, see `cells.leaky`; default 0
     excluded : kinds left out, as `cell-activation`; default by task
     hyperparameters : rows for `HyperparameterTable`, going before the defaults
-    default_hyperparameters : rows for what the ones above leave open; default by task
+    default_hyperparameters : rows for what the ones above leave open; default by task and optimizer
     part : "3/40" is the third of 40 parts of the population, equal in numbers and within one network in every group;
         together they are the whole, to be put together by `merge_runs`
 
@@ -80,6 +81,7 @@ class PopulationSpec:
     iterations: int | None = None
     batch: int = 64
     seed: int = 0
+    optimizer: str = SGD
     gate_bias: float = 1.0
     alpha: float | None = None
     noise: float | None = None
@@ -93,7 +95,8 @@ class PopulationSpec:
         excluded, iterations, defaults = self.excluded, self.iterations, self.default_hyperparameters
         excluded = EXCLUDED.get(task.name, ()) if excluded is None else excluded
         iterations = planned_iterations("quick", task.name) if iterations is None else iterations
-        defaults = default_rows(task.name) if defaults is None else defaults
+        check_name("optimizer", self.optimizer, METHODS)
+        defaults = default_rows(task.name, self.optimizer) if defaults is None else defaults
         checked = {
             "task": with_whole_path(self.task),
             "task_settings": dict(task.settings),
@@ -181,6 +184,8 @@ class PopulationSpec:
                     f"no row of default_hyperparameters gives {missing[0]} to {network_id(**network)}; "
                     "add a row for all networks"
                 )
+            if self.optimizer == ADAM:
+                check_averaged(values["momentum"])
             names = {"group": f"{cell}-{activation}-{n}", "id": network_id(**network)}
             rows.append(names | network | {name: values[name] for name in VALUES})
         if self.part is not None:
@@ -328,7 +333,8 @@ class PopulationSpec:
         tasks = its[RECORD]["task"], mine[RECORD]["task"]
         if tasks[0] != tasks[1]:
             return [f"task: {tasks[0]} there, {tasks[1]} here"]
-        shared = ("task_settings", "iterations", "batch", "seed", "gate_bias")
+        its = its | {"optimizer": optimizer_of(its)}
+        shared = ("task_settings", "iterations", "batch", "seed", "optimizer", "gate_bias")
         shared += tuple(name for name in OF_LEAKY if name in mine and name in its)
         reasons = [f"{name}: {its[name]} there, {mine[name]} here" for name in shared if mine[name] != its[name]]
         if not reasons and mine[RECORD]["fingerprint"] != its[RECORD]["fingerprint"]:
@@ -370,6 +376,11 @@ def network_id(cell: str, activation: str, n: int, l2: float, seed: int) -> str:
 def configuration_id(cell: str, activation: str, n: int, l2: float, **_) -> str:
     """What the names of a configuration's networks begin with; further keys of a row are passed over."""
     return f"{cell}-{activation}-{n}-{l2!r}"
+
+
+def optimizer_of(settings: dict) -> str:
+    """What trains, of a population's settings; they do not say where they are of before there was a choice."""
+    return settings.get("optimizer", SGD)
 
 
 def leak_of(settings: dict) -> dict:

@@ -264,29 +264,52 @@ def jacobian(cell, activation, gate_bias, p, h, x):
 # --- training ---
 
 
-def update(p, velocity, gradients, iteration, learning_rate, decay, decay_steps, momentum, clip, l2):
-    """One step of gradient descent with momentum: the new parameters and the new velocity, both dicts.
-
-    The penalty's gradient `2 l2 p` comes first, then clipping by the norm over the whole network, then
-    momentum.
-    """
+def clipped(p, gradients, clip, l2):
+    """The penalty's gradient `2 l2 p` added, then clipped by the norm over the whole network."""
     gradients = {name: gradients[name] + 2.0 * l2 * p[name] for name in p}
     norm = math.sqrt(sum(float((g**2).sum()) for g in gradients.values()))
     scale = 1.0 if norm <= clip else clip / norm
-    velocity = {name: momentum * velocity[name] + scale * gradients[name] for name in p}
+    return {name: scale * g for name, g in gradients.items()}
+
+
+def update(p, velocity, gradients, iteration, learning_rate, decay, decay_steps, momentum, clip, l2):
+    """One step of gradient descent with momentum: the new parameters and the new velocity, both dicts."""
+    gradients = clipped(p, gradients, clip, l2)
+    velocity = {name: momentum * velocity[name] + gradients[name] for name in p}
     rate = learning_rate * decay ** (iteration / decay_steps)
     return {name: p[name] - rate * velocity[name] for name in p}, velocity
 
 
-def train(cell, activation, gate_bias, p, trials, iterations, decay_steps, **settings):
-    """Parameters, velocity, and the loss before each iteration; `trials(it)` gives inputs, targets, mask."""
-    velocity = {name: np.zeros_like(value) for name, value in p.items()}
+def adam_update(p, velocity, squares, gradients, iteration, learning_rate, decay, decay_steps, momentum, clip, l2):
+    """One step of Adam (Kingma and Ba 2015, algorithm 1): the new parameters, means and mean squares, all dicts."""
+    beta1, beta2, epsilon, t = momentum, 0.999, 1e-8, iteration + 1
+    gradients = clipped(p, gradients, clip, l2)
+    velocity = {name: beta1 * velocity[name] + (1.0 - beta1) * gradients[name] for name in p}
+    squares = {name: beta2 * squares[name] + (1.0 - beta2) * gradients[name] ** 2 for name in p}
+    rate = learning_rate * decay ** (iteration / decay_steps)
+    new = {}
+    for name in p:
+        mean, mean_square = velocity[name] / (1.0 - beta1**t), squares[name] / (1.0 - beta2**t)
+        new[name] = p[name] - rate * mean / (np.sqrt(mean_square) + epsilon)
+    return new, velocity, squares
+
+
+def train(cell, activation, gate_bias, p, trials, iterations, decay_steps, method="sgd", **settings):
+    """Parameters, velocity and squares (0 but with "adam"), and the loss before each iteration.
+
+    `trials(it)` gives inputs, targets, mask.
+    """
+    velocity, squares = ({name: np.zeros_like(value) for name, value in p.items()} for _ in range(2))
     losses = []
     for iteration in range(iterations):
         value, gradients, _ = loss_and_gradients(cell, activation, gate_bias, p, *trials(iteration))
         losses.append(value)
-        p, velocity = update(p, velocity, gradients, iteration, decay_steps=decay_steps, **settings)
-    return p, velocity, losses
+        given = {"decay_steps": decay_steps} | settings
+        if method == "sgd":
+            p, velocity = update(p, velocity, gradients, iteration, **given)
+        else:
+            p, velocity, squares = adam_update(p, velocity, squares, gradients, iteration, **given)
+    return p, velocity, squares, losses
 
 
 # --- random numbers ---

@@ -249,7 +249,7 @@ def test_settings_of_a_search(tmp_path):
     call(*arguments, "--out", tmp_path / "search")
     spec = SearchSpec.from_toml(tmp_path / "search" / "search.toml")
     assert (spec.draws, spec.rounds, spec.finalists, spec.repeats, spec.incumbent) == (6, 3, 3, 1, False)
-    assert spec.ranges == RANGES | {"momentum": (0.8, 0.99)}
+    assert spec.ranges == RANGES["sgd"] | {"momentum": (0.8, 0.99)}
     assert spec.population.seed == 2
     call("search", "--spec", tmp_path / "search" / "search.toml", "--device", "cpu", "--out", tmp_path / "again")
     tables = [(tmp_path / name / "draws.csv").read_bytes() for name in ("search", "again")]
@@ -269,6 +269,22 @@ def test_a_search_of_leaky_cells_tells_what_they_have(tmp_path):
     assert "of 2 configurations on flipflop\nleaky cells: alpha 0.2, noise in training 0.1\n" in shown
     report = json.loads(call(*asked, "--json")[0])
     assert (report["alpha"], report["noise"]) == (0.2, 0.1)
+
+
+def test_adam(tmp_path):
+    asked = ("--preset", "tiny", "--cells", "gru", "--activations", "tanh", "--iterations", 1, "--threads", 1)
+    call("train-population", *asked, "--optimizer", "adam", "--out", tmp_path / "run")
+    assert load_run(tmp_path / "run").spec.optimizer == "adam"
+    assert "\noptimizer: adam\n" in call("info", tmp_path / "run")[0]
+    assert json.loads(call("info", tmp_path / "run", "--json")[0])["optimizer"] == "adam"
+    _, error = call("train-population", *asked, "--out", tmp_path / "run", code=2)
+    assert "optimizer: adam there, sgd here" in error
+    written = tmp_path / "run" / "population.toml"
+    _, error = call("train-population", "--spec", written, "--optimizer", "sgd", "--out", tmp_path / "other", code=2)
+    assert "has hyperparameters of adam; leave out --optimizer, or take default_hyperparameters and hyp" in error
+    shown, _ = call(*SEARCH, "--optimizer", "adam", "--out", tmp_path / "search")
+    assert "on flipflop\noptimizer: adam\n" in shown
+    assert SearchSpec.from_toml(tmp_path / "search" / "search.toml").ranges == RANGES["adam"]
 
 
 def test_a_search_without_a_winner_gives_code_3(tmp_path):

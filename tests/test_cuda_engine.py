@@ -20,7 +20,7 @@ from fastrnn.engines.cuda.engine import DRAWN_AHEAD, CUDAEngine
 from fastrnn.engines.cuda.group import Group
 from fastrnn.errors import RunError, Status, UsageError
 from fastrnn.networks import Networks
-from fastrnn.optimizer import Optimizer
+from fastrnn.optimizer import METHODS, Optimizer
 from fastrnn.tasks import Task, get_task
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="g++ is missing: kernels can't be run without a GPU")
@@ -226,26 +226,29 @@ def test_normals_are_within_four_units_in_the_last_place(engine):
 RATES = {"learning_rate": 0.1, "decay": 0.5, "momentum": 0.5, "clip": 0.5, "l2": 1e-2}
 
 
-@pytest.mark.parametrize(("cell", "activation"), KINDS)
-def test_training_follows_the_oracle(engine, cell, activation):
+@pytest.mark.parametrize(
+    ("cell", "activation", "method"), [*((*kind, "sgd") for kind in KINDS), ("gru", "tanh", "adam")]
+)
+def test_training_follows_the_oracle(engine, cell, activation, method):
     task, start = get_task("flipflop", steps=4), random_networks(cell, activation, 16, 3, 3, N=2, seed=4)
     networks = start.copy()
-    optimizer = Optimizer.start(networks, iterations=5, **RATES)
+    optimizer = Optimizer.start(networks, iterations=5, method=method, **RATES)
     losses = engine.advance(networks, optimizer, task, 3, batch=4)
     for i in range(2):
 
         def trials(iteration, i=i):
             return [array[0].astype(np.float64) for array in task.draw(start.keys[i : i + 1], TRAINING, iteration, 4)]
 
-        parameters, velocity, expected = oracle.train(
-            cell, activation, 1.0, oracle_parameters(start, i), trials, 3, decay_steps=5, **RATES
-        )
+        given = (oracle_parameters(start, i), trials, 3, 5)
+        parameters, velocity, squares, expected = oracle.train(cell, activation, 1.0, *given, method=method, **RATES)
         assert relative_error(losses[i], expected) < tolerances.TRAJECTORY
         for name, value in parameters.items():
             moved = np.linalg.norm(value - start.arrays[name][i])
             rounding = 2e-7 * np.linalg.norm(value)
             assert np.linalg.norm(networks.arrays[name][i] - value) < tolerances.TRAJECTORY * moved + rounding, name
             assert relative_error(networks.named(optimizer.velocity)[name][i], velocity[name]) < tolerances.TRAJECTORY
+            if method == "adam":
+                assert relative_error(networks.named(optimizer.squares)[name][i], squares[name]) < tolerances.TRAJECTORY
     assert optimizer.iteration.tolist() == [3, 3]
     assert optimizer.status.tolist() == [Status.TRAINING] * 2
 
@@ -256,12 +259,13 @@ def test_noise_in_training_against_the_oracle(engine, cell, activation, n, batch
     check_noise_in_training(engine, cell, activation, n, batch)
 
 
-def test_both_engines_train_alike_and_go_on_from_each_other(engine, cpu):
+@pytest.mark.parametrize("method", METHODS)
+def test_both_engines_train_alike_and_go_on_from_each_other(engine, cpu, method):
     task, start = get_task("cdi", steps=5), Networks.initialize("gru", "tanh", 32, 4, 1, keys=[1, 2])
     results = []
     for first, second in ((engine, cpu), (cpu, cpu), (engine, engine)):
         networks = start.copy()
-        optimizer = Optimizer.start(networks, learning_rate=0.02, momentum=0.9, iterations=8)
+        optimizer = Optimizer.start(networks, learning_rate=0.02, momentum=0.9, iterations=8, method=method)
         losses = [e.advance(networks, optimizer, task, 4, batch=16) for e in (first, second)]
         assert optimizer.status.tolist() == [Status.TRAINED] * 2
         results.append((np.concatenate(losses, axis=1), networks.parameters))
@@ -269,7 +273,7 @@ def test_both_engines_train_alike_and_go_on_from_each_other(engine, cpu):
         assert relative_error(losses, results[0][0]) < tolerances.TRAJECTORY
         assert relative_error(parameters, results[0][1]) < tolerances.TRAJECTORY
     whole = start.copy()
-    optimizer = Optimizer.start(whole, learning_rate=0.02, momentum=0.9, iterations=8)
+    optimizer = Optimizer.start(whole, learning_rate=0.02, momentum=0.9, iterations=8, method=method)
     engine.advance(whole, optimizer, task, 8, batch=16)
     np.testing.assert_array_equal(whole.parameters, results[2][1])  # in pieces or at once: the same bits
 

@@ -11,7 +11,7 @@ from fastrnn.engines.cpu.engine import Workspaces
 from fastrnn.engines.cpu.layout import make_layout
 from fastrnn.errors import Status
 from fastrnn.networks import Networks
-from fastrnn.optimizer import Optimizer
+from fastrnn.optimizer import METHODS, Optimizer
 from fastrnn.tasks import Task, get_task
 
 N, BATCH, ITERATIONS = 5, 35, 7  # 35 trials: three tiles, the last one not full
@@ -38,7 +38,7 @@ def task():
     return get_task("flipflop", steps=11)
 
 
-def population(cell="gru", activation="tanh", n=21, count=N):
+def population(cell="gru", activation="tanh", n=21, count=N, method="sgd"):
     """Untrained networks and their optimizer, every one with its own hyperparameters."""
     networks = Networks.initialize(cell, activation, n, 3, 3, keys=np.arange(count) + 100)
     spread = np.linspace(0.5, 1.0, count)
@@ -51,13 +51,15 @@ def population(cell="gru", activation="tanh", n=21, count=N):
         l2=1e-3 * spread,
         noise=0.1 * spread * get_cell(cell).leaks,
         iterations=10,
+        method=method,
     )
     return networks, optimizer
 
 
 def bits(networks, optimizer, losses):
     """Everything that training changes, one tuple of bytes a network."""
-    columns = (networks.parameters, optimizer.velocity, optimizer.iteration, optimizer.status, losses)
+    state = (optimizer.velocity, optimizer.squares, optimizer.iteration, optimizer.status)
+    columns = (networks.parameters, *state, losses)
     return [tuple(column[i].tobytes() for column in columns) for i in range(len(networks))]
 
 
@@ -77,10 +79,11 @@ def test_one_thread_two_or_a_team(one, two, many, task, cell, activation):
 
 
 @pytest.mark.parametrize("batch", [1, 8, 16, 17, 64])
-def test_one_network_on_many_threads(one, many, task, batch):
+@pytest.mark.parametrize("method", METHODS)
+def test_one_network_on_many_threads(one, many, task, batch, method):
     results = []
     for engine in (one, many):
-        networks, optimizer = population(count=1)
+        networks, optimizer = population(count=1, method=method)
         results.append(bits(networks, optimizer, engine.advance(networks, optimizer, task, 4, batch=batch)))
     assert results[0] == results[1]
 
@@ -125,11 +128,11 @@ def test_again(two, task):
 @pytest.mark.parametrize(("cell", "activation"), KINDS)
 def test_what_a_workspace_held_before_is_of_no_consequence(request, monkeypatch, task, engine_name, cell, activation):
     """Every array of every thread full of NaN before each network."""
-    engine = request.getfixturevalue(engine_name)
+    engine, method = request.getfixturevalue(engine_name), "adam" if cell == "gru" else "sgd"
     trials = random_trials(population(cell, activation)[0], BATCH, 6, masked=True)
 
     def everything():
-        networks, optimizer = population(cell, activation)
+        networks, optimizer = population(cell, activation, method=method)
         losses, gradients = engine.loss_and_gradients(networks, *trials)
         arrays = [losses, *gradients.values(), *engine.run(networks, trials[0]), engine.loss(networks, task, trials=40)]
         return trained(engine, task, networks, optimizer), [array.tobytes() for array in arrays]
@@ -149,22 +152,23 @@ def test_what_a_workspace_held_before_is_of_no_consequence(request, monkeypatch,
 # --- grouping ---
 
 
-def test_shards_and_order(two, task):
+@pytest.mark.parametrize("method", METHODS)
+def test_shards_and_order(two, task, method):
     """A group whole, in shards, one by one, backwards."""
-    expected = trained(two, task, *population())
-    networks, optimizer = population()
+    expected = trained(two, task, *population(method=method))
+    networks, optimizer = population(method=method)
     shards = [trained(two, task, networks[s], optimizer[s]) for s in (slice(0, 2), slice(2, 5))]
     assert shards[0] + shards[1] == expected
-    networks, optimizer = population()
+    networks, optimizer = population(method=method)
     assert [trained(two, task, networks[i], optimizer[i])[0] for i in range(N)] == expected
     order = np.arange(N)[::-1]
-    networks, optimizer = population()
+    networks, optimizer = population(method=method)
     assert trained(two, task, networks[order], optimizer[order]) == expected[::-1]
 
 
 def test_several_groups_at_once(two, task):
     """Of different cells and sizes, with fewer and with more networks than threads."""
-    groups = [("vanilla", "relu", 5, 3), ("lstm", "tanh", 33, 1), ("gru", "tanh", 21, 4)]
+    groups = [("vanilla", "relu", 5, 3), ("lstm", "tanh", 33, 1, "adam"), ("gru", "tanh", 21, 4)]
     expected = [trained(two, task, *population(*group)) for group in groups]
     stacks = [population(*group) for group in groups]
     losses = two.advance_all(stacks, task, ITERATIONS, batch=BATCH)
@@ -185,11 +189,12 @@ def test_validation_losses_and_rollouts_hang_on_no_neighbour(two, task):
 # --- interruption ---
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("engine_name", ["one", "many"])
-def test_in_one_go_or_in_pieces(request, task, engine_name):
+def test_in_one_go_or_in_pieces(request, task, engine_name, method):
     engine = request.getfixturevalue(engine_name)
-    whole = trained(engine, task, *population())
-    networks, optimizer = population()
+    whole = trained(engine, task, *population(method=method))
+    networks, optimizer = population(method=method)
     parts = []
     for count in (3, 0, 1, 3):
         parts.append(engine.advance(networks, optimizer, task, count, batch=BATCH))
@@ -204,9 +209,9 @@ def test_array_tasks_in_one_go_or_in_pieces_and_on_threads(one, two):
         return inputs, np.cumsum(inputs, axis=1)
 
     task = Task("sums", D=3, K=3, T=4, batch=batch)
-    whole = trained(one, task, *population())
-    assert trained(two, task, *population()) == whole
-    networks, optimizer = population()
+    whole = trained(one, task, *population(method="adam"))
+    assert trained(two, task, *population(method="adam")) == whole
+    networks, optimizer = population(method="adam")
     parts = [two.advance(networks, optimizer, task, count, batch=BATCH) for count in (3, 4)]
     assert bits(networks, optimizer, np.concatenate(parts, axis=1)) == whole
 
@@ -214,9 +219,9 @@ def test_array_tasks_in_one_go_or_in_pieces_and_on_threads(one, two):
 # --- divergence ---
 
 
-def diverging(index, learning_rate=1e30):
+def diverging(index, learning_rate=1e30, method="sgd"):
     """A population of which one network blows up by its learning rate."""
-    networks, optimizer = population("vanilla", "relu")
+    networks, optimizer = population("vanilla", "relu", method=method)
     optimizer.learning_rate[index] = learning_rate
     optimizer.clip[index] = np.inf
     return networks, optimizer
@@ -233,8 +238,9 @@ def test_neighbours_of_a_diverged_network_are_untouched(request, task, engine_na
     assert [b for i, b in enumerate(got) if i != index] == [b for i, b in enumerate(expected) if i != index]
 
 
-def test_a_diverged_network_is_frozen_where_it_was(two, task):
-    networks, optimizer = diverging(1)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_diverged_network_is_frozen_where_it_was(two, task, method):
+    networks, optimizer = diverging(1, method=method)
     losses = two.advance(networks, optimizer, task, ITERATIONS, batch=BATCH)
     done = int(optimizer.iteration[1])
     assert 0 < done < ITERATIONS
@@ -242,12 +248,13 @@ def test_a_diverged_network_is_frozen_where_it_was(two, task):
     assert np.isnan(losses[1, done:]).all()
     assert np.isfinite(losses[[0, 2, 3, 4]]).all()
     # stepping there one by one: its weights are those before the iteration that failed
-    again, steps = diverging(1)
+    again, steps = diverging(1, method=method)
     for _ in range(done):
         two.advance(again, steps, task, 1, batch=BATCH)
     assert steps.status[1] == Status.TRAINING
     np.testing.assert_array_equal(networks.parameters[1], again.parameters[1])
     np.testing.assert_array_equal(optimizer.velocity[1], steps.velocity[1])
+    np.testing.assert_array_equal(optimizer.squares[1], steps.squares[1])
     # and it stays so
     frozen = networks.parameters[1].tobytes()
     assert np.isnan(two.advance(networks, optimizer, task, 2, batch=BATCH)[1]).all()

@@ -22,7 +22,7 @@ from fastrnn.engines.cpu.layout import CACHED_WORKSPACE, last_tile, make_layout
 from fastrnn.engines.cpu.loop import run_network
 from fastrnn.errors import Status, UsageError
 from fastrnn.networks import Networks
-from fastrnn.optimizer import Optimizer
+from fastrnn.optimizer import METHODS, Optimizer
 from fastrnn.tasks import Task, get_task
 
 # N, B, T, n, D, K: ones; odd numbers below and beyond a vector; trials that fill no tile, or several;
@@ -313,14 +313,15 @@ RATES = {
 }
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("cell", "activation"), KINDS)
-def test_training_follows_the_oracle(engine, cell, activation):
-    """Weights, velocities and losses after several iterations, each network its own hyperparameters."""
+def test_training_follows_the_oracle(engine, cell, activation, method):
+    """Weights, velocities, mean squares and losses after several iterations, each network its own hyperparameters."""
     task = get_task("cdi", steps=6)
     networks = random_networks(cell, activation, 7, task.D, task.K, N=3, seed=8)
     networks.keys[:] = [5, 6, 2**64 - 1]
     start, planned, done = networks.copy(), np.array([6, 10, 6]), 6
-    optimizer = Optimizer.start(networks, **RATES, iterations=planned)
+    optimizer = Optimizer.start(networks, **RATES, iterations=planned, method=method)
     losses = engine.advance(networks, optimizer, task, done, batch=5)
     assert (losses.dtype, losses.shape) == (np.float32, (3, done))
     assert optimizer.iteration.tolist() == [6, 6, 6]
@@ -331,9 +332,8 @@ def test_training_follows_the_oracle(engine, cell, activation):
             return tuple(a[0].astype(np.float64) for a in task.draw([key], TRAINING, iteration, 5))
 
         settings = {name: float(values[i]) for name, values in RATES.items()}
-        p, velocity, expected = oracle.train(
-            *oracle_kind(networks), oracle_parameters(start, i), trials, done, int(planned[i]), **settings
-        )
+        given = (oracle_parameters(start, i), trials, done, int(planned[i]))
+        p, velocity, squares, expected = oracle.train(*oracle_kind(networks), *given, method=method, **settings)
         assert relative_error(losses[i], expected) < tolerances.TRAJECTORY
         for name, array in networks.arrays.items():
             moved = np.linalg.norm(p[name] - start.arrays[name][i])
@@ -342,6 +342,9 @@ def test_training_follows_the_oracle(engine, cell, activation):
             assert error < tolerances.TRAJECTORY * moved + rounding, name
             ours = networks.named(optimizer.velocity)[name][i]
             assert relative_error(ours, velocity[name]) < tolerances.TRAJECTORY, name
+            if method == "adam":
+                ours = networks.named(optimizer.squares)[name][i]
+                assert relative_error(ours, squares[name]) < tolerances.TRAJECTORY, name
 
 
 @pytest.mark.parametrize("activation", oracle.ACTIVATIONS)

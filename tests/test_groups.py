@@ -8,6 +8,7 @@ from fastrnn import groups
 from fastrnn.errors import RunError, Status
 from fastrnn.groups import FinishedGroup, TrainingGroup, loss_curve
 from fastrnn.networks import Networks
+from fastrnn.optimizer import METHODS
 from fastrnn.storage import load_arrays, save_arrays
 
 
@@ -16,9 +17,9 @@ def rows(**changes):
     return spec, spec.rows
 
 
-def begun(seeds=2, done=7):
+def begun(seeds=2, done=7, **changes):
     """Networks some iterations into training, with numbers of their own everywhere."""
-    spec, networks = rows(seeds=seeds)
+    spec, networks = rows(seeds=seeds, **changes)
     group = TrainingGroup.start(spec, networks)
     rng = np.random.default_rng(0)
     group.losses[:, :done] = rng.uniform(1, 2, group.losses[:, :done].shape)
@@ -140,8 +141,11 @@ def test_pick_and_join_are_by_name():
     same(again.pick(group.ids), group)
 
 
-def test_a_checkpoint_comes_back(tmp_path):
-    group = begun()
+@pytest.mark.parametrize("method", METHODS)
+def test_a_checkpoint_comes_back(tmp_path, method):
+    group = begun(optimizer=method)
+    group.optimizer.squares[:] = np.arange(group.optimizer.squares.size).reshape(group.optimizer.squares.shape)
+    assert group.optimizer.method == method
     group.optimizer.status[1] = Status.DIVERGED
     group.save(tmp_path / "c")
     same(TrainingGroup.load(tmp_path / "c"), group)

@@ -161,7 +161,7 @@ def test_files_that_are_no_tables(tmp_path):
         read_rows(tmp_path / "binary")
 
 
-@pytest.mark.parametrize("path", sorted(DEFAULTS.glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(DEFAULTS.rglob("*.csv")), ids=lambda path: str(path.relative_to(DEFAULTS)))
 def test_shipped_tables_give_every_value_to_every_network(path):
     table = HyperparameterTable(read_rows(path))
     for cell in ("vanilla", "ugrnn", "gru", "lstm"):
@@ -173,3 +173,5 @@ def test_every_task_has_a_table_and_others_get_the_general_one():
     assert {path.stem for path in DEFAULTS.glob("*.csv")} == {*TASKS, "general"}
     general = read_rows(DEFAULTS / "general.csv")
     assert default_rows("my own task") == default_rows("../flipflop") == general
+    adam = read_rows(DEFAULTS / "adam" / "general.csv")
+    assert default_rows("my own task", "adam") == default_rows("../flipflop", "adam") == adam != general

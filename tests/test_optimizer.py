@@ -5,7 +5,7 @@ import pytest
 from samples import random_networks
 
 from fastrnn.errors import Status, UsageError
-from fastrnn.optimizer import Optimizer, check_hyperparameter
+from fastrnn.optimizer import METHODS, Optimizer, check_hyperparameter
 
 GOOD = {"learning_rate": 0.1, "decay": 0.5, "momentum": 0.9, "clip": 1.0, "l2": 1e-5, "noise": 0.1}
 
@@ -15,12 +15,13 @@ def networks():
     return random_networks("leaky", "tanh", 4, 2, 1, N=3)
 
 
-@pytest.fixture
-def optimizer(networks):
+@pytest.fixture(params=METHODS)
+def optimizer(networks, request):
     """Every number of every network different."""
     rates = {name: value * np.array([1.0, 0.5, 0.25]) for name, value in GOOD.items()}
-    optimizer = Optimizer.start(networks, **rates, iterations=[0, 5, 7])
-    optimizer.velocity[:] = np.arange(optimizer.velocity.size).reshape(optimizer.velocity.shape)
+    optimizer = Optimizer.start(networks, **rates, iterations=[0, 5, 7], method=request.param)
+    for array in (optimizer.velocity, optimizer.squares):
+        array[:] = np.arange(array.size).reshape(array.shape)
     optimizer.iteration[:] = [0, 2, 7]
     return optimizer
 
@@ -39,9 +40,21 @@ def test_start(networks):
     assert (optimizer.decay_steps.dtype, optimizer.decay_steps.tolist()) == (np.int64, [0, 5, 7])
     assert (optimizer.velocity.dtype, optimizer.velocity.shape) == (np.float32, (3, networks.count))
     assert not optimizer.velocity.any()
+    assert (optimizer.squares.dtype, optimizer.squares.shape, optimizer.method) == (np.float32, (3, 0), "sgd")
     assert (optimizer.iteration.dtype, optimizer.iteration.tolist()) == (np.int64, [0, 0, 0])
     assert optimizer.status.dtype == np.int8
     assert optimizer.status.tolist() == [Status.UNTRAINED, Status.TRAINING, Status.TRAINING]
+
+
+def test_adam_has_room_for_squares(networks):
+    optimizer = Optimizer.start(networks, **GOOD, iterations=1, method="adam")
+    assert (optimizer.squares.dtype, optimizer.squares.shape) == (np.float32, (3, networks.count))
+    assert not optimizer.squares.any()
+    assert optimizer.method == "adam"
+    with pytest.raises(UsageError, match=r"unknown method 'adma' \(did you mean 'adam'\?\); allowed are sgd, adam"):
+        Optimizer.start(networks, **GOOD, iterations=1, method="adma")
+    with pytest.raises(UsageError, match="momentum must be below 1 with adam"):
+        Optimizer.start(networks, **(GOOD | {"momentum": [0.9, 1.0, 0.9]}), iterations=1, method="adam")
 
 
 def test_start_shares_no_memory_with_what_was_given(networks):
@@ -55,6 +68,8 @@ def test_indexing_picks_the_networks_that_networks_picks(networks, optimizer, in
     part, expected = optimizer[index], np.atleast_1d(np.arange(3)[index])
     assert len(part) == len(networks[index]) == len(expected)
     np.testing.assert_array_equal(part.velocity, optimizer.velocity[expected])
+    np.testing.assert_array_equal(part.squares, optimizer.squares[expected])
+    assert part.method == optimizer.method
     np.testing.assert_array_equal(part.decay_steps, optimizer.decay_steps[expected])
     np.testing.assert_array_equal(networks[index].parameters, networks.parameters[expected])
 
@@ -109,9 +124,11 @@ def test_noise_is_for_leaky_cells():
     assert not Optimizer.start(others, **(GOOD | {"noise": 0.0}), iterations=1).noise.any()
 
 
-def test_what_was_stored_before_there_was_noise(optimizer):
-    arrays = {name: array for name, array in optimizer.to_arrays().items() if name != "noise"}
-    assert Optimizer.from_arrays(arrays).noise.tolist() == [0.0] * 3
+def test_what_was_stored_before_there_was_noise_or_adam(optimizer):
+    arrays = {name: array for name, array in optimizer.to_arrays().items() if name not in ("noise", "squares")}
+    again = Optimizer.from_arrays(arrays)
+    assert again.noise.tolist() == [0.0] * 3
+    assert (again.method, again.squares.shape) == ("sgd", (3, 0))
 
 
 def test_negative_iterations_are_refused(networks):

@@ -103,6 +103,21 @@ def test_update_clips_after_the_penalty_and_decays_over_the_plan():
     np.testing.assert_allclose(v["a"], [3.0, 4.5], rtol=1e-15)
 
 
+def test_adams_first_step_is_the_rate_and_later_ones_follow_the_means():
+    p, zero = {"a": np.array([3.0, -1.0, 2.0])}, {"a": np.zeros(3)}
+    settings = {"learning_rate": 0.5, "decay": 0.25, "decay_steps": 2, "momentum": 0.5, "clip": np.inf, "l2": 0.0}
+    gradient = {"a": np.array([4.0, -1e-3, 0.0])}
+    q, v, s = oracle.adam_update(p, zero, zero, gradient, 0, **settings)
+    np.testing.assert_allclose(q["a"], [2.5, -0.5, 2.0], rtol=1e-4)  # 1e-8 beside 1e-3
+    np.testing.assert_allclose(v["a"], [2.0, -5e-4, 0.0], rtol=1e-15)
+    np.testing.assert_allclose(s["a"], [0.016, 1e-9, 0.0], rtol=1e-13)
+    # then a gradient of 0: means 1 / (1 - 1/4) and 0.999 * 0.016 / (1 - 0.999^2), rate 0.5 sqrt(0.25)
+    r, v, s = oracle.adam_update(q, v, s, {"a": np.zeros(3)}, 1, **settings)
+    np.testing.assert_allclose(v["a"][0], 1.0, rtol=1e-15)
+    expected = 2.5 - 0.25 * (1.0 / 0.75) / np.sqrt(0.015984 / 0.001999)
+    np.testing.assert_allclose(r["a"][0], expected, rtol=1e-8)
+
+
 # Known answers of the authors' own library, Random123 (kat_vectors, philox4x32 10)
 PHILOX = [
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),

@@ -77,10 +77,11 @@ def draws_of(spec, count, kind=0):
     return pandas.DataFrame([spec.draw(spec.configurations[kind], i) for i in range(count)])
 
 
-def test_draws_fill_the_ranges_of_the_paper():
-    drawn = draws_of(spec_of(), 2000)
+@pytest.mark.parametrize("optimizer", RANGES)
+def test_draws_fill_the_ranges(optimizer):
+    drawn = draws_of(spec_of(population=small(optimizer=optimizer)), 2000)
     assert set(drawn) == set(VALUES)
-    for name, (low, high) in RANGES.items():
+    for name, (low, high) in RANGES[optimizer].items():
         assert drawn[name].between(low, high).all()
         place = (drawn[name] - low) / (high - low)
         if name in ("clip", "learning_rate"):
@@ -480,6 +481,10 @@ def test_the_draws_count_what_is_left(tmp_path):
         ({"ranges": {"clip": (5.0, 1.0)}}, r"the range of clip must begin with its lowest value; it is 5\.0 to 1\.0"),
         ({"ranges": {"clip": (1.0, np.inf)}}, "the range of clip must be a number; it is inf"),
         ({"ranges": {"learning_rate": (0.0, 1.0)}}, "learning_rate must be greater than 0"),
+        (
+            {"population": small(optimizer="adam"), "ranges": {"momentum": (0.5, 1.0)}},
+            "momentum must be below 1 with adam",
+        ),
         ({"population": "cdi"}, "population must be a PopulationSpec; it is 'cdi'"),
     ],
 )

@@ -101,6 +101,7 @@ def test_toml_there_and_back(tmp_path, own_task):
         iterations=9,
         batch=2,
         seed=11,
+        optimizer="adam",
         gate_bias=0.5,
         alpha=0.3,
         noise=0.05,
@@ -195,6 +196,8 @@ def test_it_can_not_be_changed():
         ({"seeds": True}, "seeds must be a positive whole number; it is True"),
         ({"iterations": -1}, "iterations must be a whole number, 0 or more; it is -1"),
         ({"batch": 0}, "batch must be a positive whole number; it is 0"),
+        ({"optimizer": "adma"}, r"unknown optimizer 'adma' \(did you mean 'adam'\?\); allowed are sgd, adam"),
+        ({"optimizer": "adam", "hyperparameters": ({"momentum": 1.0},)}, "momentum must be below 1 with adam"),
         ({"seed": -1}, "seed must be a whole number, 0 or more; it is -1"),
         ({"gate_bias": "one"}, "gate_bias must be a number; it is 'one'"),
         ({"gate_bias": 1e40}, r"gate_bias must be finite in float32, at most 3\.4e\+38; it is 1e\+40"),
@@ -287,6 +290,7 @@ def test_a_larger_population_contains_a_smaller(changes):
         ({"iterations": 5}, "iterations: 2500 there, 5 here"),
         ({"batch": 5}, "batch: 64 there, 5 here"),
         ({"seed": 5}, "seed: 0 there, 5 here"),
+        ({"optimizer": "adam"}, "optimizer: sgd there, adam here"),
         ({"gate_bias": 0.0}, r"gate_bias: 1\.0 there, 0\.0 here"),
         ({"cells": "gru"}, "cells: vanilla there and not here"),
         ({"activations": "tanh"}, "activations: relu there and not here"),
@@ -321,6 +325,15 @@ def test_alpha_and_noise_are_of_leaky_cells_alone():
     noisy = replace(leaky, noise=0.1)
     assert noisy.obstacles(leaky.to_settings()) == ["noise: 0.0 there, 0.1 here"]
     assert noisy.noise_of("leaky") == 0.1
+
+
+def test_the_optimizer_decides_what_the_defaults_are():
+    sgd, adam = PopulationSpec(cells="gru"), PopulationSpec(cells="gru", optimizer="adam")
+    assert sgd.optimizer == "sgd" and sgd.rows[0]["learning_rate"] != adam.rows[0]["learning_rate"]
+    assert adam.to_settings()["optimizer"] == "adam"
+    before = {name: value for name, value in sgd.to_settings().items() if name != "optimizer"}
+    assert sgd.obstacles(before) == []  # written when there was no other
+    assert adam.obstacles(before) == ["optimizer: sgd there, adam here"]
 
 
 def test_changed_code_of_a_task_is_noticed(tmp_path, own_task):

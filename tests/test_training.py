@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,7 @@ def test_a_diverged_network_is_marked_and_the_others_go_on(reference, tmp_path):
         {"batch": 5},
         {"gate_bias": 0.0},
         {"task_settings": {"steps": 6, "pulse_probability": 0.5}},
+        {"optimizer": "adam"},
         {"hyperparameters": ({"learning_rate": 0.01},)},
         {"hyperparameters": ({"decay": 0.9},)},
         {"hyperparameters": ({"momentum": 0.1},)},
@@ -221,6 +223,17 @@ def test_ctrl_c_saves_and_says_how_to_go_on(reference, tmp_path, monkeypatch, ro
     monkeypatch.setattr(TrainingGroup, "start", None)  # nothing starts afresh
     run(tmp_path / "run")
     assert_same_bits(tmp_path / "run", reference)
+
+
+def test_adam_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    run(tmp_path / "whole", small(optimizer="adam"))
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 30)
+        with pytest.raises(Interrupted):
+            run(tmp_path / "run", small(optimizer="adam"))
+    monkeypatch.setattr(TrainingGroup, "start", None)  # nothing starts afresh
+    run(tmp_path / "run", small(optimizer="adam"))
+    assert_same_bits(tmp_path / "run", tmp_path / "whole")
 
 
 def test_a_run_may_be_extended_while_it_is_not_finished(reference, tmp_path, monkeypatch):
@@ -452,6 +465,8 @@ def test_a_plan_counts_what_is_left():
     half = make_plan(work[:1], spec, engine)
     assert half.disk < made.disk
     assert make_plan([], spec, engine).waves == ()
+    adam = work_of("gru-tanh-4", spec.groups["gru-tanh-4"], 100, replace(spec, optimizer="adam"), engine)
+    assert adam.state_bytes - work[1].state_bytes == 4 * 300 * adam.parameters  # the squares
 
 
 def test_memory_is_looked_at_before_the_work(tmp_path, monkeypatch, capsys):

@@ -32,10 +32,13 @@ def print_some(what: str, lines: list[str], where: str, shown: int = 20) -> None
         print(f"... and {more:,} more {what}: {where}")
 
 
-def print_leak(report: dict) -> None:
-    """What leaky cells have, where there are any."""
+def print_training(report: dict) -> None:
+    """What training had beside what it has by default: Adam, and what leaky cells have."""
     from ..cells.leaky import leak_in_words
+    from ..optimizer import SGD
 
+    if report["optimizer"] != SGD:
+        print(f"optimizer: {report['optimizer']}")
     if leak := leak_in_words(report):
         print(leak)
 
@@ -58,7 +61,7 @@ def _print_for_people(run, report: dict) -> None:
     counts = [f"{report[status]:,} {status}" for status in fates if report[status]]
     part = "" if report["part"] is None else f" (part {report['part']} of a population)"
     print(f"{report['run']}: {counted(report['networks'], 'network')} on {report['task']}{part}, {', '.join(counts)}")
-    print_leak(report)
+    print_training(report)
     if report["threshold"] is not None:
         print(f"{report['learnt']:,} learnt the task (validation loss below {report['threshold']:g})")
     print(_table(run.summary(), report["threshold"] is not None))

@@ -22,6 +22,7 @@ from .options import (
     Iterations,
     Json,
     Noise,
+    Optimizer,
     Precision,
     Seed,
     Sizes,
@@ -31,7 +32,7 @@ from .options import (
     Threads,
     population_settings,
 )
-from .printing import print_json, print_leak
+from .printing import print_json, print_training
 
 
 def search(
@@ -48,6 +49,7 @@ def search(
     iterations: Iterations = None,
     batch: Batch = None,
     seed: Seed = None,
+    optimizer: Optimizer = None,
     gate_bias: GateBias = None,
     alpha: Alpha = None,
     noise: Noise = None,
@@ -96,6 +98,7 @@ def search(
     Examples:
       fastrnn search --task flipflop
       fastrnn search --task sine --draws 64 --iterations 10000
+      fastrnn search --task my.py:mine --optimizer adam
       fastrnn search --task cdi --cells gru,lstm --range momentum=0.8:0.99
       fastrnn search --spec my.toml --plain
       fastrnn train-population --hyperparameters searches/cdi/chosen.csv \\
@@ -107,7 +110,7 @@ def search(
     from ..search import SearchSpec, search_hyperparameters
 
     given = {"task": task, "preset": preset, "iterations": iterations}
-    given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias, "alpha": alpha, "noise": noise}
+    given |= {"batch": batch, "seed": seed, "optimizer": optimizer, "gate_bias": gate_bias, "alpha": alpha, "noise": noise}
     lists = {"cells": cells, "activations": activations, "sizes": sizes, "l2": l2, "exclude": exclude}
     settings = population_settings(spec, given, lists, setting, hyperparameters)
     if plain and (rounds, finalists, repeats, incumbent) != (None,) * 4:
@@ -146,7 +149,7 @@ def _print_for_people(found, report: dict) -> None:
         f"{report['search']}: {counted(report['draws'], 'draw')} of "
         f"{counted(report['configurations'], 'configuration')} on {report['task']}"
     )
-    print_leak(report)
+    print_training(report)
     print(f"{fates}; {report['network_iterations']:,} network-iterations, {share:.0%} of a plain search's")
     chosen = found.chosen
     table = chosen[["l2", "learning_rate", "decay", "momentum", "clip", "origin"]].assign(loss=chosen.validation_loss)

@@ -20,6 +20,7 @@ from .options import (
     Iterations,
     Json,
     Noise,
+    Optimizer,
     Precision,
     Seed,
     Sizes,
@@ -50,6 +51,7 @@ def train_population(
     iterations: Iterations = None,
     batch: Batch = None,
     seed: Seed = None,
+    optimizer: Optimizer = None,
     gate_bias: GateBias = None,
     alpha: Alpha = None,
     noise: Noise = None,
@@ -89,6 +91,7 @@ def train_population(
       fastrnn train-population --task cdi --cells gru,lstm --sizes 64,128 \\
           --seeds 10 --out runs/gated
       fastrnn train-population --task flipflop --cells leaky --noise 0.05
+      fastrnn train-population --task my.py:mine --optimizer adam
       fastrnn train-population --spec my.toml --threads 2
       fastrnn train-population --preset paper --part 3/40
     """
@@ -96,7 +99,7 @@ def train_population(
     from ..training import train
 
     given = {"task": task, "preset": preset, "seeds": seeds, "iterations": iterations}
-    given |= {"batch": batch, "seed": seed, "gate_bias": gate_bias, "alpha": alpha, "noise": noise, "part": part}
+    given |= {"batch": batch, "seed": seed, "optimizer": optimizer, "gate_bias": gate_bias, "alpha": alpha, "noise": noise, "part": part}
     lists = {"cells": cells, "activations": activations, "sizes": sizes, "l2": l2, "exclude": exclude}
     settings = population_settings(spec, given, lists, setting, hyperparameters)
     population = PopulationSpec.from_settings(settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import UsageError
+from ..optimizer import ADAM
 from ..shapes import as_float32, check_shape, real_array
 from ..values import check_name
 
@@ -27,6 +28,8 @@ def check_networks(networks, task, optimizer=None) -> None:
         if len(optimizer) != len(networks):
             raise UsageError(f"the optimizer is for {len(optimizer)} networks; the stack holds {len(networks)}")
         check_shape("velocity", optimizer.velocity, ("N", "M"), N=len(networks), M=networks.count)
+        if optimizer.method == ADAM:
+            check_shape("squares", optimizer.squares, ("N", "M"), N=len(networks), M=networks.count)
 
 
 def check_trials(networks, inputs, targets, mask):

@@ -20,6 +20,7 @@ from ..cells.leaky import leak_in_words
 from ..errors import FastrnnError, Status
 from ..figures.paper import panels
 from ..folder import POPULATION
+from ..optimizer import ADAM
 from ..progress import counted
 from ..spec import RECORD
 from ..studies.kept import METRICS, Kept
@@ -124,8 +125,9 @@ def _head(kept: Kept, stale: list[str]) -> str:
     settings = kept.run.settings
     part = "" if report["part"] is None else f", part {text(report['part'])} of a population,"
     leaky = f" ({leak})" if (leak := leak_in_words(report)) else ""
+    by = " by Adam" if report["optimizer"] == ADAM else ""
     what = (
-        f"{counted(report['networks'], 'recurrent network')}{part} trained on the task <b>{text(report['task'])}</b> "
+        f"{counted(report['networks'], 'recurrent network')}{part} trained{by} on the task <b>{text(report['task'])}</b> "
         f"for {settings['iterations']:,} iterations of {settings['batch']} trials{leaky}, and what their dynamics have "
         f'in common. The analyses and figures are those of <a href="{WORKS}">Maheswaranathan et al. (2019)</a>.'
     )

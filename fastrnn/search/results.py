@@ -13,7 +13,7 @@ from ..errors import RunError, Status, UsageError
 from ..folder import SEARCH
 from ..hyperparameters import SEARCHED, VALUES, read_rows
 from ..runs import Run
-from ..spec import RECORD, leak_of
+from ..spec import RECORD, leak_of, optimizer_of
 from ..values import a_path
 from .spec import CONFIGURATION, TABLE, SearchSpec, configuration_of, read_settings
 
@@ -147,6 +147,7 @@ class SearchResult:
         fates = (Status.TRAINED, Status.DROPPED, Status.DIVERGED)
         return (
             {"search": str(self.path), "task": self.settings[RECORD]["task"], "threshold": self.threshold}
+            | {"optimizer": optimizer_of(self.settings)}
             | leak_of(self.settings)
             | {"configurations": len(configurations), "iterations": self.settings["iterations"]}
             | {name: mine[name] for name in ("draws", "rounds", "finalists", "repeats")}

@@ -12,15 +12,18 @@ from ..counters import WEIGHTS, network_key, stream, uniforms
 from ..errors import RunError, UsageError
 from ..folder import check_there, check_written, read_written
 from ..hyperparameters import CONFIGURATION, VALUES
-from ..optimizer import check_hyperparameter
+from ..optimizer import ADAM, SGD, check_averaged, check_hyperparameter
 from ..spec import RECORD, PopulationSpec, configuration_id, read_toml
 from ..values import check_name, real_number, whole_number
 
-RANGES = {  # the paper's; the scale of the learning rate is ours
-    "clip": (0.1, 10.0),
-    "learning_rate": (1e-5, 0.1),
-    "decay": (0.1, 0.9),
-    "momentum": (0.0, 1.0),
+RANGES = {
+    SGD: {  # the paper's; the scale of the learning rate is ours
+        "clip": (0.1, 10.0),
+        "learning_rate": (1e-5, 0.1),
+        "decay": (0.1, 0.9),
+        "momentum": (0.0, 1.0),
+    },
+    ADAM: {"clip": (0.1, 10.0), "learning_rate": (3e-4, 0.03), "decay": (0.01, 0.9), "momentum": (0.8, 0.99)},
 }
 LOGARITHMIC = ("clip", "learning_rate")
 DIGITS = 4  # of a drawn value, so that it reads well and is the same number wherever it is drawn
@@ -41,7 +44,8 @@ class SearchSpec:
     repeats : fresh networks of each finalist: the one of which the fewest diverge wins, and among equals the one whose
         worst network is best; 0: the draw's own network decides
     incumbent : whether the values in use are a finalist too
-    ranges : other ranges (lowest, highest) than `RANGES`; clip and learning_rate are drawn by their logarithm
+    ranges : other ranges (lowest, highest) than the optimizer's `RANGES`; clip and learning_rate are drawn by their
+        logarithm
 
     Raises
     ------
@@ -74,9 +78,13 @@ class SearchSpec:
             raise UsageError(f"incumbent must be true or false; it is {self.incumbent!r}")
         if not isinstance(self.ranges, dict):
             raise UsageError(f"ranges must be a table such as {{momentum = [0.8, 0.99]}}; it is {self.ranges!r}")
-        ranges = {name: _range(name, self.ranges.get(name, default)) for name, default in RANGES.items()}
+        optimizer = self.population.optimizer
+        usual = RANGES[optimizer]
+        ranges = {name: _range(name, self.ranges.get(name, default)) for name, default in usual.items()}
         for name in self.ranges:
-            check_name("range", name, tuple(RANGES))
+            check_name("range", name, tuple(usual))
+        if optimizer == ADAM:
+            check_averaged(ranges["momentum"][1])
         object.__setattr__(self, "ranges", ranges)
         if self.population.iterations < 2 ** (self.rounds - 1):
             raise UsageError(
@@ -127,7 +135,7 @@ class SearchSpec:
         """The hyperparameters of one draw: a function of seed, task, configuration and number alone."""
         names = [configuration[name] for name in CONFIGURATION]
         task = self.population.resolved_task.name
-        uniform = np.empty(len(RANGES), np.float32)
+        uniform = np.empty(len(self.ranges), np.float32)
         key = network_key("hyperparameters", self.population.seed, task, *names, number)
         uniforms(stream(key, WEIGHTS), uniform)
         drawn = {}

@@ -31,6 +31,7 @@ from .workspace import aligned
 
 NOTHING = (0.0,) * 6  # hyperparameters where none are used
 SILENT = (0, 0.0)  # no noise
+NO_SQUARES = np.empty(0, np.float32)
 GIVEN = (0, np.uint64(0), 0, np.empty(0))  # trials that are not drawn
 ELEMENT_SECONDS = {"float32": 1.0e-9, "bf16x3": 2.0e-9}  # beside the products, an element of a gate: AVX-512, 2.5 GHz
 NOISE_SECONDS = 1.6e-9  # a number of the noise there
@@ -61,6 +62,7 @@ class Call(NamedTuple):
     count: int = 1
     hyperparameters: tuple = NOTHING
     noise: tuple = SILENT
+    squares: np.ndarray = NO_SQUARES
 
 
 class Shared(NamedTuple):
@@ -68,6 +70,7 @@ class Shared(NamedTuple):
 
     packed: np.ndarray
     velocity: np.ndarray
+    squares: np.ndarray
     transposed: np.ndarray
     operands: np.ndarray
     gradients: np.ndarray
@@ -144,10 +147,11 @@ class CPUEngine(Engine):
         if optimizer.noise[i]:
             noise = (noise_address(), float(noise_scale(optimizer.noise[i], networks.gate_bias)))
         first = int(optimizer.iteration[i])
-        parameters, velocity = networks.parameters[i], optimizer.velocity[i]
+        parameters, velocity, squares = networks.parameters[i], optimizer.velocity[i], optimizer.squares[i]
         trials = (task.address, networks.keys[i], TRAINING, task.values)
         run = np.full(count, np.nan)
-        call = Call(TRAIN, _no_data(), parameters, velocity, run, trials, first, count, hyperparameters, noise)
+        given = (trials, first, count, hyperparameters, noise, squares)
+        call = Call(TRAIN, _no_data(), parameters, velocity, run, *given)
         if task.address:
             control = team(networks, layout, call)
             stopped_at = control[STOPPED_AT]
@@ -298,7 +302,7 @@ class CPUEngine(Engine):
 
     def _solo(self, networks, layout, call, keep_gradient=None):
         """The compiled loop on this thread; returns its `control`."""
-        shared, work = self._arrays(networks, layout)
+        shared, work = self._arrays(networks, layout, call)
         self._compute(networks, layout, call, shared, work, 0, 1)
         if keep_gradient:
             keep_gradient(shared.gradients[0])
@@ -307,7 +311,7 @@ class CPUEngine(Engine):
     def _team(self, networks, layout, call, keep_gradient=None):
         """The compiled loop on as many threads as there are slices to share; returns its `control`."""
         ranks = min(self.threads, layout.slices)
-        shared, _ = self._arrays(networks, layout)
+        shared, _ = self._arrays(networks, layout, call)
 
         def member(rank):
             work = self._workspaces.take("work", layout.work_size)
@@ -321,7 +325,7 @@ class CPUEngine(Engine):
             keep_gradient(shared.gradients[0])
         return shared.control
 
-    def _arrays(self, networks, layout):
+    def _arrays(self, networks, layout, call):
         """The calling thread's arrays for a network, and its workspace."""
         take = self._workspaces.take
         size, slices = layout.packed_size, layout.slices
@@ -329,6 +333,7 @@ class CPUEngine(Engine):
         shared = Shared(
             take("packed", size),
             take("velocity", size),
+            take("squares", size if len(call.squares) else 0),
             take("transposed", len(source)),
             take("operands", layout.operands_size),
             take("gradients", slices * size).reshape(slices, size),
@@ -352,6 +357,7 @@ class CPUEngine(Engine):
             packing(networks.cell, layout),
             call.parameters,
             call.velocity,
+            call.squares,
             shared,
             call.losses,
             work,

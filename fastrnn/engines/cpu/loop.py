@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import compiled, part
+from ...optimizer import EPSILON, SQUARES_DECAY
 from ...tasks.task import call_trial
 from .threads import ABANDONED, DIVERGED, STOPPED_AT, float_mode, meet
 from .tiles import call_noise, call_operands, call_tile
@@ -123,6 +124,22 @@ def momentum_step(layout, gradient, packed, velocity, shrink, momentum, learning
 
 
 @part
+def adam_step(layout, gradient, packed, velocity, squares, shrink, momentum, learning_rate, t):
+    """A step of Adam, the `t`-th; see `optimizer`."""
+    kept, fresh = np.float32(momentum), np.float32(1.0 - momentum)
+    kept_squares, fresh_squares = np.float32(SQUARES_DECAY), np.float32(1.0 - SQUARES_DECAY)
+    rate = np.float32(learning_rate / (1.0 - momentum**t))
+    unbiased, epsilon = np.float32(1.0 / (1.0 - SQUARES_DECAY**t)), np.float32(EPSILON)
+    shrink = np.float32(shrink)
+    for j in range(layout.packed_size):
+        g = shrink * gradient[j]
+        v = kept * velocity[j] + fresh * g
+        s = kept_squares * squares[j] + fresh_squares * (g * g)
+        velocity[j], squares[j] = v, s
+        packed[j] -= rate * v / (np.sqrt(unbiased * s) + epsilon)
+
+
+@part
 def run_slices(kind, layouts, mode, trials, iteration, noise, data, network, sums, work, rank, ranks):
     """One thread's slices of the batch: losses and, unless EVALUATE, partial gradients.
 
@@ -178,8 +195,8 @@ def keep_states(layout, work, first, states, outputs):
 
 @compiled
 def run_network(
-    kind, layouts, mode, trials, first, count, hyperparameters, noise, data, maps, parameters, velocity, shared, losses,
-    work, rank, ranks,
+    kind, layouts, mode, trials, first, count, hyperparameters, noise, data, maps, parameters, velocity, squares, shared,
+    losses, work, rank, ranks,
 ):  # fmt: skip
     """Run one network in one of three modes.
 
@@ -199,15 +216,17 @@ def run_network(
     data : inputs (B, T, D), targets (B, T, K), mask (B, T), states (B, T, S), outputs (B, T, K), or empty
     maps : see `layout.packing`
     parameters, velocity : (M,)
-    shared : packed parameters, velocity, transposed weights, operands in bf16 (or empty), gradients
+    squares : (M,) with Adam, (0,) without
+    shared : packed parameters, velocity, squares, transposed weights, operands in bf16 (or empty), gradients
         (slices, packed_size), sums (slices, 2), control
     losses : float64 (count,)
     """
     layout = layouts[0]
     position, source = maps
-    packed, packed_velocity, transposed, operands, gradients, sums, control = shared
+    packed, packed_velocity, packed_squares, transposed, operands, gradients, sums, control = shared
     network = (packed, operands if kind.operands else transposed, gradients)
     learning_rate, decay, momentum, clip, l2, decay_steps = hyperparameters
+    adam = squares.shape[0] > 0
     meeting = 0
     mode_before = float_mode(-1)
     prepare_workspace(layout, work)
@@ -215,6 +234,8 @@ def run_network(
         pack(position, parameters, packed)
         if mode == TRAIN:
             pack(position, velocity, packed_velocity)
+            if adam:
+                pack(position, squares, packed_squares)
         prepare_weights(kind, layouts, mode, source, packed, transposed, operands)
     for it in range(count):
         meeting += 1
@@ -237,7 +258,13 @@ def run_network(
                     if np.isfinite(losses[it]) and np.isfinite(norm):
                         shrink = clip / norm if norm > clip else 1.0
                         rate = learning_rate * decay ** ((first + it) / decay_steps)
-                        momentum_step(layout, gradients[0], packed, packed_velocity, shrink, momentum, rate)
+                        if adam:
+                            t = first + it + 1
+                            adam_step(
+                                layout, gradients[0], packed, packed_velocity, packed_squares, shrink, momentum, rate, t
+                            )
+                        else:
+                            momentum_step(layout, gradients[0], packed, packed_velocity, shrink, momentum, rate)
                         prepare_weights(kind, layouts, mode, source, packed, transposed, operands)
                     else:
                         control[DIVERGED] = 1
@@ -245,4 +272,6 @@ def run_network(
     if rank == 0 and mode == TRAIN and not control[ABANDONED]:
         unpack(position, packed, parameters)
         unpack(position, packed_velocity, velocity)
+        if adam:
+            unpack(position, packed_squares, squares)
     float_mode(mode_before)

@@ -14,6 +14,7 @@ from ...cells import get_cell
 from ...cells.leaky import alpha_of, noise_scale
 from ...counters import NOISE
 from ...errors import Status
+from ...optimizer import ADAM
 from .launch import Launcher
 from .tiling import Kernel, Tiling, check_inputs, make_tiling
 
@@ -55,6 +56,7 @@ class Trained(NamedTuple):
 
     parameters: np.ndarray  # (N, M)
     velocity: np.ndarray  # (N, M)
+    squares: np.ndarray  # (N, M) or (N, 0)
     iteration: np.ndarray  # (N,)
     status: np.ndarray  # (N,)
     losses: np.ndarray  # (N, iterations)
@@ -62,7 +64,7 @@ class Trained(NamedTuple):
     def put_into(self, networks, optimizer) -> None:
         """In place of what was there."""
         networks.parameters[:] = self.parameters
-        for name in ("velocity", "iteration", "status"):
+        for name in ("velocity", "squares", "iteration", "status"):
             getattr(optimizer, name)[:] = getattr(self, name)
 
 
@@ -316,6 +318,8 @@ class Group:
         done = (optimizer.status == Status.TRAINING) & (optimizer.iteration >= optimizer.decay_steps)
         self.status = self._upload(np.where(done, Status.TRAINED, optimizer.status).astype(np.int32))
         self.velocities = self._padded(optimizer.velocity)
+        self.adam = optimizer.method == ADAM
+        self.squares = self._padded(optimizer.squares) if self.adam else self._upload(optimizer.squares)
         self.curves = self._upload(np.full((self.N, iterations), np.nan, np.float32))
 
     def descend(self, column: int) -> None:
@@ -325,6 +329,7 @@ class Group:
             (),
             parameters=self.parameters,
             velocities=self.velocities,
+            squares=self.squares,
             gradients=self.gradients,
             losses=self.losses,
             norms=self.norms,
@@ -337,6 +342,7 @@ class Group:
             slices=self.tiling.slices,
             column=column,
             curve_length=self.curves.shape[1],
+            adam=self.adam,
         )
         self.arrange()
 
@@ -345,5 +351,6 @@ class Group:
         return Trained(
             self.download(self.parameters),
             self.download(self.velocities),
+            self.download(self.squares),  # of SGD, which has none, (N, 0)
             *(self.device.to_host(array) for array in (self.iterations, self.status, self.curves)),
         )
