@@ -3,7 +3,7 @@
     python -m benchmarks.penalty runs/cdi 1e-3 6000
 
 prints, for two networks of each group that have learnt it, the validation loss and the sum of squared parameters before
-and after so many iterations under that L2, with the group's learning rate, momentum and clip and a decay to a tenth.
+and after so many iterations under that L2, with the group's optimizer, learning rate, momentum and clip and a decay to a tenth.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fastrnn import engines
 from fastrnn.errors import FastrnnError, UsageError
 from fastrnn.optimizer import Optimizer
 from fastrnn.runs import Run, load_run
+from fastrnn.spec import optimizer_of
 
 NETWORKS, DECAY = 2, 0.1  # of each group; what the learning rate falls to
 
@@ -31,6 +32,7 @@ def go_on(run: Run, group: str, l2: float, iterations: int, batch: int = 64) -> 
     chosen = np.flatnonzero(run.learnt(rows))[:NETWORKS]
     networks, rows, engine = run.networks(group)[chosen], rows.iloc[chosen], engines.get("cpu")
     kept = {name: rows[name].to_numpy() for name in ("learning_rate", "momentum", "clip")}
+    kept["method"] = optimizer_of(run.settings)
     optimizer = Optimizer.start(networks, **kept, decay=DECAY, l2=l2, iterations=iterations)
     losses, squares = [], []
     for steps in (0, iterations):

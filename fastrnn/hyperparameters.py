@@ -17,7 +17,8 @@ from .values import check_name
 CONFIGURATION = ("cell", "activation", "n", "l2")
 KEYS = (*CONFIGURATION, "seed")
 VALUES = ("learning_rate", "decay", "momentum", "clip")
-SEARCHED, BY_RULE, BY_HAND = FOUND = ("search", "rule", "hand")  # how a row's values were found, in its column `found`
+# how a row's values were found, in its column `found`; those in common were tried on networks of all kinds at once
+SEARCHED, BY_RULE, BY_HAND, IN_COMMON = FOUND = ("search", "rule", "hand", "common")
 RESULTS = ("status", "iterations", "training_loss", "validation_loss")  # in a run's networks.csv
 # there too, or in the record of a search
 PASSED_OVER = ("id", *RESULTS, "origin", "diverged", "repeats", "draws", "search_seed", "date", "command")
@@ -92,12 +93,12 @@ def describe(row: dict) -> str:
 
 
 def is_searched(row: dict) -> bool:
-    """Whether a row's values come from a search for just the networks that it names.
+    """Whether a row's values come from a search for just the networks that it names, or were found for all in common.
 
     >>> is_searched({"cell": "gru", "activation": "tanh", "n": 64, "l2": 1e-5, "clip": 1.0, "found": "search"})
     True
     """
-    return row.get("found") == SEARCHED and {*CONFIGURATION} <= row.keys()
+    return row.get("found") == IN_COMMON or (row.get("found") == SEARCHED and {*CONFIGURATION} <= row.keys())
 
 
 def read_rows(path) -> list[dict]:
