@@ -3,7 +3,8 @@
     python -m benchmarks.penalty runs/cdi 1e-3 6000
 
 prints, for two networks of each group that have learnt it, the validation loss and the sum of squared parameters before
-and after so many iterations under that L2, with the group's optimizer, learning rate, momentum and clip and a decay to a tenth.
+and after so many iterations under that L2, with the run's optimizer, the group's learning rate, momentum and clip and a
+decay to a tenth.
 """
 
 from __future__ import annotations

@@ -53,9 +53,7 @@ class TrainingGroup:
         networks = Networks.initialize(*kind, keys, k)
         values = {name: np.array([row[name] for row in rows]) for name in (*VALUES, "l2")}
         noise = spec.noise_of(row["cell"])
-        optimizer = Optimizer.start(
-            networks, **values, noise=noise, iterations=spec.iterations, method=spec.optimizer
-        )
+        optimizer = Optimizer.start(networks, **values, noise=noise, iterations=spec.iterations, method=spec.optimizer)
         losses = np.full((len(rows), spec.iterations), np.nan, np.float32)
         return cls([row["id"] for row in rows], networks, optimizer, losses)
 

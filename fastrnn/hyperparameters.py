@@ -93,12 +93,12 @@ def describe(row: dict) -> str:
 
 
 def is_searched(row: dict) -> bool:
-    """Whether a row's values come from a search for just the networks that it names, or were found for all in common.
+    """Whether a row's values come from a search for just the networks that it names.
 
     >>> is_searched({"cell": "gru", "activation": "tanh", "n": 64, "l2": 1e-5, "clip": 1.0, "found": "search"})
     True
     """
-    return row.get("found") == IN_COMMON or (row.get("found") == SEARCHED and {*CONFIGURATION} <= row.keys())
+    return row.get("found") == SEARCHED and {*CONFIGURATION} <= row.keys()
 
 
 def read_rows(path) -> list[dict]:

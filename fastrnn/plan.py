@@ -24,8 +24,8 @@ class Work:
     """What is left to do of one group.
 
     name, cell, activation, n : of the group; networks : how many are to be trained; iterations : of all of them
-    together; planned : iterations of one; parameters : of one; kept : numbers kept of each parameter; seconds : estimate for one iteration of one network on
-    one thread
+    together; planned : iterations of one; parameters : of one; kept : numbers in memory for each of these; seconds :
+    estimate for one iteration of one network on one thread
     """
 
     name: str

@@ -13,7 +13,7 @@ import tomli_w
 from .cells import ACTIVATIONS, CELLS, LEAKY_CELLS, PAPER_CELLS, any_leaks
 from .cells.leaky import ALPHA, check_alpha, gate_bias_of
 from .errors import UsageError
-from .hyperparameters import KEYS, VALUES, HyperparameterTable, default_rows, describe, is_searched
+from .hyperparameters import IN_COMMON, KEYS, VALUES, HyperparameterTable, default_rows, describe, is_searched
 from .optimizer import ADAM, METHODS, SGD, check_averaged, check_hyperparameter
 from .storage import SCHEMA_VERSION, check_schema
 from .tasks import TASKS, Task, get_task, moved, with_whole_path
@@ -203,7 +203,10 @@ class PopulationSpec:
 
     @cached_property
     def unsearched(self) -> tuple[str, ...]:
-        """Configurations (cell, activation, n, L2) with a default value that no search found for just them."""
+        """Configurations (cell, activation, n, L2) with a default value that no search found for just them.
+
+        Values that are good for all in common need none.
+        """
         first = HyperparameterTable(self.hyperparameters)
         then = HyperparameterTable(self.default_hyperparameters, "default_hyperparameters")
         names = []
@@ -211,7 +214,7 @@ class PopulationSpec:
             given = first.sources(row)
             taken = [source for value, source in then.sources(row).items() if value not in given]
             taken += [source for source in given.values() if "found" in source]  # a row of one's own needs no search
-            if not all(map(is_searched, taken)):
+            if not all(source.get("found") == IN_COMMON or is_searched(source) for source in taken):
                 names.append(configuration_id(**row))
         return tuple(dict.fromkeys(names))
 

@@ -353,6 +353,8 @@ def test_configurations_that_no_search_found_values_for():
     assert unsearched() == both
     assert unsearched(defaults=(found,)) == unsearched(rows=(found,)) == both[:1]
     assert unsearched(defaults=(found | {"found": "rule"},)) == unsearched(rows=(found | {"found": "rule"},)) == both
+    assert unsearched(defaults=({"cell": "gru", "found": "common"} | general,)) == both[:1]
+    assert small(optimizer="adam").unsearched == ()
     assert unsearched(rows=(general,)) == ()  # whoever gives values needs no search
     assert unsearched(rows=({"clip": 0.1},)) == both
     assert unsearched(rows=({"clip": 0.1},), defaults=(found,)) == both[:1]

@@ -110,7 +110,8 @@ def search(
     from ..search import SearchSpec, search_hyperparameters
 
     given = {"task": task, "preset": preset, "iterations": iterations}
-    given |= {"batch": batch, "seed": seed, "optimizer": optimizer, "gate_bias": gate_bias, "alpha": alpha, "noise": noise}
+    given |= {"batch": batch, "seed": seed, "optimizer": optimizer}
+    given |= {"gate_bias": gate_bias, "alpha": alpha, "noise": noise}
     lists = {"cells": cells, "activations": activations, "sizes": sizes, "l2": l2, "exclude": exclude}
     settings = population_settings(spec, given, lists, setting, hyperparameters)
     if plain and (rounds, finalists, repeats, incumbent) != (None,) * 4:

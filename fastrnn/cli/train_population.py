@@ -99,7 +99,8 @@ def train_population(
     from ..training import train
 
     given = {"task": task, "preset": preset, "seeds": seeds, "iterations": iterations}
-    given |= {"batch": batch, "seed": seed, "optimizer": optimizer, "gate_bias": gate_bias, "alpha": alpha, "noise": noise, "part": part}
+    given |= {"batch": batch, "seed": seed, "optimizer": optimizer, "part": part}
+    given |= {"gate_bias": gate_bias, "alpha": alpha, "noise": noise}
     lists = {"cells": cells, "activations": activations, "sizes": sizes, "l2": l2, "exclude": exclude}
     settings = population_settings(spec, given, lists, setting, hyperparameters)
     population = PopulationSpec.from_settings(settings)

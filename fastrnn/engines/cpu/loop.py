@@ -195,8 +195,8 @@ def keep_states(layout, work, first, states, outputs):
 
 @compiled
 def run_network(
-    kind, layouts, mode, trials, first, count, hyperparameters, noise, data, maps, parameters, velocity, squares, shared,
-    losses, work, rank, ranks,
+    kind, layouts, mode, trials, first, count, hyperparameters, noise, data, maps, parameters, velocity, squares,
+    shared, losses, work, rank, ranks,
 ):  # fmt: skip
     """Run one network in one of three modes.
 
