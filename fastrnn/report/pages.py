@@ -128,8 +128,8 @@ def _head(kept: Kept, stale: list[str]) -> str:
     by = " by Adam" if report["optimizer"] == ADAM else ""
     what = (
         f"{counted(report['networks'], 'recurrent network')}{part} trained{by} on the task "
-        f"<b>{text(report['task'])}</b> for {settings['iterations']:,} iterations of {settings['batch']} trials{leaky}, "
-        f"and what their dynamics have in common. The analyses and figures are those of "
+        f"<b>{text(report['task'])}</b> for {settings['iterations']:,} iterations of {settings['batch']} trials{leaky}"
+        f", and what their dynamics have in common. The analyses and figures are those of "
         f'<a href="{WORKS}">Maheswaranathan et al. (2019)</a>.'
     )
     problems = "".join(f'<p class="problem">{text(name)}: {text(why)}</p>' for name, why in kept.problems.items())
