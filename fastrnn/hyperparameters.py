@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .cells import ACTIVATIONS, CELLS
 from .errors import UsageError
-from .optimizer import SGD, check_hyperparameter
+from .optimizer import METHODS, SGD, check_hyperparameter
 from .values import check_name
 
 CONFIGURATION = ("cell", "activation", "n", "l2")
@@ -19,6 +19,7 @@ KEYS = (*CONFIGURATION, "seed")
 VALUES = ("learning_rate", "decay", "momentum", "clip")
 # how a row's values were found, in its column `found`; those in common were tried on networks of all kinds at once
 SEARCHED, BY_RULE, BY_HAND, IN_COMMON = FOUND = ("search", "rule", "hand", "common")
+COLUMNS = (*KEYS, *VALUES, "found", "optimizer")  # the last: whose values they are, where that is known
 RESULTS = ("status", "iterations", "training_loss", "validation_loss")  # in a run's networks.csv
 # there too, or in the record of a search
 PASSED_OVER = ("id", *RESULTS, "origin", "diverged", "repeats", "draws", "search_seed", "date", "command")
@@ -30,7 +31,7 @@ class HyperparameterTable:
 
     Parameters
     ----------
-    rows : dicts, with a text `found` too if it is known: one of `FOUND`
+    rows : dicts, with texts `found`, one of `FOUND`, and `optimizer`, one of its `METHODS`, too if they are known
     source : what to call the table in errors
 
     Raises
@@ -110,7 +111,7 @@ def read_rows(path) -> list[dict]:
     columns, lines = _read_csv(path)
     for column in columns:
         if column not in PASSED_OVER:
-            check_name("column", column, KEYS + VALUES + ("found",), f" of {str(path)!r}")
+            check_name("column", column, COLUMNS, f" of {str(path)!r}")
     if not set(columns) & set(VALUES):
         raise UsageError(f"{str(path)!r} has no column of {', '.join(VALUES)}; its first line must name the columns")
     if twice := next((column for i, column in enumerate(columns) if column in columns[:i]), None):
@@ -145,19 +146,20 @@ def default_rows(task: str, optimizer: str = SGD) -> list[dict]:
     """The rows shipped for a task, the general ones for a task without a table of its own."""
     folder = DEFAULTS if optimizer == SGD else DEFAULTS / optimizer
     path = folder / f"{task}.csv"
-    return read_rows(path if task.isidentifier() and path.is_file() else folder / "general.csv")
+    rows = read_rows(path if task.isidentifier() and path.is_file() else folder / "general.csv")
+    return rows if optimizer == SGD else [row | {"optimizer": optimizer} for row in rows]
 
 
 def _clean(row: dict, where: str) -> dict:
     """The row with numbers for texts, every field checked."""
     clean = {}
     for name, field in row.items():
-        check_name("column", name, KEYS + VALUES + ("found",), f" in {where}")
+        check_name("column", name, COLUMNS, f" in {where}")
         if name in ("cell", "activation"):
             check_name(name, field, tuple(CELLS) if name == "cell" else ACTIVATIONS, f" in {where}")
             clean[name] = field
-        elif name == "found":
-            check_name(name, field, FOUND, f" in {where}")
+        elif name in ("found", "optimizer"):
+            check_name(name, field, FOUND if name == "found" else METHODS, f" in {where}")
             clean[name] = field
         elif name in ("n", "seed"):
             clean[name] = _number(int, name, field, where, "a whole number")

@@ -47,10 +47,10 @@ def check_hyperparameter(name: str, value) -> np.ndarray:
     return value
 
 
-def check_averaged(momentum) -> None:
+def check_averaged(momentum, where: str = "") -> None:
     """`UsageError` for a momentum with which Adam's mean of gradients would never move."""
     if np.any(np.asarray(momentum) >= 1):
-        raise UsageError("momentum must be below 1 with adam, 0.9 for one; got 1.0")
+        raise UsageError(f"{where}momentum must be below 1 with adam, such as 0.9; got 1.0")
 
 
 @dataclass

@@ -75,7 +75,7 @@ class Plan:
     """Work cut into waves of groups that are trained together, and what it will take.
 
     seconds : estimated time, compilation apart; memory, disk : bytes, of memory rather too many; state : bytes of
-        weights, velocities and losses that are in memory together, as they must be
+        weights, what the optimizer keeps of them, and losses that are in memory together, as they must be
     """
 
     waves: tuple[tuple[Work, ...], ...]
@@ -117,7 +117,7 @@ class Plan:
         fewer = "take smaller sizes, fewer seeds, or a part of the population"
         if self.state > there:
             raise RunError(
-                f"the run needs {size(self.state)} of memory for weights, velocities and losses alone, but the machine "
+                f"the run needs {size(self.state)} of memory for weights, optimizer and losses alone, but the machine "
                 f"has {size(there)}; {fewer}"
             )
         return f"the run may need {size(self.memory)} of memory and the machine has {size(there)}: if it fails, {fewer}"

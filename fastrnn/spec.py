@@ -118,6 +118,7 @@ class PopulationSpec:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+        self._check_optimizer()
         if not self.kinds:
             raise UsageError(f"no networks are left: excluded takes away {', '.join(self.excluded)}; leave one in")
         count = len(self.kinds) * len(self.sizes) * len(self.l2) * self.seeds
@@ -155,6 +156,17 @@ class PopulationSpec:
         """Noise of a cell's networks in training."""
         return self.noise if cell in LEAKY_CELLS else 0.0
 
+    def _check_optimizer(self) -> None:
+        """`UsageError` where hyperparameters are those of the other optimizer; defaults that don't say are of SGD."""
+        for name, unsaid in (("hyperparameters", self.optimizer), ("default_hyperparameters", SGD)):
+            for i, row in enumerate(getattr(self, name), 1):
+                if (its := row.get("optimizer", unsaid)) != self.optimizer:
+                    shipped = ", or leave them out for those shipped" if name != "hyperparameters" else ""
+                    raise UsageError(
+                        f"{name}, row {i} ({describe(row)}), must be for optimizer {self.optimizer}; it is for {its}: "
+                        f"take the optimizer {its}, or other rows{shipped}"
+                    )
+
     def _of_leaky_cells(self) -> dict:
         """`alpha` and `noise`, checked; None where there are no leaky cells."""
         given = {name: getattr(self, name) for name in OF_LEAKY if getattr(self, name) is not None}
@@ -185,7 +197,7 @@ class PopulationSpec:
                     "add a row for all networks"
                 )
             if self.optimizer == ADAM:
-                check_averaged(values["momentum"])
+                check_averaged(values["momentum"], f"{network_id(**network)}: ")
             names = {"group": f"{cell}-{activation}-{n}", "id": network_id(**network)}
             rows.append(names | network | {name: values[name] for name in VALUES})
         if self.part is not None:

@@ -4,15 +4,14 @@
 //   rate = learning_rate decay^(iteration / decay_steps)
 //
 //   SGD   v = momentum v + g;  p -= rate v
-//   Adam  v = momentum v + (1 - momentum) g;  s = SQUARES_DECAY s + (1 - SQUARES_DECAY) g^2
-//         p -= rate v / (1 - momentum^t) / (sqrt(s / (1 - SQUARES_DECAY^t)) + EPSILON),  t = iteration + 1
+//   Adam  v = momentum v + (1 - momentum) g;  s = squares_decay s + (1 - squares_decay) g^2
+//         p -= rate v / (1 - momentum^t) / (sqrt(s / (1 - squares_decay^t)) + epsilon),  t = iteration + 1
 //
 // A block owns a network. A loss or gradient that is not finite freezes the network as it was and marks it. Sums have
 // a fixed order. W_rec^T for the way back is made anew by `transpose`, both for tensor cores by `fragments`.
 #include "tensor.cuh"
 
 constexpr int UPDATE_THREADS = 512;
-constexpr double SQUARES_DECAY = 0.999, EPSILON = 1e-8;  // as in fastrnn/optimizer.py
 
 // Sum over the block, for the first thread.
 __device__ double block_sum(double value) {
@@ -69,14 +68,15 @@ struct Hyperparameters {
   double learning_rate, decay, momentum, clip;
 };
 
-// In place: parameters, velocities, with Adam squares (N, stride), iterations (N,), status (N,). curves (N, curve_length) gets the loss of
-// this iteration in column `column`. gradients: slice 0 of each network as `collect` left it.
+// In place: parameters, velocities, with Adam squares (N, stride), iterations (N,), status (N,). curves (N,
+// curve_length) gets the loss of this iteration in column `column`. gradients: slice 0 of each network as `collect`
+// left it. squares_decay is 0 where it is not Adam, which has no squares then.
 __global__ void __launch_bounds__(UPDATE_THREADS)
     descend(float* parameters, float* velocities, float* squares, const float* __restrict__ gradients,
             const double* __restrict__ losses, const double* __restrict__ norms,
             const Hyperparameters* __restrict__ hyperparameters, const long long* __restrict__ decay_steps,
             long long* iterations, int* status, float* __restrict__ curves, int stride, int count, int slices,
-            int column, int curve_length, int adam) {
+            int column, int curve_length, double squares_decay, float epsilon) {
   const size_t network = blockIdx.x;
   if (status[network] != TRAINING) return;
   const Hyperparameters h = hyperparameters[network];
@@ -94,19 +94,21 @@ __global__ void __launch_bounds__(UPDATE_THREADS)
   parameters += network * stride;
   velocities += network * stride;
   gradients += network * slices * stride;
-  if (adam) {
+  if (squares_decay > 0.0) {
     const double t = static_cast<double>(iteration + 1);
     const float fresh = static_cast<float>(1.0 - h.momentum);
     const float unbiased_rate = static_cast<float>(rate / (1.0 - pow(h.momentum, t)));
-    const float unbiased = static_cast<float>(1.0 / (1.0 - pow(SQUARES_DECAY, t)));
+    const float unbiased = static_cast<float>(1.0 / (1.0 - pow(squares_decay, t)));
+    const float kept_squares = static_cast<float>(squares_decay);
+    const float fresh_squares = static_cast<float>(1.0 - squares_decay);
     squares += network * stride;
     for (int j = threadIdx.x; j < count; j += UPDATE_THREADS) {
       const float g = shrink * gradients[j];
       const float v = fmaf(momentum, velocities[j], fresh * g);
-      const float s = fmaf(static_cast<float>(SQUARES_DECAY), squares[j], static_cast<float>(1.0 - SQUARES_DECAY) * g * g);
+      const float s = fmaf(kept_squares, squares[j], fresh_squares * (g * g));
       velocities[j] = v;
       squares[j] = s;
-      parameters[j] -= unbiased_rate * v / (sqrtf(unbiased * s) + static_cast<float>(EPSILON));
+      parameters[j] -= unbiased_rate * v / (sqrtf(unbiased * s) + epsilon);
     }
   } else {
     const float step = static_cast<float>(rate);

@@ -26,7 +26,7 @@ from fastrnn.engines.cpu.engine import CPUEngine, aligned
 from fastrnn.engines.cpu.layout import make_layout
 from fastrnn.engines.cpu.vectors import LANES, Vector, VectorMath, host_features
 from fastrnn.errors import Status, UsageError
-from fastrnn.optimizer import Optimizer
+from fastrnn.optimizer import METHODS, Optimizer
 from fastrnn.search import SearchSpec
 from fastrnn.spec import PopulationSpec
 from fastrnn.tasks import get_task
@@ -291,9 +291,9 @@ def test_what_was_in_memory_before_does_not_matter(engine, cell, monkeypatch):
         np.testing.assert_array_equal(made[1][name], gradient)
 
 
-def train(engine, networks, iterations=6, batch=40, learning_rate=0.05):
+def train(engine, networks, iterations=6, batch=40, learning_rate=0.05, method="sgd"):
     networks = networks.copy()
-    optimizer = Optimizer.start(networks, learning_rate=learning_rate, momentum=0.9, iterations=9)
+    optimizer = Optimizer.start(networks, learning_rate=learning_rate, momentum=0.9, iterations=9, method=method)
     losses = engine.advance(networks, optimizer, get_task("flipflop", steps=5), iterations, batch=batch)
     return networks, optimizer, losses
 
@@ -305,12 +305,13 @@ def test_training_follows_float32(engine):
     assert 0 < relative_error(made.parameters, expected.parameters) < 1e-4
 
 
-def test_the_bits_do_not_depend_on_threads_or_neighbours(engine):
+@pytest.mark.parametrize("method", METHODS)
+def test_the_bits_do_not_depend_on_threads_or_neighbours(engine, method):
     start = random_networks("ugrnn", "relu", 50, 3, 3, N=3, seed=5)
-    together = train(engine, start)
+    together = train(engine, start, method=method)
     for threads in (1, 2):
         other = CPUEngine(threads, "bf16x3")
-        alone = [train(other, start[i]) for i in range(3)]
+        alone = [train(other, start[i], method=method) for i in range(3)]
         np.testing.assert_array_equal(np.concatenate([made[0].parameters for made in alone]), together[0].parameters)
         np.testing.assert_array_equal(np.concatenate([made[2] for made in alone]), together[2])
 

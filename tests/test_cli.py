@@ -281,10 +281,14 @@ def test_adam(tmp_path):
     assert "optimizer: adam there, sgd here" in error
     written = tmp_path / "run" / "population.toml"
     _, error = call("train-population", "--spec", written, "--optimizer", "sgd", "--out", tmp_path / "other", code=2)
-    assert "has hyperparameters of adam; leave out --optimizer, or take default_hyperparameters and hyp" in error
+    assert "default_hyperparameters, row 1 (all networks), must be for optimizer sgd; it is for adam: take the" in error
     shown, _ = call(*SEARCH, "--optimizer", "adam", "--out", tmp_path / "search")
     assert "on flipflop\noptimizer: adam\n" in shown
     assert SearchSpec.from_toml(tmp_path / "search" / "search.toml").ranges == RANGES["adam"]
+    found = ("--hyperparameters", tmp_path / "search" / "chosen.csv", "--out", tmp_path / "found")
+    call("train-population", *asked, "--optimizer", "adam", *found)
+    _, error = call("train-population", *asked, *found, code=2)
+    assert "must be for optimizer sgd; it is for adam: take the optimizer adam, or other rows" in error
 
 
 def test_a_search_without_a_winner_gives_code_3(tmp_path):

@@ -111,6 +111,14 @@ MUTANTS = {
         RESIDENT,
     ),
     "the iteration is not counted": ("update.cu", "iterations[network] = iteration + 1;", "", RESIDENT),
+    "squares are those of the first network": ("update.cu", "squares += network * stride;", "", TENSOR),
+    "means are taken for older than they are": (
+        "update.cu",
+        "double>(iteration + 1)",
+        "double>(iteration + 2)",
+        TENSOR,
+    ),
+    "squares are not kept": ("update.cu", "squares[j] = s;", "", TENSOR),
     "a product of parts is left out": ("tensor.cuh", "multiply_add(c, a_low, b_high[0], b_high[1]);", "", TENSOR),
     "fragments stand in another order": ("update.cu", "8 * row_stride], from[9", "2 * row_stride], from[3", TENSOR),
     "the low plane is the high one": (
@@ -135,9 +143,11 @@ def compute(device, cell, n, precision):
     networks = random_networks(cell, "tanh", n, 4, 1, 2, seed=1)
     batch = 11 if precision == "float32" else 40  # several tiles of steps and trials in each slice of the gradient
     losses, gradients = engine.loss_and_gradients(networks, *random_trials(networks, batch, 3, seed=2, masked=True))
-    optimizer = Optimizer.start(networks, learning_rate=0.1, momentum=0.9, clip=0.3, l2=0.1, decay=0.1, iterations=3)
+    method = "sgd" if precision == "float32" else "adam"
+    rates = {"learning_rate": 0.1, "momentum": 0.9, "clip": 0.3, "l2": 0.1, "decay": 0.1}
+    optimizer = Optimizer.start(networks, **rates, iterations=3, method=method)
     curves = engine.advance(networks, optimizer, task, 2, batch=batch)
-    return [losses, *gradients.values(), curves, optimizer.velocity, networks.parameters]
+    return [losses, *gradients.values(), curves, optimizer.velocity, optimizer.squares, networks.parameters]
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,13 @@ def test_the_page_says_what_the_run_says(written):
     assert f'data-v="{float(table.validation_loss[3])!r}"' in text
 
 
+def test_the_page_says_that_adam_trained(tmp_path, quick):
+    kept = results(tmp_path / "run", cells=("gru",), activations=("tanh",), optimizer="adam")
+    save(kept)
+    write_report(kept.run, progress=False)
+    assert "trained by Adam on the task <b>flipflop</b>" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_a_second_call_does_nothing_until_something_changes(small_run, quick):
     assert write_report(small_run, progress=False).written
     count = len(quick)

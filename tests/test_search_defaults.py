@@ -83,6 +83,19 @@ def test_from_a_search_to_a_table(tmp_path):
         write_defaults("cdi", [tmp_path / "search"], path)
 
 
+def test_a_search_with_adam_makes_a_table_of_its_own(tmp_path):
+    spec = SearchSpec(small(cells="gru", sizes=64, iterations=4, optimizer="adam"), draws=2, rounds=1, repeats=1)
+    search_hyperparameters(spec, tmp_path / "search", "cpu", progress=False)
+    path = tmp_path / "table.csv"
+    path.write_bytes((DEFAULTS / "adam" / "flipflop.csv").read_bytes())
+    with pytest.raises(UsageError, match="search' is of adam, not of sgd: tables hold values of one"):
+        write_defaults("flipflop", [tmp_path / "search"], path)
+    write_defaults("flipflop", [tmp_path / "search"], path, optimizer="adam")
+    before, after = read_rows(DEFAULTS / "adam" / "flipflop.csv"), read_rows(path)
+    assert all(row in after for row in before)
+    assert [row["found"] for row in after] == ["common", "hand", "rule", "search"]
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_shipped_row_says_where_it_comes_from(task):
     with open(DEFAULTS / f"{task}.csv", newline="") as file:

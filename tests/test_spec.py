@@ -107,7 +107,9 @@ def test_toml_there_and_back(tmp_path, own_task):
         noise=0.05,
         excluded=("gru-relu",),
         hyperparameters=({"n": 3, "seed": 1, "clip": float("inf")},),
-        default_hyperparameters=({"learning_rate": 0.1, "decay": 0.2, "momentum": 0.3, "clip": 0.4},),
+        default_hyperparameters=(
+            {"learning_rate": 0.1, "decay": 0.2, "momentum": 0.3, "clip": 0.4, "optimizer": "adam"},
+        ),
         activations=("relu", "tanh"),
         part="2/3",
     )
@@ -197,7 +199,18 @@ def test_it_can_not_be_changed():
         ({"iterations": -1}, "iterations must be a whole number, 0 or more; it is -1"),
         ({"batch": 0}, "batch must be a positive whole number; it is 0"),
         ({"optimizer": "adma"}, r"unknown optimizer 'adma' \(did you mean 'adam'\?\); allowed are sgd, adam"),
-        ({"optimizer": "adam", "hyperparameters": ({"momentum": 1.0},)}, "momentum must be below 1 with adam"),
+        (
+            {"optimizer": "adam", "hyperparameters": ({"momentum": 1.0},)},
+            "^vanilla-tanh-64-1e-05-0: momentum must be below 1 with adam, such as 0.9; got 1.0",
+        ),
+        (
+            {"hyperparameters": ({"cell": "gru", "optimizer": "adam", "clip": 1.0},)},
+            r"^hyperparameters, row 1 \(cell gru\), must be for optimizer sgd; it is for adam: take .*or other rows$",
+        ),
+        (
+            {"optimizer": "adam", "default_hyperparameters": (dict.fromkeys(VALUES, 0.5),)},
+            r"row 1 \(all networks\), must be for optimizer adam; it is for sgd: .*or leave them out for",
+        ),
         ({"seed": -1}, "seed must be a whole number, 0 or more; it is -1"),
         ({"gate_bias": "one"}, "gate_bias must be a number; it is 'one'"),
         ({"gate_bias": 1e40}, r"gate_bias must be finite in float32, at most 3\.4e\+38; it is 1e\+40"),
@@ -331,6 +344,11 @@ def test_the_optimizer_decides_what_the_defaults_are():
     sgd, adam = PopulationSpec(cells="gru"), PopulationSpec(cells="gru", optimizer="adam")
     assert sgd.optimizer == "sgd" and sgd.rows[0]["learning_rate"] != adam.rows[0]["learning_rate"]
     assert adam.to_settings()["optimizer"] == "adam"
+    with pytest.raises(
+        UsageError, match=r"default_hyperparameters, row 1 .* must be for optimizer adam; it is for sgd"
+    ):
+        replace(sgd, optimizer="adam")
+    assert replace(sgd, optimizer="adam", default_hyperparameters=None) == adam
     before = {name: value for name, value in sgd.to_settings().items() if name != "optimizer"}
     assert sgd.obstacles(before) == []  # written when there was no other
     assert adam.obstacles(before) == ["optimizer: sgd there, adam here"]
@@ -354,7 +372,8 @@ def test_configurations_that_no_search_found_values_for():
     assert unsearched(defaults=(found,)) == unsearched(rows=(found,)) == both[:1]
     assert unsearched(defaults=(found | {"found": "rule"},)) == unsearched(rows=(found | {"found": "rule"},)) == both
     assert unsearched(defaults=({"cell": "gru", "found": "common"} | general,)) == both[:1]
-    assert small(optimizer="adam").unsearched == ()
+    adam = {name: PopulationSpec(name, optimizer="adam").unsearched for name in TASKS}
+    assert adam == {"flipflop": ("lstm-relu-64-1e-05",), "sine": (), "cdi": ()}
     assert unsearched(rows=(general,)) == ()  # whoever gives values needs no search
     assert unsearched(rows=({"clip": 0.1},)) == both
     assert unsearched(rows=({"clip": 0.1},), defaults=(found,)) == both[:1]

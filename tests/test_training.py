@@ -472,7 +472,7 @@ def test_a_plan_counts_what_is_left():
 def test_memory_is_looked_at_before_the_work(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plan, "physical_memory", lambda: 1000)
     with pytest.raises(
-        RunError, match=r"needs \d+ kB of memory for weights, velocities and losses alone, .* has 1 kB; tak"
+        RunError, match=r"needs \d+ kB of memory for weights, optimizer and losses alone, .* has 1 kB; tak"
     ):
         run(tmp_path / "run")
     assert not (tmp_path / "run" / "population.toml").exists()

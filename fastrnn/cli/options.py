@@ -32,7 +32,7 @@ Batch = Annotated[int | None, typer.Option(help="Trials an iteration.  [default:
 Seed = Annotated[int | None, typer.Option(help="Seed of the whole population.  [default: 0]")]
 Optimizer = Annotated[
     str | None,
-    typer.Option(help="sgd, with momentum as in the paper, or adam, which asks for less of a search.  [default: sgd]"),
+    typer.Option(help="sgd, with momentum as in the paper, or adam, one setting for all kinds.  [default: sgd]"),
 ]
 GateBias = Annotated[float | None, typer.Option(help="Constant in the forget or update gate.  [default: 1]")]
 Alpha = Annotated[
@@ -62,7 +62,6 @@ def population_settings(spec: str | None, given: dict, lists: dict, setting, hyp
     """Settings of a population from a file and the options that go before it."""
     from ..errors import UsageError
     from ..hyperparameters import read_rows
-    from ..optimizer import SGD
     from ..spec import read_toml, set_by
     from ..tasks import moved, with_whole_path
 
@@ -75,12 +74,6 @@ def population_settings(spec: str | None, given: dict, lists: dict, setting, hyp
         raise UsageError(
             f"--task {task}: {spec!r} has the settings of another task, {in_file!r}; leave out --task, or take "
             "task_settings and hyperparameters out of a copy of the file"
-        )
-    optimizer, in_file = given.get("optimizer"), settings.get("optimizer", SGD)
-    if optimizer not in (None, in_file) and (there := settings.keys() & {"hyperparameters", "default_hyperparameters"}):
-        raise UsageError(
-            f"--optimizer {optimizer}: {spec!r} has hyperparameters of {in_file}; leave out --optimizer, or take "
-            f"{' and '.join(sorted(there))} out of a copy of the file"
         )
     if given.get("preset") is not None:  # it goes before the file in all that it sets
         settings = {name: value for name, value in settings.items() if name not in set_by(given["preset"])}

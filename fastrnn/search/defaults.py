@@ -2,7 +2,8 @@
 
     python -m fastrnn.search.defaults flipflop searches/flipflop searches/flipflop-lstm-relu
 
-writes `fastrnn/defaults/flipflop.csv`. Each row says how its values were found:
+writes `fastrnn/defaults/flipflop.csv`, or from searches with Adam `fastrnn/defaults/adam/flipflop.csv`. Each row says
+how its values were found:
 
 search  by a search of just that configuration, with its command, seed and date, the number of draws, how many of the
         winner's fresh networks (repeats) diverged, and the largest loss of the others; origin "in use": the values
@@ -11,7 +12,8 @@ search  by a search of just that configuration, with its command, seed and date,
         the winner, but the decay is lower than the one drawn, for training 2.5 times as long as in the search, whose
         loss this is; "in use, lower decay": likewise, for training twice as long; "second drawn": of the two draws
         trained to the end the one whose loss was the steadier
-hand    by a small random search before there was `fastrnn search`
+hand    by a small random search before there was `fastrnn search`; of Adam for all sizes and L2 of a kind
+common  tried for all kinds of networks at once
 rule    for all other sizes and L2: those of the same kind, n = 64 and the nearest L2 (by its logarithm, the smaller of
         two) that was searched
 """
@@ -26,7 +28,8 @@ from pathlib import Path
 
 from ..errors import FastrnnError, UsageError
 from ..hyperparameters import BY_HAND, BY_RULE, DEFAULTS, KEYS, SEARCHED, VALUES
-from ..spec import PRESETS, RECORD
+from ..optimizer import SGD
+from ..spec import PRESETS, RECORD, optimizer_of
 from ..storage import atomic_write
 from .results import load_search
 
@@ -37,11 +40,13 @@ COLUMNS = (
 SEARCHED_SIZE = 64  # of the networks whose values others take
 
 
-def searched_rows(task: str, folder) -> list[dict]:
+def searched_rows(task: str, folder, optimizer: str = SGD) -> list[dict]:
     """Rows of the values chosen by a search on the task, with the command and date that made them."""
     found = load_search(folder)
     if found.settings[RECORD]["task"] != task:
         raise UsageError(f"the search in {str(folder)!r} is on {found.settings[RECORD]['task']}, not on {task}")
+    if (its := optimizer_of(found.settings)) != optimizer:
+        raise UsageError(f"the search in {str(folder)!r} is of {its}, not of {optimizer}: tables hold values of one")
     record = {name: found.settings[RECORD][name] for name in ("command", "date")}
     return [row | record for row in found.chosen.to_dict("records")]
 
@@ -54,10 +59,11 @@ def defaults_table(before: list[dict], searches: list[list[dict]]) -> list[dict]
     before : rows of the table that is replaced; what no search covers stays as it was, unless it was taken by rule
     searches : rows of `searched_rows`; a later one replaces an earlier one
     """
-    found = {_name(row): row for row in before if row.get("found") in (SEARCHED, BY_HAND) and row.get("cell")}
+    found = {_name(row): row for row in before if row.get("found") in (SEARCHED, BY_HAND) and row.get("n")}
     found |= {_name(row): row for rows in searches for row in rows}
     kinds = dict.fromkeys((cell, activation) for cell, activation, _, _ in found)
-    table = [row for row in before if not row.get("cell")]  # for kinds that no row is for
+    # for kinds that no other row is for
+    table = [row for row in before if not row.get("n") and (row.get("cell"), row.get("activation")) not in kinds]
     for cell, activation in kinds:
         kind = {"cell": cell, "activation": activation}
         mine = sorted(name for name in found if name[:2] == (cell, activation))
@@ -76,12 +82,13 @@ def defaults_table(before: list[dict], searches: list[list[dict]]) -> list[dict]
     return table
 
 
-def write_defaults(task: str, folders, path=None) -> None:
+def write_defaults(task: str, folders, path=None, optimizer: str = SGD) -> None:
     """Write a task's table from the searches in `folders` and the table at `path`, default the shipped one."""
-    path = DEFAULTS / f"{task}.csv" if path is None else Path(path)
+    folder = DEFAULTS if optimizer == SGD else DEFAULTS / optimizer
+    path = folder / f"{task}.csv" if path is None else Path(path)
     with open(path, newline="", encoding="utf-8") as file:
         before = list(csv.DictReader(file))
-    table = defaults_table(before, [searched_rows(task, folder) for folder in folders])
+    table = defaults_table(before, [searched_rows(task, folder, optimizer) for folder in folders])
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -102,6 +109,8 @@ if __name__ == "__main__":
     try:
         if len(sys.argv) < 3:
             raise UsageError("give a task and the folders of its searches")
-        write_defaults(sys.argv[1], sys.argv[2:])
+        task, *folders = sys.argv[1:]
+        optimizers = {optimizer_of(load_search(folder).settings) for folder in folders}
+        write_defaults(task, folders, optimizer=min(optimizers))
     except FastrnnError as error:
         sys.exit(f"error: {error}")

@@ -103,6 +103,7 @@ def chosen_table(spec: SearchSpec, finalists: pandas.DataFrame) -> pandas.DataFr
     chosen = finalists[finalists.chosen]
     table = chosen[[*CONFIGURATION, *VALUES]].assign(
         found=SEARCHED,
+        optimizer=spec.population.optimizer,
         origin=chosen.origin,
         validation_loss=chosen.worst_loss,
         diverged=chosen.diverged,

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..folder import FIGURES, SEARCH, RunFolder, check_place, holds_networks
 from ..progress import Interruption, Progress
 from ..runs import load_run
-from ..spec import RECORD
+from ..spec import RECORD, optimizer_of
 from ..storage import atomic_write, make_folder, write_csv
 from ..training import Training, default_folder
 from ..values import a_path, check_not_negative
@@ -124,6 +124,7 @@ def _note_settings(out: Path, spec: SearchSpec, command: str) -> None:
     record = {"command": command, "date": datetime.date.today().isoformat()}
     if path.exists():
         there = read_settings(path)
+        there["optimizer"] = optimizer_of(there)
         if any(settings[name] != there.get(name) for name in settings if name != RECORD):
             (out / CHOSEN).unlink(missing_ok=True)  # first: with it the search counts as finished
         else:

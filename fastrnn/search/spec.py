@@ -23,6 +23,7 @@ RANGES = {
         "decay": (0.1, 0.9),
         "momentum": (0.0, 1.0),
     },
+    # where, with a decay of 0.03, momentum of 0.9 and clip of 0.1, most kinds learn the built-in tasks
     ADAM: {"clip": (0.1, 10.0), "learning_rate": (3e-4, 0.03), "decay": (0.01, 0.9), "momentum": (0.8, 0.99)},
 }
 LOGARITHMIC = ("clip", "learning_rate")
@@ -84,7 +85,7 @@ class SearchSpec:
         for name in self.ranges:
             check_name("range", name, tuple(usual))
         if optimizer == ADAM:
-            check_averaged(ranges["momentum"][1])
+            check_averaged(ranges["momentum"][1], "the range of ")
         object.__setattr__(self, "ranges", ranges)
         if self.population.iterations < 2 ** (self.rounds - 1):
             raise UsageError(

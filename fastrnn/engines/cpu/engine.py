@@ -15,6 +15,7 @@ from ...cells import get_cell
 from ...cells.leaky import noise_scale
 from ...counters import TRAINING
 from ...errors import Status, UsageError
+from ...optimizer import EPSILON, SQUARES_DECAY
 from ...processors import usable_processors
 from ...values import whole_number
 from ..checks import check_precision
@@ -29,7 +30,8 @@ from .tiles import Kind, noise_address
 from .vectors import HAS_FMA, LANES
 from .workspace import aligned
 
-NOTHING = (0.0,) * 6  # hyperparameters where none are used
+ADAM_CONSTANTS = (SQUARES_DECAY, EPSILON)
+NOTHING = (*(0.0,) * 6, ADAM_CONSTANTS)  # hyperparameters where none are used
 SILENT = (0, 0.0)  # no noise
 NO_SQUARES = np.empty(0, np.float32)
 GIVEN = (0, np.uint64(0), 0, np.empty(0))  # trials that are not drawn
@@ -142,7 +144,7 @@ class CPUEngine(Engine):
     def _advance_network(self, job, team):
         layout, networks, optimizer, i, task, count, losses = job
         names = ("learning_rate", "decay", "momentum", "clip", "l2", "decay_steps")
-        hyperparameters = tuple(float(getattr(optimizer, name)[i]) for name in names)
+        hyperparameters = (*(float(getattr(optimizer, name)[i]) for name in names), ADAM_CONSTANTS)
         noise = SILENT
         if optimizer.noise[i]:
             noise = (noise_address(), float(noise_scale(optimizer.noise[i], networks.gate_bias)))
@@ -259,7 +261,10 @@ class CPUEngine(Engine):
         return flops / self._rate + task.T * batch * n * elements
 
     def workspace_bytes(self, cell: str, n: int, task, batch: int = 64) -> int:
-        """Workspace, packed parameters, velocity, transpose, operands in bf16 and partial gradients."""
+        """Workspace, packed parameters, velocity, transpose, operands in bf16 and partial gradients.
+
+        With Adam there are as many squares as packed parameters beside it.
+        """
         layout = make_layout(cell, n, task.D, task.K, task.T, batch, self.precision)
         transposed = layout.units * (layout.first_width + layout.second_width)
         return 4 * (layout.work_size + transposed + layout.operands_size + (2 + layout.slices) * layout.packed_size)

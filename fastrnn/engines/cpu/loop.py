@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import compiled, part
-from ...optimizer import EPSILON, SQUARES_DECAY
 from ...tasks.task import call_trial
 from .threads import ABANDONED, DIVERGED, STOPPED_AT, float_mode, meet
 from .tiles import call_noise, call_operands, call_tile
@@ -124,13 +123,14 @@ def momentum_step(layout, gradient, packed, velocity, shrink, momentum, learning
 
 
 @part
-def adam_step(layout, gradient, packed, velocity, squares, shrink, momentum, learning_rate, t):
-    """A step of Adam, the `t`-th; see `optimizer`."""
+def adam_step(layout, gradient, packed, velocity, squares, shrink, momentum, learning_rate, constants, t):
+    """A step of Adam, the `t`-th, with constants SQUARES_DECAY and EPSILON; see `optimizer`."""
+    squares_decay, epsilon = constants
     kept, fresh = np.float32(momentum), np.float32(1.0 - momentum)
-    kept_squares, fresh_squares = np.float32(SQUARES_DECAY), np.float32(1.0 - SQUARES_DECAY)
+    kept_squares, fresh_squares = np.float32(squares_decay), np.float32(1.0 - squares_decay)
     rate = np.float32(learning_rate / (1.0 - momentum**t))
-    unbiased, epsilon = np.float32(1.0 / (1.0 - SQUARES_DECAY**t)), np.float32(EPSILON)
-    shrink = np.float32(shrink)
+    unbiased = np.float32(1.0 / (1.0 - squares_decay**t))
+    shrink, epsilon = np.float32(shrink), np.float32(epsilon)
     for j in range(layout.packed_size):
         g = shrink * gradient[j]
         v = kept * velocity[j] + fresh * g
@@ -211,7 +211,7 @@ def run_network(
     kind : see `tiles.Kind`
     layouts : `layout.RECORD`s, of all tiles but the last and of the last one
     trials : address of the task's trial function (0: take them from `data`), key, purpose, settings
-    hyperparameters : learning rate, decay, momentum, clip, l2, decay_steps
+    hyperparameters : learning rate, decay, momentum, clip, l2, decay_steps, and Adam's two constants
     noise : address of what draws it (0: none), standard deviation of what is added to pre-activations
     data : inputs (B, T, D), targets (B, T, K), mask (B, T), states (B, T, S), outputs (B, T, K), or empty
     maps : see `layout.packing`
@@ -225,7 +225,7 @@ def run_network(
     position, source = maps
     packed, packed_velocity, packed_squares, transposed, operands, gradients, sums, control = shared
     network = (packed, operands if kind.operands else transposed, gradients)
-    learning_rate, decay, momentum, clip, l2, decay_steps = hyperparameters
+    learning_rate, decay, momentum, clip, l2, decay_steps, constants = hyperparameters
     adam = squares.shape[0] > 0
     meeting = 0
     mode_before = float_mode(-1)
@@ -259,10 +259,8 @@ def run_network(
                         shrink = clip / norm if norm > clip else 1.0
                         rate = learning_rate * decay ** ((first + it) / decay_steps)
                         if adam:
-                            t = first + it + 1
-                            adam_step(
-                                layout, gradients[0], packed, packed_velocity, packed_squares, shrink, momentum, rate, t
-                            )
+                            state, t = (packed, packed_velocity, packed_squares), first + it + 1
+                            adam_step(layout, gradients[0], *state, shrink, momentum, rate, constants, t)
                         else:
                             momentum_step(layout, gradients[0], packed, packed_velocity, shrink, momentum, rate)
                         prepare_weights(kind, layouts, mode, source, packed, transposed, operands)

@@ -14,7 +14,7 @@ from ...cells import get_cell
 from ...cells.leaky import alpha_of, noise_scale
 from ...counters import NOISE
 from ...errors import Status
-from ...optimizer import ADAM
+from ...optimizer import ADAM, EPSILON, SQUARES_DECAY
 from .launch import Launcher
 from .tiling import Kernel, Tiling, check_inputs, make_tiling
 
@@ -342,7 +342,8 @@ class Group:
             slices=self.tiling.slices,
             column=column,
             curve_length=self.curves.shape[1],
-            adam=self.adam,
+            squares_decay=SQUARES_DECAY if self.adam else 0.0,
+            epsilon=EPSILON,
         )
         self.arrange()
 

@@ -41,7 +41,7 @@ ARGUMENTS = {
     "stride i4, count i4, at_h0 i4, slices i4, tiles i4, K i4",
     "descend": "parameters f4*, velocities f4*, squares f4*, gradients f4*, losses f8*, norms f8*, "
     "hyperparameters f8*, decay_steps i8*, iterations i8*, status i4*, curves f4*, stride i4, count i4, slices i4, "
-    "column i4, curve_length i4, adam i4",
+    "column i4, curve_length i4, squares_decay f8, epsilon f4",
     "transpose": "parameters f4*, transposed f4*, status i4*, stride i4, n i4, columns i4",
     "fragments": "parameters f4*, forward_fragments u4*, backward_fragments u4*, status i4*, stride i4, n i4, "
     "columns i4",
