@@ -112,7 +112,7 @@ MUTANTS = {
     ),
     "the iteration is not counted": ("update.cu", "iterations[network] = iteration + 1;", "", RESIDENT),
     "squares are those of the first network": ("update.cu", "squares += network * stride;", "", TENSOR),
-    "means are taken for older than they are": (
+    "means are taken for older than now": (
         "update.cu",
         "double>(iteration + 1)",
         "double>(iteration + 2)",
