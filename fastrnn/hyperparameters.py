@@ -142,9 +142,14 @@ def _read_csv(path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return (lines[0][1] if lines else []), lines[1:]
 
 
+def defaults_folder(optimizer: str = SGD) -> Path:
+    """Where the tables for an optimizer lie."""
+    return DEFAULTS if optimizer == SGD else DEFAULTS / optimizer
+
+
 def default_rows(task: str, optimizer: str = SGD) -> list[dict]:
     """The rows shipped for a task, the general ones for a task without a table of its own."""
-    folder = DEFAULTS if optimizer == SGD else DEFAULTS / optimizer
+    folder = defaults_folder(optimizer)
     path = folder / f"{task}.csv"
     rows = read_rows(path if task.isidentifier() and path.is_file() else folder / "general.csv")
     return rows if optimizer == SGD else [row | {"optimizer": optimizer} for row in rows]

@@ -27,7 +27,7 @@ from math import log10
 from pathlib import Path
 
 from ..errors import FastrnnError, UsageError
-from ..hyperparameters import BY_HAND, BY_RULE, DEFAULTS, KEYS, SEARCHED, VALUES
+from ..hyperparameters import BY_HAND, BY_RULE, KEYS, SEARCHED, VALUES, defaults_folder
 from ..optimizer import SGD
 from ..spec import PRESETS, RECORD, optimizer_of
 from ..storage import atomic_write
@@ -84,8 +84,7 @@ def defaults_table(before: list[dict], searches: list[list[dict]]) -> list[dict]
 
 def write_defaults(task: str, folders, path=None, optimizer: str = SGD) -> None:
     """Write a task's table from the searches in `folders` and the table at `path`, default the shipped one."""
-    folder = DEFAULTS if optimizer == SGD else DEFAULTS / optimizer
-    path = folder / f"{task}.csv" if path is None else Path(path)
+    path = defaults_folder(optimizer) / f"{task}.csv" if path is None else Path(path)
     with open(path, newline="", encoding="utf-8") as file:
         before = list(csv.DictReader(file))
     table = defaults_table(before, [searched_rows(task, folder, optimizer) for folder in folders])

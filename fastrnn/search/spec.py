@@ -23,8 +23,8 @@ RANGES = {
         "decay": (0.1, 0.9),
         "momentum": (0.0, 1.0),
     },
-    # where, with a decay of 0.03, momentum of 0.9 and clip of 0.1, most kinds learn the built-in tasks
-    ADAM: {"clip": (0.1, 10.0), "learning_rate": (3e-4, 0.03), "decay": (0.01, 0.9), "momentum": (0.8, 0.99)},
+    # around the values that ship
+    ADAM: {"clip": (0.01, 1.0), "learning_rate": (3e-4, 0.03), "decay": (0.01, 0.9), "momentum": (0.8, 0.99)},
 }
 LOGARITHMIC = ("clip", "learning_rate")
 DIGITS = 4  # of a drawn value, so that it reads well and is the same number wherever it is drawn
