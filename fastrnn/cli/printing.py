@@ -33,7 +33,7 @@ def print_some(what: str, lines: list[str], where: str, shown: int = 20) -> None
 
 
 def print_training(report: dict) -> None:
-    """What training had beside what it has by default: Adam, and what leaky cells have."""
+    """The optimizer where it is not the usual one, and what leaky cells have where there are any."""
     from ..cells.leaky import leak_in_words
     from ..optimizer import SGD
 
