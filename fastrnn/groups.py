@@ -207,9 +207,10 @@ def keys_of(spec, rows: list[dict]) -> list[int]:
 def check_group(path, state, spec, group: str):
     """A group's networks, read from `path`, if they are those of a population; `RunError` otherwise."""
     rows = {row["id"]: row for row in spec.groups[group]}
-    if not set(state.ids) <= set(rows) or list(state.networks.keys) != keys_of(
-        spec, [rows[name] for name in state.ids]
-    ):
+    ours = set(state.ids) <= set(rows) and list(state.networks.keys) == keys_of(spec, [rows[i] for i in state.ids])
+    if isinstance(state, TrainingGroup):
+        ours = ours and state.optimizer.method == spec.optimizer
+    if not ours:
         raise RunError(f"{str(path)!r} holds networks of another population; remove it to train them again")
     return state
 

@@ -7,11 +7,13 @@
 //   Adam  v = momentum v + (1 - momentum) g;  s = squares_decay s + (1 - squares_decay) g^2
 //         p -= rate v / (1 - momentum^t) / (sqrt(s / (1 - squares_decay^t)) + epsilon),  t = iteration + 1
 //
-// A block owns a network. A loss or gradient that is not finite freezes the network as it was and marks it. Sums have
-// a fixed order. W_rec^T for the way back is made anew by `transpose`, both for tensor cores by `fragments`.
+// A block owns a network. A loss or gradient that is not finite, or with Adam has squares that are not, freezes the
+// network as it was and marks it. Sums have a fixed order. W_rec^T for the way back is made anew by `transpose`, both
+// for tensor cores by `fragments`.
 #include "tensor.cuh"
 
 constexpr int UPDATE_THREADS = 512;
+constexpr double LONGEST_SQUARED = 1e19;  // norm of a gradient whose squares float32 holds
 
 // Sum over the block, for the first thread.
 __device__ double block_sum(double value) {
@@ -83,7 +85,8 @@ __global__ void __launch_bounds__(UPDATE_THREADS)
   const double loss = losses[network], norm = sqrt(norms[network]);
   const long long iteration = iterations[network];
   __syncthreads();  // everybody has read what the first thread changes
-  if (!isfinite(loss) || !isfinite(norm)) {
+  const bool too_long = squares_decay > 0.0 && fmin(norm, h.clip) > LONGEST_SQUARED;
+  if (!isfinite(loss) || !isfinite(norm) || too_long) {
     if (threadIdx.x == 0) status[network] = DIVERGED;
     return;
   }

@@ -296,6 +296,15 @@ def test_a_network_does_not_hang_on_its_neighbours(engine):
     assert not np.array_equal(stack.parameters[0], start.parameters[0])
 
 
+@pytest.mark.parametrize(("method", "status"), [("sgd", Status.TRAINED), ("adam", Status.DIVERGED)])
+def test_squares_beyond_any_number_diverge(engine, method, status):
+    task, networks = get_task("cdi", steps=3), random_networks("vanilla", "tanh", 16, 4, 1, N=1)
+    networks.W_out[:] *= 1e10
+    optimizer = Optimizer.start(networks, learning_rate=1e-30, clip=np.inf, iterations=1, method=method)
+    engine.advance(networks, optimizer, task, 1, batch=2)
+    assert optimizer.status.tolist() == [status]
+
+
 def test_never_beyond_the_plan(engine):
     task, networks = get_task("cdi", steps=3), random_networks("vanilla", "tanh", 16, 4, 1, N=3)
     optimizer = Optimizer.start(networks, learning_rate=0.01, iterations=[0, 2, 5])

@@ -323,6 +323,21 @@ def test_non_finite_weights_diverge_at_once(two, task):
     assert np.isfinite(two.loss(networks, task, trials=8)[[0, 2]]).all()
 
 
+@pytest.mark.parametrize(("method", "status"), [("sgd", Status.TRAINED), ("adam", Status.DIVERGED)])
+def test_squares_beyond_any_number_diverge(two, task, method, status):
+    """A gradient of 1e21 that is not clipped: its squares would stay infinite, and no weight would move again."""
+    networks, _ = population("vanilla", "tanh", count=2)
+    networks.W_out[0] *= 1e10
+    rates = {"learning_rate": 1e-30, "clip": np.inf, "iterations": 1, "method": method}
+    optimizer = Optimizer.start(networks, **rates)
+    start = networks.parameters.copy()
+    _, gradients = two.loss_and_gradients(networks[:1], *task.draw(networks.keys[:1], TRAINING, 0, BATCH))
+    assert 1e19 < np.linalg.norm(gradients["W_rec"].astype(np.float64)) < 1e30
+    two.advance(networks, optimizer, task, 1, batch=BATCH)
+    assert optimizer.status.tolist() == [status, Status.TRAINED]
+    assert np.array_equal(networks.parameters[0], start[0]) == (status == Status.DIVERGED)
+
+
 def test_many_seeds_share_nothing(two, task):
     networks, optimizer = population("vanilla", "tanh", n=4, count=40)
     optimizer.learning_rate[:] = optimizer.learning_rate[0]

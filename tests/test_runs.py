@@ -226,6 +226,16 @@ def test_what_leaky_cells_need_is_missing(tmp_path):
     assert load_run(tmp_path).report()["alpha"] == 0.2
 
 
+def test_a_checkpoint_of_the_other_optimizer_is_noticed(tmp_path):
+    spec = small(cells="gru", optimizer="adam")
+    with RunFolder(tmp_path / "run", spec) as folder:
+        folder.begin()
+        state = TrainingGroup.start(small(cells="gru"), spec.groups[GROUP])
+        folder.save_checkpoint(GROUP, state)
+    with pytest.raises(RunError, match=r"gru-tanh-4\.safetensors' holds networks of another population; remove it"):
+        train(spec, tmp_path / "run", "cpu", progress=False)
+
+
 def test_a_setting_that_the_task_does_not_take_is_damage(copy):
     toml = copy / "population.toml"
     toml.write_text(toml.read_text().replace("steps = 6", "steps = 0"))

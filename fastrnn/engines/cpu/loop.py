@@ -11,6 +11,7 @@ from .tiles import call_noise, call_operands, call_tile
 from .workspace import place_trial, prepare_workspace, repeat_trial
 
 TRAIN, GRADIENTS, EVALUATE = range(3)
+LONGEST_SQUARED = 1e19  # norm of a gradient whose squares float32 holds; kernels/update.cu has it as well
 
 
 @part
@@ -204,9 +205,9 @@ def run_network(
     packed. EVALUATE: the loss alone; states and outputs if `data` has room for them.
 
     One thread, or a team of `ranks` threads with the same arguments but for `rank` and `work`. A loss or gradient that
-    is not finite ends the work before the update, sets control[DIVERGED] and says in control[STOPPED_AT] which of the
-    iterations it was. Where a thread can't go on, control[ABANDONED] is set from outside: the team ends at its next
-    meeting and leaves the network as it was.
+    is not finite, or with Adam has squares that are not, ends the work before the update, sets control[DIVERGED] and
+    says in control[STOPPED_AT] which of the iterations it was. Where a thread can't go on, control[ABANDONED] is set
+    from outside: the team ends at its next meeting and leaves the network as it was.
 
     kind : see `tiles.Kind`
     layouts : `layout.RECORD`s, of all tiles but the last and of the last one
@@ -255,8 +256,9 @@ def run_network(
             if mode != EVALUATE:
                 norm = np.sqrt(add_slices(layout, gradients, 2.0 / weight, l2, packed))
                 if mode == TRAIN:
-                    if np.isfinite(losses[it]) and np.isfinite(norm):
-                        shrink = clip / norm if norm > clip else 1.0
+                    shrink = clip / norm if norm > clip else 1.0
+                    too_long = adam and shrink * norm > LONGEST_SQUARED
+                    if np.isfinite(losses[it]) and np.isfinite(norm) and not too_long:
                         rate = learning_rate * decay ** ((first + it) / decay_steps)
                         if adam:
                             state, t = (packed, packed_velocity, packed_squares), first + it + 1
