@@ -93,6 +93,17 @@ def describe(row: dict) -> str:
     return ", ".join(f"{key} {row[key]}" for key in KEYS if key in row) or "all networks"
 
 
+def check_owner(name: str, rows, optimizer: str, unsaid: str | None = None) -> None:
+    """`UsageError` where a row is for the other optimizer; one that doesn't say is for `unsaid`, by default for any."""
+    for i, row in enumerate(rows, 1):
+        if (its := row.get("optimizer", unsaid or optimizer)) != optimizer:
+            shipped = ", or leave them out for those shipped" if unsaid else ""
+            raise UsageError(
+                f"{name}, row {i} ({describe(row)}), must be for optimizer {optimizer}; it is for {its}: "
+                f"take the optimizer {its}, or other rows{shipped}"
+            )
+
+
 def is_searched(row: dict) -> bool:
     """Whether a row's values come from a search for just the networks that it names.
 

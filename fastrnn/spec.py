@@ -13,7 +13,16 @@ import tomli_w
 from .cells import ACTIVATIONS, CELLS, LEAKY_CELLS, PAPER_CELLS, any_leaks
 from .cells.leaky import ALPHA, check_alpha, gate_bias_of
 from .errors import UsageError
-from .hyperparameters import IN_COMMON, KEYS, VALUES, HyperparameterTable, default_rows, describe, is_searched
+from .hyperparameters import (
+    IN_COMMON,
+    KEYS,
+    VALUES,
+    HyperparameterTable,
+    check_owner,
+    default_rows,
+    describe,
+    is_searched,
+)
 from .optimizer import ADAM, METHODS, SGD, check_averaged, check_hyperparameter
 from .storage import SCHEMA_VERSION, check_schema
 from .tasks import TASKS, Task, get_task, moved, with_whole_path
@@ -118,7 +127,8 @@ class PopulationSpec:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        self._check_optimizer()
+        check_owner("hyperparameters", self.hyperparameters, self.optimizer)
+        check_owner("default_hyperparameters", self.default_hyperparameters, self.optimizer, unsaid=SGD)
         if not self.kinds:
             raise UsageError(f"no networks are left: excluded takes away {', '.join(self.excluded)}; leave one in")
         count = len(self.kinds) * len(self.sizes) * len(self.l2) * self.seeds
@@ -155,17 +165,6 @@ class PopulationSpec:
     def noise_of(self, cell: str) -> float:
         """Noise of a cell's networks in training."""
         return self.noise if cell in LEAKY_CELLS else 0.0
-
-    def _check_optimizer(self) -> None:
-        """`UsageError` where hyperparameters are those of the other optimizer; defaults that don't say are of SGD."""
-        for name, unsaid in (("hyperparameters", self.optimizer), ("default_hyperparameters", SGD)):
-            for i, row in enumerate(getattr(self, name), 1):
-                if (its := row.get("optimizer", unsaid)) != self.optimizer:
-                    shipped = ", or leave them out for those shipped" if name != "hyperparameters" else ""
-                    raise UsageError(
-                        f"{name}, row {i} ({describe(row)}), must be for optimizer {self.optimizer}; it is for {its}: "
-                        f"take the optimizer {its}, or other rows{shipped}"
-                    )
 
     def _of_leaky_cells(self) -> dict:
         """`alpha` and `noise`, checked; None where there are no leaky cells."""

@@ -32,7 +32,7 @@ Batch = Annotated[int | None, typer.Option(help="Trials an iteration.  [default:
 Seed = Annotated[int | None, typer.Option(help="Seed of the whole population.  [default: 0]")]
 Optimizer = Annotated[
     str | None,
-    typer.Option(help="sgd, with momentum as in the paper, or adam, one setting for all kinds.  [default: sgd]"),
+    typer.Option(help="sgd, with momentum as in the paper, or adam, one setting for most kinds.  [default: sgd]"),
 ]
 GateBias = Annotated[float | None, typer.Option(help="Constant in the forget or update gate.  [default: 1]")]
 Alpha = Annotated[

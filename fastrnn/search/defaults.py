@@ -109,7 +109,6 @@ if __name__ == "__main__":
         if len(sys.argv) < 3:
             raise UsageError("give a task and the folders of its searches")
         task, *folders = sys.argv[1:]
-        optimizers = {optimizer_of(load_search(folder).settings) for folder in folders}
-        write_defaults(task, folders, optimizer=min(optimizers))
+        write_defaults(task, folders, optimizer=optimizer_of(load_search(folders[0]).settings))
     except FastrnnError as error:
         sys.exit(f"error: {error}")
