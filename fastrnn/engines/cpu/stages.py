@@ -50,6 +50,10 @@ class Sizes(NamedTuple):
 STRIDE_OF = {name: "state_row" for name in ("h", "h_next", "rh")}
 STRIDE_OF |= {"gates": "gate_row", "da": "gate_row", "sums": "sums_row"}
 
+# Vectors of units that a stage computes side by side: a single one's operations wait for each other. Not tried with
+# AVX-512.
+TOGETHER = 1 if LANES == 16 else 2
+
 FORWARD_FIRST, FORWARD_SECOND, BACKWARD_FIRST, BACKWARD_SECOND = range(4)
 STAGES = (("forward", 0), ("forward", 1), ("backward", 0), ("backward", 1))
 STAGE_SIGNATURE = types.void(types.int64, types.float32, types.CPointer(types.int64))
@@ -113,12 +117,13 @@ def call_stage(typing_context, address, which, gate_bias, groups):
 
 
 def run_stage(builder, cell, activation, stage, gate_bias, stream, size) -> None:
-    """Code of a stage: row after row, whole vectors of units, then what is left of them."""
-    m, k = VectorMath(builder, activation), Vector(builder, broadcast(builder, gate_bias))
+    """Code of a stage: row after row, `TOGETHER` whole vectors of units, single ones, then what is left of them."""
+    m = VectorMath(builder, activation)
     strides = size | {"sums_row": size["gate_row"]}
 
-    def run_vector(row, u, here=None):
-        """Units u onwards, all `LANES` of them or those `here`: lanes beyond are read as zero and left as they are."""
+    def run_units(row, u, lanes=LANES, here=None):
+        """Units u onwards, as many as `lanes`, or those `here`: lanes beyond are read as zero and left as they are."""
+        kind, k = ir.VectorType(FLOAT, lanes), Vector(builder, broadcast(builder, gate_bias, lanes))
 
         def place(name):
             where, block = where_is(name, cell.blocks)
@@ -132,7 +137,7 @@ def run_stage(builder, cell, activation, stage, gate_bias, stream, size) -> None
 
         values = {}
         for name in stage.reads:
-            value = load(builder, place(name))
+            value = load(builder, place(name), kind)
             values[name] = Vector(builder, builder.select(here, value, ZERO) if here else value)
         for name, value in stage(m, k, values).items():
             if name == "dh" and not cell.dh_passes:
@@ -142,14 +147,17 @@ def run_stage(builder, cell, activation, stage, gate_bias, stream, size) -> None
             store(builder, value.value, place(name))
 
     with cgutils.for_range(builder, size["rows"]) as row_loop:
-        whole = builder.sdiv(size["width"], INT64(LANES))
-        with cgutils.for_range(builder, whole) as unit_loop:
-            run_vector(row_loop.index, builder.mul(unit_loop.index, INT64(LANES)))
-        first = builder.mul(whole, INT64(LANES))
+        first = INT64(0)
+        for lanes in dict.fromkeys((TOGETHER * LANES, LANES)):
+            count = builder.sdiv(builder.sub(size["width"], first), INT64(lanes))
+            with cgutils.for_range(builder, count) as unit_loop:
+                run_units(row_loop.index, builder.add(first, builder.mul(unit_loop.index, INT64(lanes))), lanes)
+            first = builder.add(first, builder.mul(count, INT64(lanes)))
         left = builder.sub(size["width"], first)
         with builder.if_then(builder.icmp_signed(">", left, INT64(0))):
             lanes = ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES)))
-            run_vector(row_loop.index, first, builder.icmp_signed("<", lanes, broadcast(builder, left)))
+            here = builder.icmp_signed("<", lanes, broadcast(builder, left))
+            run_units(row_loop.index, first, here=here)
 
 
 @intrinsic

@@ -125,7 +125,7 @@ class Vector:
 
     def bits(self) -> ir.Value:
         """The same bits as int32 lanes."""
-        return self.builder.bitcast(self.value, MASK)
+        return self.builder.bitcast(self.value, ir.VectorType(INT32, self.value.type.count))
 
 
 def _everywhere(kind: ir.VectorType, value: float) -> ir.Constant:
@@ -133,9 +133,9 @@ def _everywhere(kind: ir.VectorType, value: float) -> ir.Constant:
     return ir.Constant(kind, [float(value)] * kind.count)
 
 
-def int_constant(value: int) -> ir.Constant:
+def int_constant(value: int, lanes: int = LANES) -> ir.Constant:
     """An int32 in every lane."""
-    return ir.Constant(MASK, [value] * LANES)
+    return ir.Constant(ir.VectorType(INT32, lanes), [value] * lanes)
 
 
 class VectorMath:
@@ -148,14 +148,11 @@ class VectorMath:
         self.builder, self.activation = builder, activation
 
     def from_bits(self, bits: ir.Value) -> Vector:
-        return Vector(self.builder, self.builder.bitcast(bits, VECTOR))
-
-    def constant(self, value: float) -> Vector:
-        return Vector(self.builder, _everywhere(VECTOR, value))
+        return Vector(self.builder, self.builder.bitcast(bits, ir.VectorType(FLOAT, bits.type.count)))
 
     def polynomial(self, x: Vector, coefficients) -> Vector:
         """Horner's rule, lowest power first."""
-        total = self.constant(coefficients[-1])
+        total = x.filled(coefficients[-1])
         for c in coefficients[-2::-1]:
             total = total * x + c
         return total
@@ -193,7 +190,7 @@ class VectorMath:
         k = shifted - ROUNDING
         r = x - k * LN2_HIGH - k * LN2_LOW
         p = self.polynomial(r, EXP_P)
-        exponent = self.builder.shl(shifted.bits(), int_constant(23))
+        exponent = self.builder.shl(shifted.bits(), int_constant(23, x.value.type.count))
         return self.from_bits(self.builder.add(p.bits(), exponent))
 
     def sigmoid(self, x: Vector) -> Vector:

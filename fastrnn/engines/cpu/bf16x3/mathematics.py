@@ -48,8 +48,8 @@ class TableMath(VectorMath):
         ratio = coefficients[-1]
         for c in coefficients[-2::-1]:
             ratio = ratio * off + c
-        beyond = self.builder.fcmp_ordered(">", size.value, self.constant(LIMIT).value)
-        value = self.builder.select(beyond, self.constant(1.0).value, (size * ratio).value)
+        beyond = self.builder.fcmp_ordered(">", size.value, size.filled(LIMIT).value)
+        value = self.builder.select(beyond, size.filled(1.0).value, (size * ratio).value)
         sign = self.builder.and_(x.bits(), int_constant(SIGN))
         return self.from_bits(self.builder.or_(Vector(self.builder, value).bits(), sign))
 
