@@ -174,11 +174,12 @@ class SourceKeyedCache(FunctionCache):
             return  # no place for a cache: compile again next time
 
 
-def compiled(function=None, *, keep=True, inline=False, signature=None):
+def compiled(function=None, *, keep=True, inline=False, signature=None, checked=False):
     """House decorator: no GIL, NumPy's error model, `FAST_MATH`, machine code kept on disk (unless `keep=False`).
 
     `inline` puts the function into its callers, where a loop around it can be vectorised. With a `signature` it is
     compiled for these types alone, at the first call: otherwise numba makes others of arguments that are constants.
+    `checked` makes an index beyond an array an `IndexError`.
 
     >>> @compiled(keep=False)
     ... def double(x):
@@ -191,6 +192,7 @@ def compiled(function=None, *, keep=True, inline=False, signature=None):
         if not keep:
             py_func = _of_its_own_name(py_func)
         options = {"nogil": True, "error_model": "numpy", "fastmath": FAST_MATH, "forceinline": inline}
+        options |= {"boundscheck": True} if checked else {}
         dispatcher = numba.njit(**options)(py_func)
         if signature is not None and not numba.config.DISABLE_JIT:
             kinds, _ = sigutils.normalize_signature(signature)

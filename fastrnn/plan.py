@@ -66,7 +66,8 @@ def work_of(group: str, rows: list[dict], iterations: int, spec, engine) -> Work
         kept=3 if spec.optimizer == ADAM else 2,
         seconds=engine.seconds_per_iteration(
             row["cell"], row["activation"], row["n"], task, spec.batch, spec.noise_of(row["cell"]) > 0
-        ),
+        )
+        + task.drawing_seconds(spec.batch),
     )
 
 

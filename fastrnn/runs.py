@@ -115,7 +115,13 @@ class Run:
         """All that the run keeps of the group's networks whose training is over; read from disk at each call."""
         check_name("group", group, tuple(self.groups), f" of {str(self.path)!r}")
         if not self.group_path(group).exists():
-            done = _iterations(self.table[self._group_of == group])
+            rows = self.table[self._group_of == group]
+            done = _iterations(rows)
+            if not (rows.status == Status.TRAINING.label).any():
+                raise RunError(
+                    f"the file of group {group!r} is missing, {str(self.group_path(group))!r}, though its training is "
+                    "over; put it back, or run train-population again to train its networks anew"
+                )
             raise RunError(
                 f"group {group!r} of {str(self.path)!r} is not finished ({done} of "
                 f"{self.settings['iterations']} iterations); run train-population again to go on"
@@ -173,10 +179,15 @@ class Run:
         threshold = -np.inf if self.threshold is None else self.threshold
         return (rows.validation_loss < threshold) & (rows.status != Status.DIVERGED.label)
 
+    def _count_learnt(self, rows: pandas.DataFrame) -> int | None:
+        """How many, where the task has a threshold: otherwise nobody knows."""
+        return None if self.threshold is None else int(self.learnt(rows).sum())
+
     def summary(self) -> pandas.DataFrame:
         """One row a configuration: numbers of networks, of each status and of those that learnt; iterations; losses.
 
-        Losses are of the networks that did not diverge; `share` is that of the networks that learnt the task.
+        Losses are of the networks that did not diverge; `share` is that of the networks that learnt the task, which
+        like `learnt` is None where the task has no threshold.
         Iterations are the most that a network had; while some are in training, the fewest of these.
         """
         table = self.table.assign(group=self._group_of)
@@ -189,8 +200,8 @@ class Run:
                 | count
                 | {"iterations": _iterations(part)}
                 | {f"median_{name}": sound[name].dropna().median() for name in ("training_loss", "validation_loss")}
-                | {"worst_validation_loss": sound.validation_loss.max(), "learnt": int(self.learnt(part).sum())}
-                | {"share": float(self.learnt(part).mean())}
+                | {"worst_validation_loss": sound.validation_loss.max(), "learnt": self._count_learnt(part)}
+                | {"share": None if self.threshold is None else float(self.learnt(part).mean())}
             )
         return pandas.DataFrame(rows)
 
@@ -247,7 +258,7 @@ class Run:
             {"run": str(self.path), "task": self.task_name, "part": self.settings.get("part"), **settings}
             | leak_of(self.settings)
             | {"threshold": self.threshold}
-            | {"networks": len(table), "learnt": int(self.learnt(table).sum())}
+            | {"networks": len(table), "learnt": self._count_learnt(table)}
             | {status.label: int((table.status == status.label).sum()) for status in Status}
             | {"configurations": self.summary().to_dict("records")}
             | {"failures": self.failures().to_dict("records")}

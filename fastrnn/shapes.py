@@ -54,8 +54,16 @@ def network_index(index, N: int):
 
 def as_float32(name: str, array, whose: str = "") -> np.ndarray:
     """`array` in float32, contiguous and writable; `UsageError` where a value is not finite there."""
-    with np.errstate(over="ignore"):  # beyond float32: infinite now, and refused
-        return check_finite(name, np.require(real_array(whose + name, array), np.float32, ["C", "W"]), whose)
+    given = real_array(whose + name, array)
+    with np.errstate(over="ignore"):
+        made = np.require(given, np.float32, ["C", "W"])
+    beyond = np.isinf(made) & np.isfinite(given)
+    if beyond.any():
+        where = tuple(int(i) for i in np.argwhere(beyond)[0])
+        raise UsageError(
+            f"{whose}{name} must be finite in float32, at most 3.4e+38; {name}{list(where)} is {given[where]}"
+        )
+    return check_finite(name, made, whose)
 
 
 def check_finite(name: str, array: np.ndarray, whose: str = "") -> np.ndarray:

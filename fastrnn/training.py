@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from . import engines
-from .counters import PROBE
+from .counters import TRAINING, VALIDATION
 from .engines.engine import VALIDATION_TRIALS
 from .errors import Status, UsageError
 from .folder import FIGURES, SEARCH, RunFolder
@@ -144,6 +144,7 @@ class Training:
         self.states: dict[str, TrainingGroup] = {}  # groups of the present wave that are not finished
         self.cost: dict[str, float] = {}  # by group, estimated seconds for one iteration of one network
         self.saved = time.monotonic()
+        self.blamed = False  # whether the task was found to be why a network has no loss
 
     def run(self) -> bool:
         """Do all there is to do; whether there was anything."""
@@ -161,7 +162,7 @@ class Training:
             say(f"warning: {warning}")
         self.cost = {work.name: work.seconds for work in plan.work}
         self.warm_up(plan)
-        self.task.draw([0], PROBE, 0, 1)  # a mistake in a user's task shows before the folder is changed
+        self.task.try_out()  # a mistake in a user's task shows before the folder is changed
         self.begin()
         start = self.saved = time.monotonic()
         self.progress.start(self.what, max(sum(work.iterations * work.seconds for work in plan.work), 1e-9))
@@ -243,16 +244,27 @@ class Training:
         start = time.monotonic()
         stacks = [(part.state.networks[part.where], part.state.optimizer[part.where]) for part in parts]
         before = [optimizer.iteration.copy() for _, optimizer in stacks]
+        were = [optimizer.status.copy() for _, optimizer in stacks]
         all_losses = self.engine.advance_all(stacks, self.task, iterations, self.spec.batch)
         work = 0.0
         for part, (_, optimizer), first, losses in zip(parts, stacks, before, all_losses, strict=True):
             part.state.record(part.where, first, losses)
             per_network = part.seconds / len(first)
             work += per_network * float((optimizer.iteration - first).sum())
+        for part, (networks, optimizer), was in zip(parts, stacks, were, strict=True):
+            ids = part.state.ids[part.where]
+            for i in np.flatnonzero((optimizer.status == Status.DIVERGED) & (was != Status.DIVERGED)):
+                self._blame_task(ids[i], networks.keys[i], TRAINING, optimizer.iteration[i], self.spec.batch)
         finite = np.concatenate([losses[np.isfinite(losses)] for losses in all_losses])
         self.progress.advance(work, f"median loss {np.median(finite):.3g}" if len(finite) else "")
         elapsed = max(time.monotonic() - start, 1e-6)
         turn.iterations = min(iterations_of_round(iterations, elapsed, self.engine.overhead), 4 * turn.iterations)
+
+    def _blame_task(self, name: str, key, purpose: int, iteration: int, trials: int) -> None:
+        """Where a user's trials are why a network's loss is not finite, say so, for the first of them."""
+        if not self.blamed and (fault := self.task.fault(int(key), purpose, int(iteration), trials)):
+            self.blamed = True
+            self.progress.say(f"warning: the loss of {name} is not finite because of its trials: {fault}")
 
     def save(self) -> None:
         """Write checkpoints of the groups in training, and the table."""
@@ -300,6 +312,8 @@ class Training:
     def put_away(self, group: str, state: TrainingGroup) -> None:
         """Validate a group whose training is over and keep its results."""
         finished = FinishedGroup.of(state, self.validation_loss(group, state))
+        for i in np.flatnonzero((finished.status == Status.TRAINED) & ~np.isfinite(finished.validation_loss)):
+            self._blame_task(state.ids[i], state.networks.keys[i], VALIDATION, 0, VALIDATION_TRIALS)
         del self.states[group]
         self.folder.save_finished(group, finished)
         self.progress.say(f"{group}: {describe(finished)}")

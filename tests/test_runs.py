@@ -330,8 +330,19 @@ def test_summary_and_report(trained):
     assert run.summary().learnt.tolist() == [2, 2]
     assert run.report()["failures"] == []
     del run.settings["record"]["threshold"]
-    assert run.report()["learnt"] == 0
-    assert run.report()["failures"] == []
+    report = json.loads(json.dumps(run.report()))
+    assert report["learnt"] is None  # nobody knows
+    assert all(row["learnt"] is None and row["share"] is None for row in report["configurations"])
+    assert report["failures"] == []
+
+
+def test_a_group_whose_file_is_gone(tmp_path):
+    run = train(small(), tmp_path / "run", "cpu", progress=False)
+    run.group_path(GROUP).unlink()
+    with pytest.raises(RunError, match=r"the file of group 'gru-tanh-4' is missing, .*train its networks anew"):
+        run.networks(GROUP)
+    again = train(small(), tmp_path / "run", "cpu", progress=False)
+    assert len(again.networks(GROUP)) == 2
 
 
 def test_configurations_of_one_group_are_told_apart(tmp_path):

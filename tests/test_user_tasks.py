@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import time
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from fastrnn.counters import TRAINING, VALIDATION, normals, uniforms, words
 from fastrnn.errors import Status, UsageError
 from fastrnn.networks import Networks
 from fastrnn.optimizer import Optimizer
+from fastrnn.plan import work_of
 from fastrnn.spec import PopulationSpec
 from fastrnn.tasks import Task, get_task
+from fastrnn.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = np.array([11, 12], np.uint64)
@@ -423,7 +426,7 @@ def test_numbers_of_numpy_become_plain_ones():
         ),
         (
             lambda B: (np.zeros((B, 9, 1)), np.full((B, 9, 1), 1e300)),
-            r"task 'delay': the batch's targets must be finite; targets\[0, 0, 0\] is inf",
+            r"task 'delay': the batch's targets must be finite in float32, at most 3.4e\+38; targets\[0, 0, 0\] is 1e\+300",
         ),
         (
             lambda B: (np.zeros((B, 9, 1)), np.zeros((B, 9, 1), complex)),
@@ -499,6 +502,85 @@ def test_a_trial_that_fails_late_ends_the_network_not_the_training():
     assert optimizer.iteration.tolist() == [2, 2]
     assert np.isfinite(losses[:, :2]).all() and np.isnan(losses[:, 2:]).all()
     assert np.isfinite(networks.parameters).all()
+
+
+def beyond_at_times(stream, settings, inputs, targets, mask):
+    """One trial of iteration 2 writes far behind its arrays."""
+    inputs[:] = 1
+    step = 10**12 if stream.purpose == TRAINING and stream.iteration == 2 and stream.trial == 3 else 0
+    targets[step, 0] = 1
+
+
+def not_finite_at_times(stream, settings, inputs, targets, mask):
+    inputs[:] = 1
+    if stream.purpose == int(settings[0]) and stream.trial == 3:
+        targets[1, 0] = np.nan
+
+
+def test_a_trial_that_seldom_writes_outside_its_arrays_does_no_harm():
+    task = Task("beyond", D=1, K=1, T=3, trial=beyond_at_times)
+    networks = Networks.initialize("gru", "tanh", 4, 1, 1, [1])
+    optimizer = Optimizer.start(networks, learning_rate=0.1, iterations=5)
+    engines.get("cpu", threads=1).advance(networks, optimizer, task, 5, batch=4)
+    assert (optimizer.status[0], optimizer.iteration[0]) == (Status.DIVERGED, 2)
+    assert task.fault(1, TRAINING, 1, 4) == "" == task.fault(1, TRAINING, 2, 3)
+    assert "goes beyond its arrays" in task.fault(1, TRAINING, 2, 4)
+    assert get_task("cdi").fault(1, TRAINING, 2, 4) == ""
+
+
+@pytest.mark.parametrize(
+    ("trial", "purpose", "message"),
+    [
+        (beyond_at_times, 0, "goes beyond its arrays (index is out of bounds); inputs are (3, 1), targets (3, 1), mask"),
+        (fails_late, 0, "the trial function failed: ValueError('not any more') (trial 0 of iteration 2)"),
+        (not_finite_at_times, TRAINING, "targets must be finite; targets[1, 0] is nan"),
+        (not_finite_at_times, VALIDATION, "targets must be finite; targets[1, 0] is nan"),
+    ],
+)
+def test_training_says_why_a_users_trials_end_networks(trial, purpose, message, tmp_path, capsys):
+    task = Task("at_times", D=1, K=1, T=3, trial=trial, settings={"purpose": purpose})
+    spec = PopulationSpec(task, cells="gru", activations="tanh", sizes=4, seeds=2, iterations=4, batch=4)
+    run = train(spec, tmp_path / "run", "cpu", threads=1)
+    said = capsys.readouterr().err
+    assert said.count("is not finite because of its trials: task 'at_times'") == 1  # the others are alike
+    assert message in said
+    assert (run.table.status == ("trained" if purpose == VALIDATION else "diverged")).all()
+
+
+def drawn_anew(stream, settings, inputs, targets, mask):
+    inputs[:, 0] = np.random.random(inputs.shape[0])
+
+
+def drawn_anew_batch(rng, settings, trials):
+    return np.random.random((trials, 9, 1)), np.zeros((trials, 9, 1))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"trial": drawn_anew}, "the trial function makes other trials .* must come from its argument 'stream'"),
+        ({"batch": drawn_anew_batch}, "the batch function makes other trials .* must come from its argument 'rng'"),
+    ],
+)
+def test_random_numbers_from_elsewhere_are_refused(given, message, tmp_path):
+    spec = PopulationSpec(Task("anew", D=1, K=1, T=9, **given), seeds=1, iterations=1)
+    with pytest.raises(UsageError, match=message):
+        train(spec, tmp_path / "run", "cpu")
+    assert not (tmp_path / "run" / "population.toml").exists()
+
+
+def test_the_time_of_a_users_function_counts():
+    def slow(rng, settings, trials):
+        time.sleep(0.02 * (trials == 5))
+        return delay_batch(rng, settings, trials)
+
+    task = array_task(batch=slow)
+    assert task.drawing_seconds(5) >= 0.02 > get_task("cdi").drawing_seconds(5) == 0.0
+    assert task.drawing_seconds(5) == task.drawing_seconds(5)  # measured once
+    spec = PopulationSpec(task, cells="gru", activations="tanh", sizes=4, seeds=1, iterations=3, batch=5)
+    rows = list(spec.rows)
+    work = work_of("gru-tanh-4", rows, 3, spec, engines.get("cpu", threads=1))
+    assert work.seconds >= 0.02
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0])

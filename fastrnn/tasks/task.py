@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -25,6 +26,7 @@ from ..values import real_number, whole_number
 from .source import python_function, source_of
 
 LARGEST = sys.float_info.max
+TRIED_OUT = 16  # trials of a user's function, before it is used
 REAL = types.CPointer(types.float32)
 TRIAL_SIGNATURE = types.void(
     *(types.uint64,) * 4, types.CPointer(types.float64), types.int64, REAL, REAL, REAL, *(types.int64,) * 3
@@ -40,8 +42,14 @@ def call_trial(
 
 
 def trial_address(function, name: str | None) -> int:
-    """Address of `function` compiled to `TRIAL_SIGNATURE`; kept on disk under `name` if there is one."""
-    fill = function if isinstance(function, Dispatcher) else compiled(keep=False)(function)
+    """Address of `function` compiled to `TRIAL_SIGNATURE`; kept on disk under `name` if there is one.
+
+    One without a name is a user's: what it does wrong, beyond its arrays too, makes targets NaN and does no other harm.
+    """
+    if name is None:
+        fill = compiled(keep=False, checked=True)(python_function(function))
+    else:
+        fill = function if isinstance(function, Dispatcher) else compiled(keep=False)(function)
 
     def entry(key, purpose, iteration, trial, settings, count, inputs, targets, mask, T, D, K):
         fill(
@@ -105,8 +113,10 @@ class Task:
         returns inputs (B, T, D), targets (B, T, K) and, if wanted, mask (B, T) for B = `trials`; `rng` is a
         `numpy.random.Generator`, `settings` a dict. Plain Python: slower, anything goes.
 
-    A step counts in the loss with the weight in `mask`; the loss is the weighted mean over trials and steps. A trial
-    function is tried out once before the training; if it raises an error later, the network is marked as diverged.
+    A step counts in the loss with the weight in `mask`; the loss is the weighted mean over trials and steps. Both
+    functions are tried out before the training: they must make the same trials when asked for the same again. If a
+    trial function raises an error later, goes beyond its arrays or makes what is not finite, the network is marked as
+    diverged, and a warning says why.
 
     >>> def echo(stream, settings, inputs, targets, mask):
     ...     uniforms(stream, inputs[:, 0])
@@ -183,7 +193,7 @@ class Task:
         if self.trial is None:
             return 0
         if not self.built_in:
-            self._try_out()
+            self._try_out_trial()
         return trial_address(self.trial, f"trial-{self.name}" if self.built_in else None)
 
     @property
@@ -246,15 +256,67 @@ class Task:
         if np.min(mask) < 0 or not np.any(mask):
             raise UsageError(f"task {self.name!r}: mask must be 0 or greater and somewhere greater than 0")
 
-    def _try_out(self) -> None:
-        """Draw one trial with a user's function, array bounds checked: its mistakes would be silent in the loop."""
-        function = python_function(self.trial)
+    def try_out(self) -> None:
+        """Draw some trials with a user's function: `UsageError` for the mistakes that show."""
+        if self.trial is not None:
+            _ = self.address
+            return
+        first, again = (self.draw([0], counters.PROBE, 0, 1) for _ in range(2))
+        self._check_same(first, again, "batch", "rng")
+
+    def drawing_seconds(self, trials: int) -> float:
+        """Time that a user's function takes for so many trials, measured once; 0 for a built-in one, which is fast."""
+        if self.built_in:
+            return 0.0
+        if trials not in self._drawing_seconds:
+            self.draw([0], counters.PROBE, 0, 1)  # or it would be timed with its compilation
+            start = time.perf_counter()
+            self.draw([0], counters.PROBE, 0, trials)
+            self._drawing_seconds[trials] = time.perf_counter() - start
+        return self._drawing_seconds[trials]
+
+    @cached_property
+    def _drawing_seconds(self) -> dict[int, float]:
+        return {}
+
+    def fault(self, key: int, purpose: int, iteration: int, trials: int) -> str:
+        """What is wrong with a user's trials of an iteration, in words; empty where nothing is or it can't be known."""
+        if self.built_in or self.trial is None:
+            return ""
+        for trial in range(trials):
+            try:
+                self._drawn_with_care(key, purpose, iteration, trial)
+            except UsageError as error:
+                return f"{error} (trial {trial} of iteration {iteration})"
+        return ""
+
+    def _try_out_trial(self) -> None:
+        """Draw trials with a user's function, array bounds checked."""
+        masks = []
+        for trial in range(TRIED_OUT):
+            first, again = (self._drawn_with_care(0, counters.PROBE, 0, trial) for _ in range(2))
+            self._check_same(first, again, "trial", "stream")
+            masks.append(first[2])
+        self._check_mask(np.stack(masks))
+
+    def _check_same(self, first, again, function: str, source: str) -> None:
+        if any(one.tobytes() != other.tobytes() for one, other in zip(first, again, strict=True)):
+            raise UsageError(
+                f"task {self.name!r}: the {function} function makes other trials when it is asked for the same ones "
+                f"again; what is random in them must come from its argument {source!r}"
+            )
+
+    @cached_property
+    def _checked_trial(self):
+        """The user's trial function, compiled with array bounds checked, for calls from Python."""
+        return numba.njit(boundscheck=True, error_model="numpy")(python_function(self.trial))
+
+    def _drawn_with_care(self, key: int, purpose: int, iteration: int, trial: int) -> tuple[np.ndarray, ...]:
+        """One trial of a user's function: inputs, targets, mask; `UsageError` for what is wrong with it."""
         arrays = (np.zeros((self.T, self.D)), np.zeros((self.T, self.K)), np.ones(self.T))
         arrays = tuple(array.astype(np.float32) for array in arrays)
         try:
-            numba.njit(boundscheck=True, error_model="numpy")(function)(
-                counters.stream(0, counters.PROBE), self.values, *arrays
-            )
+            self._checked_trial(counters.stream(key, purpose, iteration, trial), self.values, *arrays)
         except IndexError as error:
             raise UsageError(
                 f"task {self.name!r}: the trial function goes beyond its arrays ({error}); "
@@ -269,4 +331,4 @@ class Task:
             raise UsageError(f"task {self.name!r}: the trial function failed: {error!r}") from error
         for name, array in zip(("inputs", "targets", "mask"), arrays, strict=True):
             check_finite(name, array, f"task {self.name!r}: the trial's ")
-        self._check_mask(arrays[2])
+        return arrays
