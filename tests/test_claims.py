@@ -303,6 +303,7 @@ def sine_of(noise=0.0, apart=0.0, per_kind=3, **columns):
 def test_frequencies_differ_systematically_and_by_little():
     made = measured(task="sine", sine=sine_of(noise=1e-4, apart=1e-3))
     assert row_of(made, "one fixed point").verdict == UNDECIDED  # 12 of 12: at least 76%
+    assert row_of(made, "one fixed point").rule.endswith("5 spreads from the mean of the states visited don't count")
     assert row_of(made, "one unstable complex pair").verdict == FAILS
     assert row_of(made, "mildly unstable").verdict == HOLDS
     assert row_of(made, "differ between cells").verdict == HOLDS

@@ -1,6 +1,7 @@
 """The studies find what was planted: corners and saddles, frequencies, a line with one mode, untrained networks."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -18,7 +19,7 @@ from fastrnn.runs import load_run
 from fastrnn.studies import selection as selection_module
 from fastrnn.studies.assembly import _at
 from fastrnn.studies.cdi import along_line, cdi_study, line_modes, off_curve
-from fastrnn.studies.contexts import context_points, join_conditions
+from fastrnn.studies.contexts import PER_POINT, context_points, join_conditions
 from fastrnn.studies.flipflop import flipflop_study
 from fastrnn.studies.probes import drawn_trials, held_inputs, sine_targets
 from fastrnn.studies.resampling import (
@@ -147,6 +148,24 @@ def test_a_pair_must_be_unstable_and_alone():
     study = sine_study(task, [(networks, points, rows(1))], NONE_LEFT_OUT)
     assert study.table.unstable_pair[0] == 0 and study.table.one_point[0] == 1
     assert study.table.magnitude[0] < 1 and np.isnan(study.output_frequency).all()
+
+
+def test_points_far_from_all_states_visited_do_not_count():
+    task = get_task("sine")
+    networks = turning(2 * np.pi * np.array([0.03]))
+    points = find_fixed_points(networks, held_inputs(task), task=task)
+    expected = sine_study(task, [(networks, points, rows(1))], NONE_LEFT_OUT)
+    F, order = len(points), np.argsort(np.tile(points.condition, 2), kind="stable")
+    both = {name: np.concatenate([getattr(points, name)] * 2)[order] for name in PER_POINT}
+    second = np.tile([False, True], F)
+    both["xstar"][second] += [0.0, 1e-9]  # nearer than the others to nothing that is there
+    both["outlier"] = np.tile([True, False], F)  # the far one comes first, at the very place that is looked for
+    study = sine_study(task, [(networks, replace(points, **both), rows(1))], NONE_LEFT_OUT)
+    assert (study.points == 1).all() and study.table.one_point[0] == 1
+    assert study.taken.tolist() == [list(range(1, 2 * F, 2))]
+    np.testing.assert_array_equal(study.frequency, expected.frequency)
+    gone = sine_study(task, [(networks, replace(points, outlier=~points.outlier), rows(1))], NONE_LEFT_OUT)
+    assert not gone.points.any() and (gone.taken == -1).all() and np.isnan(gone.frequency).all()
 
 
 def test_slope_and_error_of_frequencies_that_follow_the_input():

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas
 
+from ..analysis.fixed_points import OUTLIER
 from ..cells import PAPER_CELLS, get_cell
 from ..errors import Status
 from .cdi import FEWEST_ON_LINE
@@ -25,6 +26,7 @@ MANY = 2  # modes: more are many
 MILD = 1.1  # magnitude up to which an unstable pair is mildly so
 SMALL = 0.1  # of the range of commanded frequencies: a small difference
 OFF_LINE = 0.1  # share of variance off a curve below which points lie on a line, however bent
+FAR = f"points farther than {OUTLIER:g} spreads from the mean of the states visited don't count"
 SADDLES = {
     1: "saddles with 1 unstable dimension",
     2: "saddles with 1 and 2 unstable dimensions",
@@ -167,12 +169,13 @@ def _searches(table) -> str:
 def _sine(study) -> list[dict]:
     """Claim 5."""
     rows, rule = [], f"mean over networks above {MOST:g}, with its interval"
+    counted = f"{rule}; {FAR}"
     for name, statement, what in (
         ("one_point", "one fixed point for each input", "share of inputs with exactly one fixed point"),
         ("unstable_pair", "one unstable complex pair", "share of inputs with one unstable pair and nothing else"),
     ):
         for subject, part in [("all", study.table), *_kinds(study.table)]:
-            rows.append(share_row(5, statement, subject, what, part[name], MOST, rule))
+            rows.append(share_row(5, statement, subject, what, part[name], MOST, counted))
     statement = "the linear frequency follows the input"
     what = "correlation with the commanded frequency, 0 where it does not change"
     correlation = study.table.correlation.fillna(0.0)  # one that stands still, or is not there, follows nothing
