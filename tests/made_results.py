@@ -141,7 +141,7 @@ def made_portrait(run, group, rng) -> Portrait:
 
 def flipflop(run, rng) -> FlipflopStudy:
     table = run.table.assign(points=27, unstable_0=8, unstable_1=12, unstable_2=6, unstable_3=1, unstable_more=0)
-    table = table.assign(degenerate=0, slow=0)
+    table = table.assign(degenerate=0, slow=0, outliers=0)
     table.loc[0, ["points", "unstable_2"]] = 26, 5
     N = len(table)
     counts = {

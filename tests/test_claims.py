@@ -283,6 +283,7 @@ def test_fixed_points_are_counted_over_networks():
     assert row_of(made, "8 stable fixed points").verdict == FAILS
     assert row_of(made, "8 stable fixed points", "vanilla tanh").verdict == UNDECIDED  # 10 of 10: at least 72%
     assert row_of(made, "saddles", "gru tanh").value == 0
+    assert set(made[made.claim == 3].rule.str.contains("5 spreads from the mean of the states visited don't")) == {True}
     counts.loc[:4, "search_status"] = "not_applicable"
     assert row_of(measured(flipflop=study), "saddles").note == "searches: 5 not applicable, 35 consistent"
     modal = row_of(made, "modal number")

@@ -10,6 +10,7 @@ from populations import small
 
 import fastrnn
 from fastrnn import engines, find_fixed_points, get_task, transition_graphs
+from fastrnn.analysis.completeness import PointStatus
 from fastrnn.analysis.line_attractor import line_attractors
 from fastrnn.analysis.similarity import canonical_correlations
 from fastrnn.errors import Status, UsageError
@@ -97,6 +98,19 @@ def test_degenerate_points_are_counted():
     study, _ = studied(three_memories([[0.5, 0.5, 0.5]] * 2, "relu"))  # rest at 0, the kink
     assert study.table[["points", "degenerate"]].to_numpy().tolist() == [[1, 1], [1, 1]]
     assert not study.table[[f"unstable_{d}" for d in (0, 1, 2, 3, "more")]].any(axis=None)  # none of them is known
+
+
+def test_points_far_from_all_states_visited_are_told_apart():
+    networks = three_memories([[2, 2, 2], [2, 2, 2]])
+    points = find_fixed_points(networks, np.zeros(3), task=get_task("flipflop"))
+    points.outlier[points.of(1)[[0, 26]]] = True  # a corner and the middle
+    points.status[points.of(1)[[1, 2]]] = PointStatus.DEGENERATE
+    points.outlier[points.of(1)[1]] = True
+    graphs = transition_graphs(networks, points)
+    study = flipflop_study([(points, i) for i in range(2)], graphs, rows(2), NONE_LEFT_OUT)
+    counts = study.table[["points", "unstable_0", "unstable_1", "unstable_2", "unstable_3", "degenerate", "outliers"]]
+    assert counts.to_numpy().tolist() == [[27, 8, 12, 6, 1, 0, 0], [24, 5, 12, 6, 0, 1, 3]]
+    assert study.table.corners.tolist() == [8, 5] and [len(graph) for graph in graphs] == [27, 24]
 
 
 def test_every_kind_has_its_own_modal_count():

@@ -276,7 +276,8 @@ PANELS = (
         lambda kept: flipflop.counts(kept.flipflop),
         lambda kept: (
             f"Fixed points without input of {_networks(kept.flipflop)}, a bar each, stacked by unstable dimensions. "
-            "Dashed: the number that most have; where a network has far more, that stands above its bar."
+            "Dashed: the number that most have; where a network has far more, that stands above its bar. Points far "
+            "from all states that a network visits are left out."
             + (f" {ON_TOP}" if kept.flipflop.table.degenerate.any() else "")
             + (f" {IN_ORDER}" if flipflop.has_slender(kept.flipflop) else "")
         ),

@@ -144,7 +144,7 @@ def _flipflop(study) -> list[dict]:
         stable=(study.table.unstable_0 == corners) & (study.table.corners == corners),
         saddles=(study.table[[f"unstable_{d}" for d in range(1, min(channels, 3) + 1)]] > 0).all(axis=1),
     )
-    over = f"more than {MOST:.0%} of the networks, with the interval"
+    over = f"more than {MOST:.0%} of the networks, with the interval; {FAR}"
     for name, statement in (
         ("stable", f"{corners} stable fixed points, one at each corner of the cube"),
         ("saddles", SADDLES[min(channels, 3)]),
