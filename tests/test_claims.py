@@ -342,7 +342,7 @@ def cdi_of(vanilla=1.0, gated=10.0, integral=1.0, irrelevant=0.01, off_line=0.02
     rows = table(per_kind)
     modes = np.where(rows.cell == "vanilla", vanilla, gated)
     both = {"off_line": off_line, "near_one": modes, "relevant": integral, "irrelevant": irrelevant, "modes": modes}
-    columns = {f"{name}_{c}": value for name, value in both.items() for c in (0, 1)}
+    columns = {f"{name}_{c}": value for name, value in (both | {"line": True}).items() for c in (0, 1)}
     return SimpleNamespace(table=rows.assign(**columns), near=0.05)
 
 
@@ -395,8 +395,14 @@ def test_what_a_statement_leaves_out_is_no_exception():
 
 def test_a_network_without_a_line_in_one_context_counts_as_that():
     study = cdi_of()
-    study.table.loc[:5, "off_line_1"] = np.nan
+    study.table.loc[:5, "line_1"] = False  # a cluster, with numbers of its own
+    study.table.loc[:5, ["off_line_1", "near_one_1", "relevant_1", "irrelevant_1", "modes_1"]] = 9.0
     made = measured(task="cdi", cdi=study)
+    of_lines = made[made.statement.str.contains("near 1|integrate|mode")]
+    assert len(of_lines) > 10 and not (of_lines.value.round(6) % 1 > 0.011).any()  # no 9 was averaged
+    assert of_lines.networks.max() == 18
+    rules = made[made.claim == 6].rule
+    assert rules.str.contains("10 ").all() and rules.str.contains("at least 50% of the range of the outputs").all()
     line = row_of(made, "the slow points lie on a line")
     assert (line.networks, line.note) == (18, "6 more networks have none")
     row = row_of(made, "slow points in each context")

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -18,8 +19,8 @@ from fastrnn.groups import FinishedGroup
 from fastrnn.networks import Networks
 from fastrnn.runs import load_run
 from fastrnn.studies import selection as selection_module
-from fastrnn.studies.assembly import _at
-from fastrnn.studies.cdi import along_line, cdi_study, line_modes, off_curve
+from fastrnn.studies.assembly import _at, _cdi_topology
+from fastrnn.studies.cdi import along_line, cdi_study, is_line, line_modes, off_curve
 from fastrnn.studies.contexts import PER_POINT, context_points, join_conditions
 from fastrnn.studies.flipflop import flipflop_study
 from fastrnn.studies.probes import drawn_trials, held_inputs, sine_targets
@@ -215,9 +216,9 @@ def integrator(decays=(0.5, 0.2)):
     return vanilla("relu", W_rec=np.diag([1.0, *decays])[None], W_in=W_in[None], b=b[None], W_out=W_out[None], D=4)
 
 
-def lines_of(networks, count=30):
+def lines_of(networks, count=30, ends=(1, 20)):
     task = get_task("cdi")
-    starts = np.append(0.0, np.ones(networks.n - 1)) + np.outer(np.linspace(1, 20, count), np.eye(networks.n)[0])
+    starts = np.append(0.0, np.ones(networks.n - 1)) + np.outer(np.linspace(*ends, count), np.eye(networks.n)[0])
     points = find_fixed_points(networks, held_inputs(task), starts=starts, task=task, method="slow_points")
     return task, points, line_attractors(points)
 
@@ -238,6 +239,34 @@ def test_one_mode_integrates_the_stream_it_gets():
     np.testing.assert_allclose(study.kept[0, 0, 0], [1, 1, 1], atol=1e-6)
     np.testing.assert_allclose(study.spectrum_mean[0], [1, 0.5, 0.2], atol=1e-6)
     assert np.isnan(study.spectrum_sem).all()  # of one network
+
+
+def test_a_cluster_of_slow_points_is_no_line():
+    networks = Networks.concatenate([integrator(), integrator((0.99, 0.98))])
+    task, points, lines = lines_of(networks, ends=(1, 40))
+    _, close, cluster = lines_of(networks, ends=(10, 11))
+    inputs = task.probe(128)[0]
+    reach = np.ptp(engines.get("cpu").run(networks, inputs)[1][0][inputs[:, 0, 0] == 1])
+    table = rows(2)
+    for found, all_of_them, made in ((points, lines, True), (close, cluster, False)):
+        of_group = line_modes(task, networks, found, all_of_them, table)
+        assert of_group.table[["line_0", "line_1"]].to_numpy().tolist() == [[made] * 2] * 2
+        assert of_group.table.output_range_0[0] == pytest.approx(reach)
+        assert of_group.table.points_0[0] >= 10 and of_group.table.near_one_0.tolist() == [1, 3]
+        assert np.isfinite(cdi_study([of_group], NONE_LEFT_OUT).spectrum_mean).all() == made
+        parts = SimpleNamespace(
+            points=lambda group, found=found: found,
+            lines=lambda group, all_of_them=all_of_them: all_of_them,
+            modes=lambda group, of_group=of_group: of_group,
+            rows=lambda groups: table,
+        )
+        if made:
+            assert _cdi_topology(parts, ["group"], NONE_LEFT_OUT).table.id.tolist() == table.id.tolist()
+        else:
+            with pytest.raises(UsageError, match="fewer than 10 slow points, or over less than 50% of the outputs' ra"):
+                _cdi_topology(parts, ["group"], NONE_LEFT_OUT)
+    assert is_line(np.linspace(0, 5, 10), 10.0) and not is_line(np.linspace(0, 5, 9), 10.0)
+    assert not is_line(np.linspace(0, 4.9, 10), 10.0) and not is_line(np.empty(0), 0.0)
 
 
 def test_groups_of_different_sizes_stand_side_by_side():
