@@ -186,11 +186,12 @@ def cdi(run, rng) -> CdiStudy:
 def untrained(run, rng) -> UntrainedStudy:
     classes, B, T = list(CLASSES), 6, run.task.T
     table = pandas.DataFrame({"class": np.repeat(classes, 2), "trained": [True] * 4 + [False] * 4})
+    table = table.assign(loss=[0.1, 0.3, 0.2, 0.4, 110, 118, 120, 128], drawn=[True, False] * 4)
     mean = np.linspace(0.5, 0.95, 16).reshape(4, 4)
     mean = (mean + mean.T) / 2
     target = rng.normal(size=(B, T))
     return UntrainedStudy(
-        table, classes, 10, np.ones((8, 8)), mean, mean - 0.05, mean + 0.03, np.array([0.1, 0.2, 110, 120.0]),
+        table, classes, 10, np.ones((8, 8)), mean, mean - 0.05, mean + 0.03, np.array([0.2, 0.3, 114, 124.0]),
         0.2, 0.1, 0.3, rng.normal(size=(4, B, T, 3)), np.arange(B) % 2,
         np.stack([target, target, 0 * target, 0 * target]), target, NOTHING_LEFT_OUT,
     )  # fmt: skip

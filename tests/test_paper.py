@@ -2,6 +2,7 @@
 
 import copy
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -360,6 +361,17 @@ def test_correlations_are_sorted_and_the_compared_pairs_stand_out(kept):
     black = {label.get_text() for label in ax.get_yticklabels() if label.get_color() == "#000000"}
     assert black == {"trained tanh, trained relu", "trained relu, untrained relu"}
     assert sum(line.get_color() == "#000000" for line in ax.lines) == 4
+    without = replace(study, low=np.full((4, 4), np.nan), high=np.full((4, 4), np.nan))  # of few networks
+    (*_, bare) = (figure := trained_and_untrained(without)).axes
+    assert [line.get_xdata()[0] for line in bare.lines if line.get_marker() == "o"] == means
+    assert render(figure)["png"].startswith(b"\x89PNG")
+
+
+def test_a_plot_of_outputs_names_the_loss_of_its_network(kept):
+    study = kept["cdi"].untrained
+    outputs = trained_and_untrained(study).axes[4:8]
+    losses = ["loss 0.1", "loss 0.2", "loss 110", "loss 120"]  # medians are others
+    assert [ax.get_title(loc="left") for ax in outputs] == losses
 
 
 def test_the_tasks_show_input_target_and_output(kept):

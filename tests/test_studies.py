@@ -26,6 +26,7 @@ from fastrnn.studies.flipflop import flipflop_study
 from fastrnn.studies.probes import drawn_trials, held_inputs, sine_targets
 from fastrnn.studies.resampling import (
     difference_interval,
+    ends,
     jackknife_interval,
     mean_and_sem,
     mean_interval,
@@ -412,9 +413,35 @@ def test_untrained_networks_are_those_that_training_began_with(tmp_path):
     # a network and what it was are no pair: trained with untrained is the same mean as among the trained
     assert study.mean[1, 3] == pytest.approx(study.mean[1, 1]) and study.mean[1, 3] < 1
     assert study.difference == pytest.approx(study.mean[1, 3] - study.mean[0, 1])
+    lowest = study.table.groupby("class").loss.transform("min")  # of the same networks twice, the first of each class
+    assert study.table.drawn.sum() == 4 and (study.table.loss == lowest)[study.table.drawn].all()
+    for name, said in zip(study.classes, study.output, strict=True):
+        (loss,) = study.table.loss[study.table.drawn & (study.table["class"] == name)]
+        assert np.square(said - study.target).mean() == pytest.approx(loss, rel=1e-5)
+    # three networks of a class have no interval
+    assert np.isnan([study.difference_low, study.difference_high]).all() and np.isnan([study.low, study.high]).all()
 
 
-def test_means_over_classes_are_those_of_loops():
+def test_classes_of_few_networks_have_no_interval_and_leave_that_of_others_as_it_is(monkeypatch):
+    rng = np.random.default_rng(0)
+    activation = ["tanh"] * 6 + ["relu"] * 4
+    table = pandas.DataFrame({"id": [f"{i}" for i in range(10)] * 2, "activation": activation * 2})
+    table["class"] = [f"{w} {a}" for w, a in zip(["trained"] * 10 + ["untrained"] * 10, activation * 2, strict=True)]
+    correlations = rng.random((20, 20))
+    correlations = (correlations + correlations.T) / 2
+    classes = ["trained tanh", "trained relu", "untrained tanh", "untrained relu"]
+    asked = []
+    monkeypatch.setattr("fastrnn.studies.untrained.ends", lambda networks: asked.append(networks) or ends(networks))
+    mean, low, high, difference = _class_means(correlations, table, classes)
+    few = np.array([False, True, False, True])
+    assert np.isfinite(mean).all() and np.isfinite(difference[0]) and np.isnan(difference[1:]).all()
+    np.testing.assert_array_equal(np.isnan(low), few[:, None] | few)
+    np.testing.assert_array_equal(np.isnan(high), np.isnan(low))
+    assert asked == [6]  # that of four would be wider
+
+
+def test_means_over_classes_are_those_of_loops(monkeypatch):
+    monkeypatch.setattr("fastrnn.studies.untrained.FEWEST", 2)
     rng = np.random.default_rng(0)
     table = pandas.DataFrame({"id": ["a", "b", "c", "a", "b", "c"], "activation": ["tanh", "tanh", "relu"] * 2})
     table["class"] = [f"{w} {a}" for w, a in zip(["trained"] * 3 + ["untrained"] * 3, table.activation, strict=True)]
@@ -430,9 +457,10 @@ def test_means_over_classes_are_those_of_loops():
         ]
         if pairs:
             assert mean[i, j] == pytest.approx(np.mean(pairs))
-            assert low[i, j] <= mean[i, j] + 1e-9 and mean[i, j] - 1e-9 <= high[i, j]
         else:
             assert np.isnan(mean[i, j])
+        if pairs and "relu" not in a + b:  # there is one relu network
+            assert low[i, j] <= mean[i, j] + 1e-9 and mean[i, j] - 1e-9 <= high[i, j]
     assert np.isnan(difference)  # of one relu network there is no pair
 
 

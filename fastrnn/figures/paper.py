@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from ..errors import Status
 from ..progress import counted
 from ..studies.kept import Kept
+from ..studies.resampling import FEWEST
 from . import cdi, distances, flipflop, losses, portraits, sine, tasks, untrained
 from .figure import is_crowd
 from .learning_curves import learning_curves
@@ -340,11 +341,11 @@ PANELS = (
         "Trained and untrained networks",
         lambda kept: untrained.trained_and_untrained(kept.untrained),
         lambda kept: (
-            f"{counted(len(kept.untrained.table), 'vanilla network')}, trained or not. Left, of one network of each "
-            "class: trajectories in its first three principal components, and its output at the last step of each "
-            f"trial against the target. Right: average canonical correlation of the first {kept.untrained.components} "
-            "components, mean over the pairs of networks of two classes, with its 95% interval; black: what the paper "
-            "compares."
+            f"{counted(len(kept.untrained.table), 'vanilla network')}, trained or not. Left, of the network of each "
+            "class that has the lowest loss: trajectories in its first three principal components, and its output at "
+            "the last step of each trial against the target. Right: average canonical correlation of the first "
+            f"{kept.untrained.components} components, mean over the pairs of networks of two classes, with its 95% "
+            f"interval where both have at least {FEWEST} networks; black: what the paper compares."
         ),
         ("untrained",),
         {"cdi": "4"},
