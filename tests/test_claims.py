@@ -476,8 +476,10 @@ def test_an_interval_holds_its_estimate_also_where_a_share_is_negative():
     distances = np.where(within, 2.0, 1.0) + noise + noise.T  # of no points: farther apart within a cell than between
     np.fill_diagonal(distances, 0)
     value, low, high = explained(distances, rows[["cell", "activation"]], "cell")
-    assert low <= value <= high
+    assert low < value < high
     assert value < -0.5
+    # the interval is the jackknife's, as wide below the estimate as above
+    assert value - low == pytest.approx(high - value)
 
 
 def test_a_note_says_where_networks_of_one_level_are_farther_from_each_other_than_from_others():

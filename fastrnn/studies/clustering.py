@@ -156,7 +156,8 @@ def explained(distances, factors, factor: str) -> tuple[float, float, float]:
         return float(share - share / F) if np.isfinite(F) and F else float(share)
 
     value, low, high = jackknife_interval(share, len(factors))
-    return value, *map(float, np.clip([low, high], min(value, 0.0), 1))
+    low = low if value < 0 else np.maximum(low, 0.0)  # cut off at a negative estimate it would look certain
+    return value, float(low), float(np.minimum(high, 1.0))
 
 
 def _rank_correlation(a, b, drawn) -> float:
