@@ -172,6 +172,7 @@ def sine(run, rng) -> SineStudy:
 def cdi(run, rng) -> CdiStudy:
     groups = run.table.groupby(["cell", "activation", "n"], sort=False).size().rename("networks").reset_index()
     groups["group"] = groups.cell + "-" + groups.activation + "-" + groups.n.astype(str)
+    groups["lines"] = groups.networks
     N, G, S = len(run.table), len(groups), 8
     spectrum = np.tile(np.linspace(1, 0.1, S), (G, 1)) - 0.02 * np.arange(G)[:, None]
     spectrum[groups.cell != "lstm", 4:] = np.nan

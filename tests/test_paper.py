@@ -108,13 +108,16 @@ def test_what_is_far_from_the_trajectories_is_counted_only(kept):
     ax = portraits.fixed_points([one], "flipflop").axes[0]
     assert len(places(ax, POINT_COLOURS[3])) == 0 and len(places(ax, POINT_COLOURS[2])) == 6
     words = [text.get_text() for text in ax.texts]
-    assert "8 + 12 + 6 points, 1 out of view" in words
+    assert "8 + 12 + 6 points\nout of view: 1 exact" in words
     assert np.ptp(ax.dataLim.intervalx) == pytest.approx(np.ptp(near.dataLim.intervalx))
     one.status[[0, 1, 2, far]] = [PointStatus.SLOW, PointStatus.DEGENERATE, PointStatus.DEGENERATE, PointStatus.SLOW]
     ax = portraits.fixed_points([one], "flipflop").axes[0]
-    said = "8 + 12 + 6 points,\n2 degenerate, 1 slow, 1 out of view"
+    said = "8 + 12 + 6 points, 2 degenerate, 1 slow\nout of view: 1 slow"
     assert said in [text.get_text() for text in ax.texts]
     assert ax.get_title(loc="left").count("\n") == 2
+    one.points[[2, 3]] -= 50
+    ax = portraits.fixed_points([one], "flipflop").axes[0]
+    assert any(text.get_text().endswith("\nout of view: 1 exact,\n1 degenerate, 1 slow") for text in ax.texts)
     labels = [text.get_text() for text in ax.figure.legends[0].texts]
     assert "3 unstable" not in labels and "2 unstable" in labels
 
@@ -342,6 +345,21 @@ def test_spectra_and_modes_are_means_with_bands(kept):
     relevant, _, irrelevant, _ = cdi.modes(study).axes
     np.testing.assert_allclose(relevant.lines[1].get_ydata(), study.kept_mean[0, 0])
     np.testing.assert_allclose(irrelevant.lines[1].get_ydata(), study.kept_mean[0, 1])
+
+
+def test_legends_count_the_networks_that_are_drawn(kept):
+    study, words = copy.copy(kept["cdi"].cdi), {}
+    study.groups = study.groups.assign(lines=[1, *study.groups.lines[1:]])  # one vanilla tanh network has no line
+    for draw in (cdi.spectra, cdi.modes):
+        ax = draw(study).axes[0]
+        words[draw] = [ax.get_title(loc="left") or ax.get_title(), *(line.get_label() for line in ax.lines[1:])]
+        assert words[draw] == ["tanh: 7 networks", "Vanilla (1)", "UGRNN (2)", "GRU (2)", "LSTM (2)"]
+    both = copy.copy(kept["cdi"])
+    both.cdi = study
+    captions = {panel.name: panel.caption(both) for panel in panels(both)}
+    for name in ("spectra", "modes"):
+        assert "over at most 24 slow points evenly along a network's line" in captions[name]
+        assert "mean over 15 networks" in captions[name]
 
 
 def test_slow_points_have_a_marker_for_each_context(kept):

@@ -254,7 +254,8 @@ def test_a_cluster_of_slow_points_is_no_line():
         assert of_group.table[["line_0", "line_1"]].to_numpy().tolist() == [[made] * 2] * 2
         assert of_group.table.output_range_0[0] == pytest.approx(reach)
         assert of_group.table.points_0[0] >= 10 and of_group.table.near_one_0.tolist() == [1, 3]
-        assert np.isfinite(cdi_study([of_group], NONE_LEFT_OUT).spectrum_mean).all() == made
+        study = cdi_study([of_group], NONE_LEFT_OUT)
+        assert np.isfinite(study.spectrum_mean).all() == made and study.groups.lines.tolist() == [2 if made else 0]
         parts = SimpleNamespace(
             points=lambda group, found=found: found,
             lines=lambda group, all_of_them=all_of_them: all_of_them,
@@ -280,6 +281,7 @@ def test_groups_of_different_sizes_stand_side_by_side():
     study = cdi_study(parts, NONE_LEFT_OUT)
     assert study.magnitudes.shape == (2, 2, 4) and np.isnan(study.magnitudes[0, :, 3]).all()
     assert study.groups[["group", "n", "networks"]].to_numpy().tolist() == [["of 2", 3, 1], ["of 3", 4, 1]]
+    assert study.groups.lines.tolist() == [1, 1]
     assert study.table.near_one_0.tolist() == [1, 3]
     networks.W_rec[0, 1, 1] = 1.2  # larger than 1 is not near 1
     points.eigenvalues[:] = np.nan  # not what is counted

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import Status
 from ..progress import counted
+from ..studies.cdi import LINEARIZED
 from ..studies.kept import Kept
 from ..studies.resampling import FEWEST
 from . import cdi, distances, flipflop, losses, portraits, sine, tasks, untrained
@@ -24,7 +24,11 @@ TYPICAL = "one of each kind, that of the median validation loss among those that
 KINDS_OF_POINTS = "stable black; with 1, 2, 3 unstable dimensions red, green, blue; with more grey"
 ON_TOP = "Of degenerate points eigenvalues don't tell the stability: they lie in a continuum, or on a kink of relu."
 IN_ORDER = "Kinds of very many networks are in the order of their numbers, and only the largest of those is told."
-FAR = "Points far from all trajectories are counted, not drawn."
+FAR = (
+    "Points far from all trajectories are not drawn, but counted kind by kind: exact (fixed, and not degenerate), "
+    "degenerate, slow."
+)
+LINES = "in both contexts, or in the one where it has a line"
 COLOURED_BY = {"flipflop": "what the first channel holds", "sine": "their input", "cdi": "the sum to be held"}
 
 
@@ -87,7 +91,7 @@ def _networks(value) -> str:
 
 def _with_lines(study) -> str:
     """Those networks of a `CdiStudy` that have a line of slow points in some context."""
-    return counted(int(np.isfinite(study.magnitudes).any(axis=(1, 2)).sum()), "network")
+    return counted(int(study.groups.lines.sum()), "network")
 
 
 def _asked(kept: Kept) -> str:
@@ -316,10 +320,9 @@ PANELS = (
         "Eigenvalues at the slow points",
         lambda kept: cdi.spectra(kept.cdi),
         lambda kept: (
-            "Magnitudes of the eigenvalues, largest first, averaged over a network's slow points in both contexts, "
-            "or in the one where there are any; "
-            f"mean over {_with_lines(kept.cdi)}, kind by kind, with bands of one standard error. Dashed: a mode that "
-            "neither grows nor decays."
+            f"Magnitudes of the eigenvalues, largest first, averaged over at most {LINEARIZED} slow points evenly "
+            f"along a network's line, {LINES}; mean over {_with_lines(kept.cdi)}, kind by kind, with bands of one "
+            "standard error. Dashed: a mode that neither grows nor decays."
         ),
         ("cdi",),
         {"cdi": "3e"},
@@ -329,7 +332,8 @@ PANELS = (
         "Modes that integrate",
         lambda kept: cdi.modes(kept.cdi),
         lambda kept: (
-            "Linear prediction of the integral of a unit input with the slowest modes only; mean over "
+            "Linear prediction of the integral of a unit input with the slowest modes only, median over at most "
+            f"{LINEARIZED} slow points evenly along a network's line, {LINES}; mean over "
             f"{_with_lines(kept.cdi)}, kind by kind, with bands of one standard error. A perfect integrator gives 1 "
             "for the relevant stream and 0 for the other (dashed)."
         ),

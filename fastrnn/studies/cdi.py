@@ -60,7 +60,8 @@ class CdiStudy(Result):
     magnitudes : (N, 2, S) magnitudes of eigenvalues, largest first
     integral : (N, 2, 2) linear integral of a unit input: context, stream; all modes
     kept : (N, 2, 2, S) the same with the m + 1 slowest modes only
-    groups : DataFrame, one row a group of G: `group`, `cell`, `activation`, `n`, `networks`
+    groups : DataFrame, one row a group of G: `group`, `cell`, `activation`, `n`, `networks`, `lines` (how many of them
+        have a line in a context or in both)
     spectrum_mean, spectrum_sem : (G, S) of `magnitudes` over the group's networks and both contexts (a network's two
         contexts are averaged first), without contexts in which there is no line
     kept_mean, kept_sem : (G, 2, S) of `kept`, the same way, stream by stream
@@ -199,8 +200,8 @@ def cdi_study(groups: list[LineModes], left_out) -> CdiStudy:
     for part in groups:
         first = part.table.iloc[0]
         row = {name: first[name] for name in ("group", "cell", "activation")}
-        summary.append(row | {"n": int(first["n"]), "networks": len(part.table)})
         lines = part.table[[f"line_{c}" for c in range(CONTEXTS)]].to_numpy(bool)  # (networks, CONTEXTS)
+        summary.append(row | {"n": int(first["n"]), "networks": len(part.table), "lines": int(lines.any(axis=1).sum())})
         for made, array in ((spectra, padded(part.magnitudes)), (kept, padded(part.kept))):
             of_lines = np.where(lines.reshape(*lines.shape, *[1] * (array.ndim - 2)), array, np.nan)
             made.append(mean_and_sem(mean_and_sem(np.moveaxis(of_lines, 1, 0))[0]))
