@@ -16,7 +16,7 @@ from fastrnn.studies import claims, verdicts
 from fastrnn.studies.claims import FAILS, HOLDS, UNDECIDED, Claims, measure_claims
 from fastrnn.studies.clustering import explained
 from fastrnn.studies.kept import Kept
-from fastrnn.studies.topology import make_topology
+from fastrnn.studies.topology import HARDLY_TOLD, make_topology
 
 NONE_LEFT_OUT = pandas.DataFrame({"id": [], "reason": []})
 
@@ -252,7 +252,9 @@ def test_graphs_that_separate_cells_or_activations(task, cell, activation, verdi
     made = measured(rows, task, topology=topology)
     for statement, verdict in verdicts.items():
         assert row_of(made, statement).verdict == verdict, statement
-    assert len(made[made.claim == 4]) == 2 * len(verdicts)
+    made = made[made.claim == 4]
+    assert len(made) == 2 * len(verdicts)
+    assert (made.note.str.endswith("; planted" if task == "flipflop" else f"; planted; {HARDLY_TOLD}")).all()
 
 
 @pytest.mark.parametrize(("task", "verdicts"), [("sine", [HOLDS]), ("cdi", [HOLDS, FAILS])])
@@ -260,15 +262,15 @@ def test_graphs_that_are_all_the_same_separate_nothing(task, verdicts):
     topology = make_topology("planted", table(), np.zeros((20, 20)), NONE_LEFT_OUT)
     made = measured(task=task, topology=topology)
     made = made[made.claim == 4]
-    assert (
-        made.verdict.tolist() == verdicts and set(made.value) == {0} and set(made.note) == {"all graphs are the same"}
-    )
+    assert made.verdict.tolist() == verdicts and set(made.value) == {0}
+    assert set(made.note) == {f"all graphs are the same; {HARDLY_TOLD}"}
     one_cell = make_topology("planted", table(cells=("gru",)), np.zeros((10, 10)), NONE_LEFT_OUT)
     assert not (measured(task="sine", topology=one_cell).claim == 4).any()
     few = make_topology("planted", table(per_kind=2), np.zeros((8, 8)), NONE_LEFT_OUT)
     row = row_of(measured(task="sine", topology=few), "hardly")
     assert row.verdict == UNDECIDED
-    assert row.note == "all graphs are the same; of a cell, 4 networks are too few: at least 5 are needed"
+    few = "of a cell, 4 networks are too few: at least 5 are needed"
+    assert row.note == f"all graphs are the same; {few}; {HARDLY_TOLD}"
 
 
 def test_fixed_points_are_counted_over_networks():

@@ -51,6 +51,8 @@ def test_all_panels_are_there_with_captions_that_count(kept, task):
     count = len(kept[task].run.table)
     assert f"{count} networks" in captions["learning_curves"]
     assert f"{count} networks" in captions["figure-e"]
+    graphs = captions[{"flipflop": "figure-1f", "sine": "figure-2e", "cdi": "figure-3d"}[task]]
+    assert ("the result is no finding" in graphs) == (task != "flipflop")  # lines all have much the same graph
 
 
 def test_what_there_are_no_results_for_is_not_drawn(tmp_path):

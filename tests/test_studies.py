@@ -369,7 +369,7 @@ def test_places_along_a_line_are_even():
     np.testing.assert_allclose(readout, np.linspace(1, 20, 20), rtol=1e-3)
 
 
-def test_states_along_a_line_do_not_hang_on_which_points_were_found():
+def test_states_along_a_straight_line_of_the_same_ends_are_the_same():
     networks = integrator()
     _, points, (line, _) = lines_of(networks, count=12)  # fewer than there are places
     _, more, (longer, _) = lines_of(networks, count=39)
@@ -377,6 +377,13 @@ def test_states_along_a_line_do_not_hang_on_which_points_were_found():
     np.testing.assert_allclose(few @ networks.W_out[0, :, 0], np.linspace(1, 20, 20), rtol=1e-3)
     np.testing.assert_allclose(few, many, atol=1e-2)
     assert len(np.unique(few.round(6), axis=0)) == 20 > len(np.unique(along_line(line, 20)))
+
+
+def test_graphs_of_any_two_lines_are_the_same():
+    """Why distances between them are no finding."""
+    place = np.linspace(0, 1, 20)[:, None]
+    arc = np.concatenate([np.cos(2 * place), np.sin(2 * place)], axis=1)
+    np.testing.assert_array_equal(neighbour_graph(arc), neighbour_graph(50 * place * [3.0, -1.0, 2.0]))
 
 
 def test_what_lies_on_a_curve_and_what_does_not():

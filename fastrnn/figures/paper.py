@@ -12,6 +12,7 @@ from ..progress import counted
 from ..studies.cdi import LINEARIZED
 from ..studies.kept import Kept
 from ..studies.resampling import FEWEST
+from ..studies.topology import HARDLY_TOLD
 from . import cdi, distances, flipflop, losses, portraits, sine, tasks, untrained
 from .figure import is_crowd
 from .learning_curves import learning_curves
@@ -269,6 +270,7 @@ PANELS = (
         lambda kept: (
             f"Distances between the graphs of the fixed points of {_networks(kept.topology)} "
             f"({kept.topology.measure}). {ARRANGED}. Stress {kept.topology.stress:.2f}."
+            + ("" if kept.run.task_name == "flipflop" else f" Beware: {HARDLY_TOLD}.")
         ),
         ("topology",),
         {"flipflop": "1f", "sine": "2e", "cdi": "3d"},
