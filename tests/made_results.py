@@ -141,7 +141,7 @@ def made_portrait(run, group, rng) -> Portrait:
 
 def flipflop(run, rng) -> FlipflopStudy:
     table = run.table.assign(points=27, unstable_0=8, unstable_1=12, unstable_2=6, unstable_3=1, unstable_more=0)
-    table = table.assign(degenerate=0, slow=0)
+    table = table.assign(degenerate=0, slow=0, outliers=0)
     table.loc[0, ["points", "unstable_2"]] = 26, 5
     N = len(table)
     counts = {
@@ -172,6 +172,7 @@ def sine(run, rng) -> SineStudy:
 def cdi(run, rng) -> CdiStudy:
     groups = run.table.groupby(["cell", "activation", "n"], sort=False).size().rename("networks").reset_index()
     groups["group"] = groups.cell + "-" + groups.activation + "-" + groups.n.astype(str)
+    groups["lines"] = groups.networks
     N, G, S = len(run.table), len(groups), 8
     spectrum = np.tile(np.linspace(1, 0.1, S), (G, 1)) - 0.02 * np.arange(G)[:, None]
     spectrum[groups.cell != "lstm", 4:] = np.nan
@@ -186,11 +187,12 @@ def cdi(run, rng) -> CdiStudy:
 def untrained(run, rng) -> UntrainedStudy:
     classes, B, T = list(CLASSES), 6, run.task.T
     table = pandas.DataFrame({"class": np.repeat(classes, 2), "trained": [True] * 4 + [False] * 4})
+    table = table.assign(loss=[0.1, 0.3, 0.2, 0.4, 110, 118, 120, 128], drawn=[True, False] * 4)
     mean = np.linspace(0.5, 0.95, 16).reshape(4, 4)
     mean = (mean + mean.T) / 2
     target = rng.normal(size=(B, T))
     return UntrainedStudy(
-        table, classes, 10, np.ones((8, 8)), mean, mean - 0.05, mean + 0.03, np.array([0.1, 0.2, 110, 120.0]),
+        table, classes, 10, np.ones((8, 8)), mean, mean - 0.05, mean + 0.03, np.array([0.2, 0.3, 114, 124.0]),
         0.2, 0.1, 0.3, rng.normal(size=(4, B, T, 3)), np.arange(B) % 2,
         np.stack([target, target, 0 * target, 0 * target]), target, NOTHING_LEFT_OUT,
     )  # fmt: skip

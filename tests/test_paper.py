@@ -2,6 +2,7 @@
 
 import copy
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -50,6 +51,8 @@ def test_all_panels_are_there_with_captions_that_count(kept, task):
     count = len(kept[task].run.table)
     assert f"{count} networks" in captions["learning_curves"]
     assert f"{count} networks" in captions["figure-e"]
+    graphs = captions[{"flipflop": "figure-1f", "sine": "figure-2e", "cdi": "figure-3d"}[task]]
+    assert ("the result is no finding" in graphs) == (task != "flipflop")  # lines all have much the same graph
 
 
 def test_what_there_are_no_results_for_is_not_drawn(tmp_path):
@@ -107,13 +110,16 @@ def test_what_is_far_from_the_trajectories_is_counted_only(kept):
     ax = portraits.fixed_points([one], "flipflop").axes[0]
     assert len(places(ax, POINT_COLOURS[3])) == 0 and len(places(ax, POINT_COLOURS[2])) == 6
     words = [text.get_text() for text in ax.texts]
-    assert "8 + 12 + 6 points, 1 out of view" in words
+    assert "8 + 12 + 6 points\nout of view: 1 exact" in words
     assert np.ptp(ax.dataLim.intervalx) == pytest.approx(np.ptp(near.dataLim.intervalx))
     one.status[[0, 1, 2, far]] = [PointStatus.SLOW, PointStatus.DEGENERATE, PointStatus.DEGENERATE, PointStatus.SLOW]
     ax = portraits.fixed_points([one], "flipflop").axes[0]
-    said = "8 + 12 + 6 points,\n2 degenerate, 1 slow, 1 out of view"
+    said = "8 + 12 + 6 points, 2 degenerate, 1 slow\nout of view: 1 slow"
     assert said in [text.get_text() for text in ax.texts]
     assert ax.get_title(loc="left").count("\n") == 2
+    one.points[[2, 3]] -= 50
+    ax = portraits.fixed_points([one], "flipflop").axes[0]
+    assert any(text.get_text().endswith("\nout of view: 1 exact,\n1 degenerate, 1 slow") for text in ax.texts)
     labels = [text.get_text() for text in ax.figure.legends[0].texts]
     assert "3 unstable" not in labels and "2 unstable" in labels
 
@@ -343,6 +349,21 @@ def test_spectra_and_modes_are_means_with_bands(kept):
     np.testing.assert_allclose(irrelevant.lines[1].get_ydata(), study.kept_mean[0, 1])
 
 
+def test_legends_count_the_networks_that_are_drawn(kept):
+    study, words = copy.copy(kept["cdi"].cdi), {}
+    study.groups = study.groups.assign(lines=[1, *study.groups.lines[1:]])  # one vanilla tanh network has no line
+    for draw in (cdi.spectra, cdi.modes):
+        ax = draw(study).axes[0]
+        words[draw] = [ax.get_title(loc="left") or ax.get_title(), *(line.get_label() for line in ax.lines[1:])]
+        assert words[draw] == ["tanh: 7 networks", "Vanilla (1)", "UGRNN (2)", "GRU (2)", "LSTM (2)"]
+    both = copy.copy(kept["cdi"])
+    both.cdi = study
+    captions = {panel.name: panel.caption(both) for panel in panels(both)}
+    for name in ("spectra", "modes"):
+        assert "over at most 24 slow points evenly along a network's line" in captions[name]
+        assert "mean over 15 networks" in captions[name]
+
+
 def test_slow_points_have_a_marker_for_each_context(kept):
     figure = cdi.slow_points(list(kept["cdi"].portraits.values()))
     markers = [c for c in figure.axes[0].collections if hasattr(c, "get_sizes") and len(c.get_offsets())]
@@ -360,6 +381,17 @@ def test_correlations_are_sorted_and_the_compared_pairs_stand_out(kept):
     black = {label.get_text() for label in ax.get_yticklabels() if label.get_color() == "#000000"}
     assert black == {"trained tanh, trained relu", "trained relu, untrained relu"}
     assert sum(line.get_color() == "#000000" for line in ax.lines) == 4
+    without = replace(study, low=np.full((4, 4), np.nan), high=np.full((4, 4), np.nan))  # of few networks
+    (*_, bare) = (figure := trained_and_untrained(without)).axes
+    assert [line.get_xdata()[0] for line in bare.lines if line.get_marker() == "o"] == means
+    assert render(figure)["png"].startswith(b"\x89PNG")
+
+
+def test_a_plot_of_outputs_names_the_loss_of_its_network(kept):
+    study = kept["cdi"].untrained
+    outputs = trained_and_untrained(study).axes[4:8]
+    losses = ["loss 0.1", "loss 0.2", "loss 110", "loss 120"]  # medians are others
+    assert [ax.get_title(loc="left") for ax in outputs] == losses
 
 
 def test_the_tasks_show_input_target_and_output(kept):

@@ -1,6 +1,8 @@
 """The studies find what was planted: corners and saddles, frequencies, a line with one mode, untrained networks."""
 
 import itertools
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -9,6 +11,7 @@ from populations import small
 
 import fastrnn
 from fastrnn import engines, find_fixed_points, get_task, transition_graphs
+from fastrnn.analysis.completeness import PointStatus
 from fastrnn.analysis.line_attractor import line_attractors
 from fastrnn.analysis.similarity import canonical_correlations
 from fastrnn.errors import Status, UsageError
@@ -16,13 +19,14 @@ from fastrnn.groups import FinishedGroup
 from fastrnn.networks import Networks
 from fastrnn.runs import load_run
 from fastrnn.studies import selection as selection_module
-from fastrnn.studies.assembly import _at
-from fastrnn.studies.cdi import along_line, cdi_study, line_modes, off_curve
-from fastrnn.studies.contexts import context_points, join_conditions
+from fastrnn.studies.assembly import _at, _cdi_topology
+from fastrnn.studies.cdi import along_line, cdi_study, is_line, line_modes, off_curve
+from fastrnn.studies.contexts import PER_POINT, context_points, join_conditions
 from fastrnn.studies.flipflop import flipflop_study
 from fastrnn.studies.probes import drawn_trials, held_inputs, sine_targets
 from fastrnn.studies.resampling import (
     difference_interval,
+    ends,
     jackknife_interval,
     mean_and_sem,
     mean_interval,
@@ -98,6 +102,19 @@ def test_degenerate_points_are_counted():
     assert not study.table[[f"unstable_{d}" for d in (0, 1, 2, 3, "more")]].any(axis=None)  # none of them is known
 
 
+def test_points_far_from_all_states_visited_are_told_apart():
+    networks = three_memories([[2, 2, 2], [2, 2, 2]])
+    points = find_fixed_points(networks, np.zeros(3), task=get_task("flipflop"))
+    points.outlier[points.of(1)[[0, 26]]] = True  # a corner and the middle
+    points.status[points.of(1)[[1, 2]]] = PointStatus.DEGENERATE
+    points.outlier[points.of(1)[1]] = True
+    graphs = transition_graphs(networks, points)
+    study = flipflop_study([(points, i) for i in range(2)], graphs, rows(2), NONE_LEFT_OUT)
+    counts = study.table[["points", "unstable_0", "unstable_1", "unstable_2", "unstable_3", "degenerate", "outliers"]]
+    assert counts.to_numpy().tolist() == [[27, 8, 12, 6, 1, 0, 0], [24, 5, 12, 6, 0, 1, 3]]
+    assert study.table.corners.tolist() == [8, 5] and [len(graph) for graph in graphs] == [27, 24]
+
+
 def test_every_kind_has_its_own_modal_count():
     table = rows(4, cells=("vanilla", "gru"))
     study, _ = studied(three_memories([[2, 2, 2], [2, 2, 0.5]] * 2), table)
@@ -149,6 +166,24 @@ def test_a_pair_must_be_unstable_and_alone():
     assert study.table.magnitude[0] < 1 and np.isnan(study.output_frequency).all()
 
 
+def test_points_far_from_all_states_visited_do_not_count():
+    task = get_task("sine")
+    networks = turning(2 * np.pi * np.array([0.03]))
+    points = find_fixed_points(networks, held_inputs(task), task=task)
+    expected = sine_study(task, [(networks, points, rows(1))], NONE_LEFT_OUT)
+    F, order = len(points), np.argsort(np.tile(points.condition, 2), kind="stable")
+    both = {name: np.concatenate([getattr(points, name)] * 2)[order] for name in PER_POINT}
+    second = np.tile([False, True], F)
+    both["xstar"][second] += [0.0, 1e-9]  # nearer than the others to nothing that is there
+    both["outlier"] = np.tile([True, False], F)  # the far one comes first, at the very place that is looked for
+    study = sine_study(task, [(networks, replace(points, **both), rows(1))], NONE_LEFT_OUT)
+    assert (study.points == 1).all() and study.table.one_point[0] == 1
+    assert study.taken.tolist() == [list(range(1, 2 * F, 2))]
+    np.testing.assert_array_equal(study.frequency, expected.frequency)
+    gone = sine_study(task, [(networks, replace(points, outlier=~points.outlier), rows(1))], NONE_LEFT_OUT)
+    assert not gone.points.any() and (gone.taken == -1).all() and np.isnan(gone.frequency).all()
+
+
 def test_slope_and_error_of_frequencies_that_follow_the_input():
     commanded = np.linspace(0.01, 0.05, 21)
     correlation, slope, offset, error, absolute = _fit(commanded, 0.9 * commanded + 0.001)
@@ -182,9 +217,9 @@ def integrator(decays=(0.5, 0.2)):
     return vanilla("relu", W_rec=np.diag([1.0, *decays])[None], W_in=W_in[None], b=b[None], W_out=W_out[None], D=4)
 
 
-def lines_of(networks, count=30):
+def lines_of(networks, count=30, ends=(1, 20)):
     task = get_task("cdi")
-    starts = np.append(0.0, np.ones(networks.n - 1)) + np.outer(np.linspace(1, 20, count), np.eye(networks.n)[0])
+    starts = np.append(0.0, np.ones(networks.n - 1)) + np.outer(np.linspace(*ends, count), np.eye(networks.n)[0])
     points = find_fixed_points(networks, held_inputs(task), starts=starts, task=task, method="slow_points")
     return task, points, line_attractors(points)
 
@@ -207,6 +242,35 @@ def test_one_mode_integrates_the_stream_it_gets():
     assert np.isnan(study.spectrum_sem).all()  # of one network
 
 
+def test_a_cluster_of_slow_points_is_no_line():
+    networks = Networks.concatenate([integrator(), integrator((0.99, 0.98))])
+    task, points, lines = lines_of(networks, ends=(1, 40))
+    _, close, cluster = lines_of(networks, ends=(10, 11))
+    inputs = task.probe(128)[0]
+    reach = np.ptp(engines.get("cpu").run(networks, inputs)[1][0][inputs[:, 0, 0] == 1])
+    table = rows(2)
+    for found, all_of_them, made in ((points, lines, True), (close, cluster, False)):
+        of_group = line_modes(task, networks, found, all_of_them, table)
+        assert of_group.table[["line_0", "line_1"]].to_numpy().tolist() == [[made] * 2] * 2
+        assert of_group.table.output_range_0[0] == pytest.approx(reach)
+        assert of_group.table.points_0[0] >= 10 and of_group.table.near_one_0.tolist() == [1, 3]
+        study = cdi_study([of_group], NONE_LEFT_OUT)
+        assert np.isfinite(study.spectrum_mean).all() == made and study.groups.lines.tolist() == [2 if made else 0]
+        parts = SimpleNamespace(
+            points=lambda group, found=found: found,
+            lines=lambda group, all_of_them=all_of_them: all_of_them,
+            modes=lambda group, of_group=of_group: of_group,
+            rows=lambda groups: table,
+        )
+        if made:
+            assert _cdi_topology(parts, ["group"], NONE_LEFT_OUT).table.id.tolist() == table.id.tolist()
+        else:
+            with pytest.raises(UsageError, match="fewer than 10 slow points, or over less than 50% of the outputs' ra"):
+                _cdi_topology(parts, ["group"], NONE_LEFT_OUT)
+    assert is_line(np.linspace(0, 5, 10), 10.0) and not is_line(np.linspace(0, 5, 9), 10.0)
+    assert not is_line(np.linspace(0, 4.9, 10), 10.0) and not is_line(np.empty(0), 0.0)
+
+
 def test_groups_of_different_sizes_stand_side_by_side():
     parts = []
     for decays in ((0.5, 0.2), (0.99, 0.98, 0.3)):
@@ -217,6 +281,7 @@ def test_groups_of_different_sizes_stand_side_by_side():
     study = cdi_study(parts, NONE_LEFT_OUT)
     assert study.magnitudes.shape == (2, 2, 4) and np.isnan(study.magnitudes[0, :, 3]).all()
     assert study.groups[["group", "n", "networks"]].to_numpy().tolist() == [["of 2", 3, 1], ["of 3", 4, 1]]
+    assert study.groups.lines.tolist() == [1, 1]
     assert study.table.near_one_0.tolist() == [1, 3]
     networks.W_rec[0, 1, 1] = 1.2  # larger than 1 is not near 1
     points.eigenvalues[:] = np.nan  # not what is counted
@@ -304,7 +369,7 @@ def test_places_along_a_line_are_even():
     np.testing.assert_allclose(readout, np.linspace(1, 20, 20), rtol=1e-3)
 
 
-def test_states_along_a_line_do_not_hang_on_which_points_were_found():
+def test_states_along_a_straight_line_of_the_same_ends_are_the_same():
     networks = integrator()
     _, points, (line, _) = lines_of(networks, count=12)  # fewer than there are places
     _, more, (longer, _) = lines_of(networks, count=39)
@@ -312,6 +377,13 @@ def test_states_along_a_line_do_not_hang_on_which_points_were_found():
     np.testing.assert_allclose(few @ networks.W_out[0, :, 0], np.linspace(1, 20, 20), rtol=1e-3)
     np.testing.assert_allclose(few, many, atol=1e-2)
     assert len(np.unique(few.round(6), axis=0)) == 20 > len(np.unique(along_line(line, 20)))
+
+
+def test_graphs_of_any_two_lines_are_the_same():
+    """Why distances between them are no finding."""
+    place = np.linspace(0, 1, 20)[:, None]
+    arc = np.concatenate([np.cos(2 * place), np.sin(2 * place)], axis=1)
+    np.testing.assert_array_equal(neighbour_graph(arc), neighbour_graph(50 * place * [3.0, -1.0, 2.0]))
 
 
 def test_what_lies_on_a_curve_and_what_does_not():
@@ -350,9 +422,35 @@ def test_untrained_networks_are_those_that_training_began_with(tmp_path):
     # a network and what it was are no pair: trained with untrained is the same mean as among the trained
     assert study.mean[1, 3] == pytest.approx(study.mean[1, 1]) and study.mean[1, 3] < 1
     assert study.difference == pytest.approx(study.mean[1, 3] - study.mean[0, 1])
+    lowest = study.table.groupby("class").loss.transform("min")  # of the same networks twice, the first of each class
+    assert study.table.drawn.sum() == 4 and (study.table.loss == lowest)[study.table.drawn].all()
+    for name, said in zip(study.classes, study.output, strict=True):
+        (loss,) = study.table.loss[study.table.drawn & (study.table["class"] == name)]
+        assert np.square(said - study.target).mean() == pytest.approx(loss, rel=1e-5)
+    # three networks of a class have no interval
+    assert np.isnan([study.difference_low, study.difference_high]).all() and np.isnan([study.low, study.high]).all()
 
 
-def test_means_over_classes_are_those_of_loops():
+def test_classes_of_few_networks_have_no_interval_and_leave_that_of_others_as_it_is(monkeypatch):
+    rng = np.random.default_rng(0)
+    activation = ["tanh"] * 6 + ["relu"] * 4
+    table = pandas.DataFrame({"id": [f"{i}" for i in range(10)] * 2, "activation": activation * 2})
+    table["class"] = [f"{w} {a}" for w, a in zip(["trained"] * 10 + ["untrained"] * 10, activation * 2, strict=True)]
+    correlations = rng.random((20, 20))
+    correlations = (correlations + correlations.T) / 2
+    classes = ["trained tanh", "trained relu", "untrained tanh", "untrained relu"]
+    asked = []
+    monkeypatch.setattr("fastrnn.studies.untrained.ends", lambda networks: asked.append(networks) or ends(networks))
+    mean, low, high, difference = _class_means(correlations, table, classes)
+    few = np.array([False, True, False, True])
+    assert np.isfinite(mean).all() and np.isfinite(difference[0]) and np.isnan(difference[1:]).all()
+    np.testing.assert_array_equal(np.isnan(low), few[:, None] | few)
+    np.testing.assert_array_equal(np.isnan(high), np.isnan(low))
+    assert asked == [6]  # that of four would be wider
+
+
+def test_means_over_classes_are_those_of_loops(monkeypatch):
+    monkeypatch.setattr("fastrnn.studies.untrained.FEWEST", 2)
     rng = np.random.default_rng(0)
     table = pandas.DataFrame({"id": ["a", "b", "c", "a", "b", "c"], "activation": ["tanh", "tanh", "relu"] * 2})
     table["class"] = [f"{w} {a}" for w, a in zip(["trained"] * 3 + ["untrained"] * 3, table.activation, strict=True)]
@@ -368,9 +466,10 @@ def test_means_over_classes_are_those_of_loops():
         ]
         if pairs:
             assert mean[i, j] == pytest.approx(np.mean(pairs))
-            assert low[i, j] <= mean[i, j] + 1e-9 and mean[i, j] - 1e-9 <= high[i, j]
         else:
             assert np.isnan(mean[i, j])
+        if pairs and "relu" not in a + b:  # there is one relu network
+            assert low[i, j] <= mean[i, j] + 1e-9 and mean[i, j] - 1e-9 <= high[i, j]
     assert np.isnan(difference)  # of one relu network there is no pair
 
 

@@ -127,6 +127,23 @@ def test_what_comes_to_rest_elsewhere_is_not_waited_for():
     assert target.tolist() == [0, 1, 0] and steps[2] > 3_000
 
 
+def test_outliers_are_no_nodes(found):
+    networks, points = found
+    usual = transition_graph(networks, points)
+    far = np.isin(np.arange(len(points)), usual.point[[0, 4]])  # a corner and the centre
+    marked = dataclasses.replace(points, outlier=far)
+    assert marked.near(0).tolist() == np.setdiff1d(points.fixed(0), usual.point[[0, 4]]).tolist()
+    graph = transition_graph(networks, marked)
+    assert graph.point.tolist() == usual.point[[1, 2, 3, 5, 6, 7, 8]].tolist()
+    assert graph.elsewhere[[0, 2]].tolist() == pytest.approx(usual.probability[[1, 3], 0], abs=0.2)  # to that corner
+    assert not graph.elsewhere[[1, 3, 4, 5, 6]].any()
+    assert {int(usual.point[0]), int(usual.point[4])}.isdisjoint(
+        place for source, target, _ in heteroclinic_paths(networks, marked) for place in (source, target)
+    )
+    none = dataclasses.replace(points, outlier=np.ones_like(far))
+    assert len(transition_graph(networks, none)) == len(heteroclinic_paths(networks, none)) == 0
+
+
 def test_divergence_leads_elsewhere():
     explode = linear(np.diag([3.0, 0.5]))
     points = find_fixed_points(explode, np.zeros(0), np.ones((2, 2)))

@@ -70,7 +70,8 @@ def line_attractor(points: FixedPoints, network: int = 0, condition: int = 0, *,
     """Order the points of one search along a curve.
 
     Slow points come from `find_fixed_points(..., method="slow_points")`, one search for each context. Points that
-    are outliers are left out.
+    are outliers are left out. Any others are put in order: whether there are enough of them, and far enough apart, to
+    be a line is not asked.
 
     Parameters
     ----------

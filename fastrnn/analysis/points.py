@@ -83,6 +83,11 @@ class FixedPoints(Saved):
         at = self.of(network, condition)
         return at[self.status[at] != PointStatus.SLOW]
 
+    def near(self, network: int, condition: int = 0) -> np.ndarray:
+        """Those of `fixed` that are no outliers; networks with relu have others where they never go."""
+        at = self.fixed(network, condition)
+        return at[~self.outlier[at]]
+
     @property
     def table(self):
         """A pandas DataFrame, one row a point; the states stay in `xstar`."""

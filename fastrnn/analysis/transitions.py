@@ -39,7 +39,7 @@ class TransitionGraph(Listed):
     network, condition : whose graph it is
     point : int (P,), the nodes as indices into the `FixedPoints`
     probability : (P, P), share of the starts near the row's point that settle at the column's
-    elsewhere : (P,), share that settles nowhere: cycles, divergence, too slow
+    elsewhere : (P,), share that settles at no node: cycles, divergence, too slow, what goes to an outlier
     readout : (P, K); n_unstable : int (P,)
     """
 
@@ -99,7 +99,8 @@ def transition_graph(
     """The transition graph of one network under one held input.
 
     From every unstable point `starts` states at an isotropic distance `radius` are run until they settle at a stable
-    point. Stable points keep a loop to themselves. Slow points are no nodes.
+    point. Stable points keep a loop to themselves. Slow points are no nodes, and outliers neither: what is far from all
+    states that the network visits says nothing of where it goes, and there |eigenvalue| = 1 is a matter of rounding.
 
     Parameters
     ----------
@@ -196,12 +197,12 @@ class _Graph:
 
 
 def node_order(points: FixedPoints, network: int, condition: int) -> np.ndarray:
-    """Indices of the exact and degenerate points of one search, in lexicographic order of their readouts.
+    """Indices of the exact and degenerate points of one search but outliers, in lexicographic order of their readouts.
 
     A column's values that lie closer than `LEVEL` of its range to the next one are one level, so that noise in an
     early column does not decide the order; within equal levels the plain values do.
     """
-    at = points.fixed(network, condition)
+    at = points.near(network, condition)
     readout = points.readout[at]
     levels = np.stack([readout_levels(column) for column in readout.T], axis=1) if len(at) else readout
     keys = np.concatenate([levels, readout], axis=1)
@@ -225,6 +226,8 @@ def heteroclinic_paths(
     networks, points: FixedPoints, network: int = 0, condition: int = 0, *, radius=RADIUS, settled=SETTLED, steps=STEPS
 ) -> list[tuple[int, int, np.ndarray]]:
     """Paths from every unstable point along its unstable directions, both ways, to another point: for drawing.
+
+    The points are the nodes of `transition_graph`.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from ..analysis.portrait import Portrait
 from ..progress import counted
 from .figure import CELL_COLOURS, OTHER, PAIR, REFERENCE, SEQUENTIAL, cell_name, in_house_style, keys_above, new_figure
-from .portraits import chosen, grid, in_view, title
+from .portraits import chosen, grid, in_view, out_of_view, title
 from .space import Space
 
 CONTEXT_MARKERS = ("o", "s")
@@ -38,7 +38,7 @@ def slow_points(portraits: list[Portrait]) -> Figure:
             mine = np.flatnonzero(seen & (one.condition == c))
             space.points(one.points[mine], shade.to_rgba(one.readout[mine, 0]), marker, 8, edge="none")
         counts = " + ".join(str(int((one.condition == c).sum())) for c in range(len(one.held)))
-        title(ax, one, f"{counts} slow points", int((~seen).sum()))
+        title(ax, one, f"{counts} slow points", out_of_view(one, seen))
     style = {"markerfacecolor": "white", "linewidth": 1, "markersize": 4}
     handles = [
         Line2D([], [], color=colour, marker=marker, label=f"context {c}", **style)
@@ -55,7 +55,8 @@ def slow_points(portraits: list[Portrait]) -> Figure:
 def spectra(study) -> Figure:
     """Magnitudes of eigenvalues at the slow points, largest first: mean over networks, shaded by the s.e.m.
 
-    study : `CdiStudy`. A column for each activation; sizes differ by dashes.
+    study : `CdiStudy`. A column for each activation; sizes differ by dashes. Networks without a line of slow points
+    have no part in it.
     """
     figure, axes, panels = _by_activation(study, 3.0)
     for ax, rows in zip(axes[0], panels, strict=True):
@@ -73,7 +74,8 @@ def spectra(study) -> Figure:
 def modes(study) -> Figure:
     """Linear integral of a unit input with the slowest modes only, by their number; 1 is a perfect integrator.
 
-    study : `CdiStudy`. The relevant stream above, the other below; mean over networks, shaded by the s.e.m.
+    study : `CdiStudy`. The relevant stream above, the other below; mean over networks that have a line of slow points,
+    shaded by the s.e.m.
     """
     figure, axes, panels = _by_activation(study, 4.8, 2)
     for stream, (row_of_axes, name) in enumerate(zip(axes, ("relevant", "irrelevant"), strict=True)):
@@ -96,14 +98,14 @@ def _by_activation(study, height: float, rows: int = 1):
     figure, axes = new_figure(2.9 * len(activations) + 0.5, height, rows, len(activations), sharex=True, sharey="row")
     panels = [np.flatnonzero(study.groups.activation == name) for name in activations]
     for ax, name, mine in zip(axes[0], activations, panels, strict=True):
-        ax.set_title(f"{name}: {counted(int(study.groups.networks.iloc[mine].sum()), 'network')}")
+        ax.set_title(f"{name}: {counted(int(study.groups.lines.iloc[mine].sum()), 'network')}")
     return figure, axes, panels
 
 
 def _look(study, row: int) -> dict:
     group = study.groups.iloc[row]
     sizes = sorted(study.groups.n.unique())
-    label = f"{cell_name(group.cell)} ({group.networks:,})" + (f", n = {group.n}" if len(sizes) > 1 else "")
+    label = f"{cell_name(group.cell)} ({group.lines:,})" + (f", n = {group.n}" if len(sizes) > 1 else "")
     dashes = DASHES[sizes.index(group.n) % len(DASHES)]
     return {"color": CELL_COLOURS.get(group.cell, OTHER), "linestyle": dashes, "label": label}
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import Status
 from ..progress import counted
+from ..studies.cdi import LINEARIZED
 from ..studies.kept import Kept
+from ..studies.resampling import FEWEST
+from ..studies.topology import HARDLY_TOLD
 from . import cdi, distances, flipflop, losses, portraits, sine, tasks, untrained
 from .figure import is_crowd
 from .learning_curves import learning_curves
@@ -23,7 +25,11 @@ TYPICAL = "one of each kind, that of the median validation loss among those that
 KINDS_OF_POINTS = "stable black; with 1, 2, 3 unstable dimensions red, green, blue; with more grey"
 ON_TOP = "Of degenerate points eigenvalues don't tell the stability: they lie in a continuum, or on a kink of relu."
 IN_ORDER = "Kinds of very many networks are in the order of their numbers, and only the largest of those is told."
-FAR = "Points far from all trajectories are counted, not drawn."
+FAR = (
+    "Points far from all trajectories are not drawn, but counted kind by kind: exact (fixed, and not degenerate), "
+    "degenerate, slow."
+)
+LINES = "in both contexts, or in the one where it has a line"
 COLOURED_BY = {"flipflop": "what the first channel holds", "sine": "their input", "cdi": "the sum to be held"}
 
 
@@ -86,7 +92,7 @@ def _networks(value) -> str:
 
 def _with_lines(study) -> str:
     """Those networks of a `CdiStudy` that have a line of slow points in some context."""
-    return counted(int(np.isfinite(study.magnitudes).any(axis=(1, 2)).sum()), "network")
+    return counted(int(study.groups.lines.sum()), "network")
 
 
 def _asked(kept: Kept) -> str:
@@ -264,6 +270,7 @@ PANELS = (
         lambda kept: (
             f"Distances between the graphs of the fixed points of {_networks(kept.topology)} "
             f"({kept.topology.measure}). {ARRANGED}. Stress {kept.topology.stress:.2f}."
+            + ("" if kept.run.task_name == "flipflop" else f" Beware: {HARDLY_TOLD}.")
         ),
         ("topology",),
         {"flipflop": "1f", "sine": "2e", "cdi": "3d"},
@@ -276,7 +283,8 @@ PANELS = (
         lambda kept: flipflop.counts(kept.flipflop),
         lambda kept: (
             f"Fixed points without input of {_networks(kept.flipflop)}, a bar each, stacked by unstable dimensions. "
-            "Dashed: the number that most have; where a network has far more, that stands above its bar."
+            "Dashed: the number that most have; where a network has far more, that stands above its bar. Points far "
+            "from all states that a network visits are left out."
             + (f" {ON_TOP}" if kept.flipflop.table.degenerate.any() else "")
             + (f" {IN_ORDER}" if flipflop.has_slender(kept.flipflop) else "")
         ),
@@ -314,10 +322,9 @@ PANELS = (
         "Eigenvalues at the slow points",
         lambda kept: cdi.spectra(kept.cdi),
         lambda kept: (
-            "Magnitudes of the eigenvalues, largest first, averaged over a network's slow points in both contexts, "
-            "or in the one where there are any; "
-            f"mean over {_with_lines(kept.cdi)}, kind by kind, with bands of one standard error. Dashed: a mode that "
-            "neither grows nor decays."
+            f"Magnitudes of the eigenvalues, largest first, averaged over at most {LINEARIZED} slow points evenly "
+            f"along a network's line, {LINES}; mean over {_with_lines(kept.cdi)}, kind by kind, with bands of one "
+            "standard error. Dashed: a mode that neither grows nor decays."
         ),
         ("cdi",),
         {"cdi": "3e"},
@@ -327,7 +334,8 @@ PANELS = (
         "Modes that integrate",
         lambda kept: cdi.modes(kept.cdi),
         lambda kept: (
-            "Linear prediction of the integral of a unit input with the slowest modes only; mean over "
+            "Linear prediction of the integral of a unit input with the slowest modes only, median over at most "
+            f"{LINEARIZED} slow points evenly along a network's line, {LINES}; mean over "
             f"{_with_lines(kept.cdi)}, kind by kind, with bands of one standard error. A perfect integrator gives 1 "
             "for the relevant stream and 0 for the other (dashed)."
         ),
@@ -339,11 +347,11 @@ PANELS = (
         "Trained and untrained networks",
         lambda kept: untrained.trained_and_untrained(kept.untrained),
         lambda kept: (
-            f"{counted(len(kept.untrained.table), 'vanilla network')}, trained or not. Left, of one network of each "
-            "class: trajectories in its first three principal components, and its output at the last step of each "
-            f"trial against the target. Right: average canonical correlation of the first {kept.untrained.components} "
-            "components, mean over the pairs of networks of two classes, with its 95% interval; black: what the paper "
-            "compares."
+            f"{counted(len(kept.untrained.table), 'vanilla network')}, trained or not. Left, of the network of each "
+            "class that has the lowest loss: trajectories in its first three principal components, and its output at "
+            "the last step of each trial against the target. Right: average canonical correlation of the first "
+            f"{kept.untrained.components} components, mean over the pairs of networks of two classes, with its 95% "
+            f"interval where both have at least {FEWEST} networks; black: what the paper compares."
         ),
         ("untrained",),
         {"cdi": "4"},

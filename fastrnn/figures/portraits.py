@@ -59,7 +59,7 @@ def fixed_points(portraits: list[Portrait], task: str) -> Figure:
     """Fixed points of one network a kind, black where stable, red, green, blue with 1, 2, 3 unstable dimensions.
 
     Behind them trajectories, faint; lines of a saddle's colour are the paths that lead away from it. Points far from
-    all trajectories are counted, not drawn.
+    all trajectories are counted kind by kind, not drawn.
     """
     figure, axes = grid(portraits)
     for ax, one in zip(axes, portraits, strict=False):
@@ -75,7 +75,7 @@ def fixed_points(portraits: list[Portrait], task: str) -> Figure:
         for kind in range(len(POINT_COLOURS)):
             mine = seen & (point_kind(one.n_unstable) == kind)
             space.points(one.points[mine], POINT_COLOURS[kind], POINT_MARKERS[kind], size)
-        title(ax, one, _census(one, seen), int((~seen).sum()))
+        title(ax, one, _census(one, seen), out_of_view(one, seen))
     _point_key(figure, portraits)
     return figure
 
@@ -95,15 +95,11 @@ def chosen(trials: int) -> np.ndarray:
     return evenly(trials, TRIALS_DRAWN)
 
 
-def title(ax, one: Portrait, second: str | None = None, unseen: int = 0) -> None:
-    """The kind, and in smaller letters a second line: by default how much of the variance is seen.
-
-    unseen : how many points are out of view
-    """
+def title(ax, one: Portrait, second: str | None = None, third: str = "") -> None:
+    """The kind, and in smaller letters a second line (by default how much of the variance is seen), maybe a third."""
     second = second or f"{100 * one.share.sum():.0f}% of the variance"
-    second += f", {unseen} out of view" if unseen else ""
-    if len(second) > DETAIL_LETTERS:
-        second = second.replace(", ", ",\n", 1)
+    said = [line.replace(", ", ",\n", 1) if len(line) > DETAIL_LETTERS else line for line in (second, third) if line]
+    second = "\n".join(said)
     below = "\n" * len(second.splitlines())
     ax.set_title(f"{kind_name(one.cell, one.activation, one.n)}{below}", pad=2, linespacing=1.2)
     ax.text(0, 1, second, transform=ax.transAxes, va="bottom", **DETAIL)
@@ -114,6 +110,13 @@ def in_view(points, trajectories) -> np.ndarray:
     low, high = trajectories.min(axis=(0, 1)), trajectories.max(axis=(0, 1))
     beyond = BEYOND * (high - low).max()
     return ((points > low - beyond) & (points < high + beyond)).all(axis=1)
+
+
+def out_of_view(one: Portrait, seen) -> str:
+    """How many points of each status are not `seen` (F,), in words; empty if all are."""
+    counts = [(int((~seen & (one.status == status)).sum()), status.label) for status in PointStatus]
+    said = ", ".join(f"{count:,} {label}" for count, label in counts if count)
+    return f"out of view: {said}" if said else ""
 
 
 def _census(one: Portrait, seen) -> str:

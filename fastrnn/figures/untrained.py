@@ -20,8 +20,8 @@ COMPARED_COLOUR, OTHERS_COLOUR = "#000000", "#8a8a8a"
 def trained_and_untrained(study) -> Figure:
     """Trajectories of one network of each class, its outputs, and average canonical correlations between classes.
 
-    study : `UntrainedStudy`. Bars are 95% intervals from networks resampled; the two pairs that the paper compares are
-    black, the others grey.
+    study : `UntrainedStudy`. Bars are 95% intervals from networks resampled, where networks are not too few; the two
+    pairs that the paper compares are black, the others grey.
     """
     classes = list(study.classes)
     figure, _ = new_figure(7.2, 3.0)
@@ -53,7 +53,8 @@ def _outputs(ax, study, i: int) -> None:
     ax.plot([-reach, reach], [-reach, reach], color="#888888", linewidth=0.7, linestyle=REFERENCE)
     ax.plot(target, np.clip(output, -1.2 * reach, 1.2 * reach), ".", color="#444444", markersize=2.5)
     ax.set_xlabel("target")
-    ax.set_title(f"loss {study.losses[i]:.3g}", fontsize=7)
+    drawn = study.table[study.table.drawn & (study.table["class"] == study.classes[i])]
+    ax.set_title(f"loss {drawn.loss.iloc[0]:.3g}", fontsize=7)
     ax.set_ylim(-1.25 * reach, 1.25 * reach)
     ax.tick_params(labelleft=i == 0)
     ax.locator_params(axis="x", nbins=2)

@@ -12,7 +12,7 @@ from ..analysis.transitions import TransitionGraph
 from ..errors import RunError
 from ..networks import Networks
 from ..runs import Run
-from .cdi import FEWEST_ON_LINE, LineModes, cdi_study
+from .cdi import FEWEST_ON_LINE, LEAST_RANGE, LineModes, cdi_study
 from .flipflop import flipflop_study
 from .kept import group_file, whole_file
 from .selection import Selection
@@ -44,6 +44,9 @@ class Parts:
 
     def lines(self, group: str) -> list[LineAttractor]:
         return LineAttractor.load_list(self.found(group_file("lines", group), "topology"))
+
+    def modes(self, group: str) -> LineModes:
+        return LineModes.load(self.found(group_file("modes", group), "linearization"))
 
     def found(self, file: str, step: str) -> Path:
         """Path of a file that another step writes."""
@@ -88,7 +91,7 @@ def _sine(parts: Parts, groups, left_out):
 
 
 def _cdi(parts: Parts, groups, left_out):
-    return cdi_study([LineModes.load(parts.run.path / group_file("modes", group)) for group in groups], left_out)
+    return cdi_study([parts.modes(group) for group in groups], left_out)
 
 
 def _flipflop_topology(parts: Parts, groups, left_out):
@@ -117,12 +120,16 @@ def _cdi_topology(parts: Parts, groups, left_out):
     for group in groups:
         points = parts.points(group)
         known = {(line.network, line.condition): line for line in parts.lines(group)}
-        for i in range(len(points.search_status)):
-            two = [known.get((i, c)) for c in range(2)]
-            whole.append(all(line is not None and len(line) >= FEWEST_ON_LINE for line in two))
-            if whole[-1]:
-                states.append(np.concatenate([states_along(points, line) for line in two]))
-    reason = f"fewer than {FEWEST_ON_LINE} slow points in one of the contexts"
+        made = parts.modes(group).table
+        both = (made.line_0 & made.line_1).tolist()
+        states += [
+            np.concatenate([states_along(points, known[i, c]) for c in range(2)]) for i in np.flatnonzero(both).tolist()
+        ]
+        whole += both
+    reason = (
+        f"no line in one of the contexts: fewer than {FEWEST_ON_LINE} slow points, or over less than "
+        f"{LEAST_RANGE:.0%} of the outputs' range"
+    )
     table, left_out = without(parts.rows(groups), left_out, [not both for both in whole], reason)
     return path_topology(states, table, left_out, "states evenly along the lines of slow points of both contexts")
 
@@ -136,5 +143,5 @@ STUDIED = {
 TOPOLOGIES = {
     "flipflop": (("graphs",), _flipflop_topology),
     "sine": (("points",), _sine_topology),
-    "cdi": (("points", "lines"), _cdi_topology),
+    "cdi": (("points", "lines", "modes"), _cdi_topology),
 }

@@ -11,6 +11,8 @@ from ..analysis.line_attractor import LineAttractor
 from ..analysis.linearization import linearize
 from ..analysis.modes import linear_integral, modes_needed
 from ..analysis.points import FixedPoints
+from ..analysis.responses import probe_inputs
+from ..engines import get as get_engine
 from ..networks import Networks
 from .resampling import mean_and_sem
 from .result import Result
@@ -19,6 +21,7 @@ from .selection import ROW
 NEAR = 0.05  # an eigenvalue is near one where its magnitude differs by at most so much from 1
 LINEARIZED = 24  # points of a line, evenly along it, at which the system is linearised
 FEWEST_ON_LINE = 10  # slow points that make a line
+LEAST_RANGE = 0.5  # of the outputs' range: over less of it slow points are a cluster, and make no line
 CONTEXTS = 2
 CURVE_DEGREE = 5  # of the polynomials of the readout that make a curve
 ARRAYS = ("magnitudes", "integral", "kept")
@@ -38,26 +41,30 @@ class LineModes(Result):
 class CdiStudy(Result):
     """Slow points of N networks in both contexts, and the system linearised there.
 
-    Magnitudes are means over a line's points, integrals medians: where an eigenvalue is above 1, its power T - 1 makes
-    a few points outweigh all others. S is the largest state size of the networks; what a smaller network does not have
-    is NaN. Streams come in the order relevant, irrelevant.
+    Slow points make a line where there are `FEWEST_ON_LINE` of them or more and the range of their readouts is at least
+    `LEAST_RANGE` of the range of the network's outputs on the context's probe trials. Magnitudes are means over the
+    points of a context, integrals medians: where an eigenvalue is above 1, its power T - 1 makes a few points outweigh
+    all others; they are there also where the points make no line. S is the largest state size of the networks; what a
+    smaller network does not have is NaN. Streams come in the order relevant, irrelevant.
 
     Attributes
     ----------
     table : DataFrame, one row a network: id, cell, activation, n, l2, seed, validation_loss, group; and for each
-        context c in 0, 1 `points_c`, `pieces_c` (parts of the neighbour graph), `dimension_c` (participation ratio of
-        the points; 1 for a straight line), `off_line_c` (see `off_curve`), `readout_low_c`, `readout_high_c` (range of
-        the outputs along the line),
-        `near_one_c` (mean number of eigenvalues of magnitude within `near` of 1), `relevant_c`, `irrelevant_c` (linear
-        integral of a unit input), `modes_c` (fewest slowest modes that keep the relevant integral within a tenth)
+        context c in 0, 1 `points_c`, `line_c` (bool: whether they make a line), `output_range_c` (of the outputs on the
+        context's probe trials, all steps), `pieces_c` (parts of the neighbour graph), `dimension_c` (participation
+        ratio of the points; 1 for a straight line), `off_line_c` (see `off_curve`), `readout_low_c`, `readout_high_c`
+        (range of the outputs at the points), `near_one_c` (mean number of eigenvalues of magnitude within `near` of 1),
+        `relevant_c`, `irrelevant_c` (linear integral of a unit input), `modes_c` (fewest slowest modes that keep the
+        relevant integral within a tenth)
     near : how much the magnitude of an eigenvalue that counts as near one may differ from 1
     magnitudes : (N, 2, S) magnitudes of eigenvalues, largest first
     integral : (N, 2, 2) linear integral of a unit input: context, stream; all modes
     kept : (N, 2, 2, S) the same with the m + 1 slowest modes only
-    groups : DataFrame, one row a group of G: `group`, `cell`, `activation`, `n`, `networks`
+    groups : DataFrame, one row a group of G: `group`, `cell`, `activation`, `n`, `networks`, `lines` (how many of them
+        have a line in a context or in both)
     spectrum_mean, spectrum_sem : (G, S) of `magnitudes` over the group's networks and both contexts (a network's two
-        contexts are averaged first)
-    kept_mean, kept_sem : (G, 2, S) of `kept`, stream by stream, over networks
+        contexts are averaged first), without contexts in which there is no line
+    kept_mean, kept_sem : (G, 2, S) of `kept`, the same way, stream by stream
     left_out : DataFrame (id, reason)
     """
 
@@ -75,22 +82,24 @@ class CdiStudy(Result):
 
 
 def line_modes(task, networks: Networks, points: FixedPoints, lines: list[LineAttractor], rows) -> LineModes:
-    """Linearise the networks of one group along their lines.
+    """Linearise the networks of one group along their slow points, put in order, and tell which of them make a line.
 
     Parameters
     ----------
     task : the cdi task
-    networks : N of them; points : their slow points in both contexts; lines : those that there are
+    networks : N of them; points : their slow points in both contexts; lines : those points in order
     rows : the run's rows of the networks
     """
     N, S = len(networks), networks.S
     shapes = {"magnitudes": (N, CONTEXTS, S), "integral": (N, CONTEXTS, 2), "kept": (N, CONTEXTS, 2, S)}
     arrays = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
     columns = [dict(row) for row in rows[[*ROW, "group"]].to_dict("records")]
-    known = {(line.network, line.condition): line for line in lines}
+    known, ranges = {(line.network, line.condition): line for line in lines}, output_ranges(task, networks)
     for i, c in np.ndindex(N, CONTEXTS):
         line = known.get((i, c))
         columns[i][f"points_{c}"] = len(points.of(i, c))
+        readout = points.readout[line.point, 0] if line is not None else np.empty(0)
+        columns[i] |= {f"line_{c}": is_line(readout, ranges[i, c]), f"output_range_{c}": float(ranges[i, c])}
         if line is None:
             measured = dict.fromkeys(_LINE, np.nan)
         else:
@@ -134,6 +143,23 @@ def _along(task, networks, points, line, arrays, i: int, c: int) -> dict[str, fl
     return dict(zip(_LINE, map(float, (*values, *arrays["integral"][i, c], modes)), strict=True))
 
 
+def output_ranges(task, networks: Networks) -> np.ndarray:
+    """Range of N networks' outputs on the probe trials of each context, all steps, (N, CONTEXTS)."""
+    inputs = probe_inputs(task)
+    _, outputs = get_engine("cpu").run(networks, inputs)  # (N, B, T, 1)
+    parts = [outputs[:, inputs[:, 0, c] == 1].reshape(len(networks), -1) for c in range(CONTEXTS)]
+    return np.stack([np.ptp(part.astype(np.float64), axis=1) for part in parts], axis=1)
+
+
+def is_line(readout, output_range: float) -> bool:
+    """Whether slow points with these readouts (P,) make a line, of a network whose outputs have such a range.
+
+    >>> is_line(np.linspace(-20, 20, 12), 70.0), is_line(np.linspace(36.015, 36.05, 12), 70.0)
+    (True, False)
+    """
+    return len(readout) >= FEWEST_ON_LINE and bool(np.ptp(readout) >= LEAST_RANGE * output_range)
+
+
 def along_line(line: LineAttractor, count: int) -> np.ndarray:
     """Indices (count,) of points evenly along a line attractor, ends included; short lines repeat points."""
     wanted = np.linspace(line.position[0], line.position[-1], count)
@@ -174,9 +200,11 @@ def cdi_study(groups: list[LineModes], left_out) -> CdiStudy:
     for part in groups:
         first = part.table.iloc[0]
         row = {name: first[name] for name in ("group", "cell", "activation")}
-        summary.append(row | {"n": int(first["n"]), "networks": len(part.table)})
-        spectra.append(mean_and_sem(mean_and_sem(np.moveaxis(padded(part.magnitudes), 1, 0))[0]))
-        kept.append(mean_and_sem(mean_and_sem(np.moveaxis(padded(part.kept), 1, 0))[0]))
+        lines = part.table[[f"line_{c}" for c in range(CONTEXTS)]].to_numpy(bool)  # (networks, CONTEXTS)
+        summary.append(row | {"n": int(first["n"]), "networks": len(part.table), "lines": int(lines.any(axis=1).sum())})
+        for made, array in ((spectra, padded(part.magnitudes)), (kept, padded(part.kept))):
+            of_lines = np.where(lines.reshape(*lines.shape, *[1] * (array.ndim - 2)), array, np.nan)
+            made.append(mean_and_sem(mean_and_sem(np.moveaxis(of_lines, 1, 0))[0]))
     return CdiStudy(
         table=pandas.concat([part.table for part in groups], ignore_index=True),
         near=NEAR,

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas
 
+from ..analysis.fixed_points import OUTLIER
 from ..cells import PAPER_CELLS, get_cell
 from ..errors import Status
-from .cdi import FEWEST_ON_LINE
+from .cdi import FEWEST_ON_LINE, LEAST_RANGE
 from .clustering import cells_apart, similarity_rows, topology_rows
-from .resampling import FEWEST, difference_interval, share_interval
+from .resampling import difference_interval, share_interval
 from .result import Result
 from .verdicts import COLUMNS, FAILS, HOLDS, UNDECIDED, above, below, claim_row, mean_row, share_row, within
 
@@ -25,6 +26,11 @@ MANY = 2  # modes: more are many
 MILD = 1.1  # magnitude up to which an unstable pair is mildly so
 SMALL = 0.1  # of the range of commanded frequencies: a small difference
 OFF_LINE = 0.1  # share of variance off a curve below which points lie on a line, however bent
+FAR = f"points farther than {OUTLIER:g} spreads from the mean of the states visited don't count"
+A_LINE = (
+    f"a line: {FEWEST_ON_LINE} slow points or more, over at least {LEAST_RANGE:.0%} of the range of the outputs on the "
+    "probe trials; networks without one in both contexts don't count"
+)
 SADDLES = {
     1: "saddles with 1 unstable dimension",
     2: "saddles with 1 and 2 unstable dimensions",
@@ -142,7 +148,7 @@ def _flipflop(study) -> list[dict]:
         stable=(study.table.unstable_0 == corners) & (study.table.corners == corners),
         saddles=(study.table[[f"unstable_{d}" for d in range(1, min(channels, 3) + 1)]] > 0).all(axis=1),
     )
-    over = f"more than {MOST:.0%} of the networks, with the interval"
+    over = f"more than {MOST:.0%} of the networks, with the interval; {FAR}"
     for name, statement in (
         ("stable", f"{corners} stable fixed points, one at each corner of the cube"),
         ("saddles", SADDLES[min(channels, 3)]),
@@ -167,12 +173,13 @@ def _searches(table) -> str:
 def _sine(study) -> list[dict]:
     """Claim 5."""
     rows, rule = [], f"mean over networks above {MOST:g}, with its interval"
+    counted = f"{rule}; {FAR}"
     for name, statement, what in (
         ("one_point", "one fixed point for each input", "share of inputs with exactly one fixed point"),
         ("unstable_pair", "one unstable complex pair", "share of inputs with one unstable pair and nothing else"),
     ):
         for subject, part in [("all", study.table), *_kinds(study.table)]:
-            rows.append(share_row(5, statement, subject, what, part[name], MOST, rule))
+            rows.append(share_row(5, statement, subject, what, part[name], MOST, counted))
     statement = "the linear frequency follows the input"
     what = "correlation with the commanded frequency, 0 where it does not change"
     correlation = study.table.correlation.fillna(0.0)  # one that stands still, or is not there, follows nothing
@@ -203,11 +210,15 @@ def _cdi(study) -> list[dict]:
     """Claim 6."""
     table = study.table
     names = ("off_line", "near_one", "relevant", "irrelevant", "modes")
-    mean = {name: table[[f"{name}_0", f"{name}_1"]].mean(axis=1, skipna=False) for name in names}
+    line = table.line_0 & table.line_1  # networks without a line have no modes along it
+    mean = {name: table[[f"{name}_0", f"{name}_1"]].mean(axis=1, skipna=False).where(line) for name in names}
     statement, note = "slow points in each context", "slow: moves by at most 1e-3 of the states' spread in a step"
-    rule = f"more than {MOST:.0%} of the networks have {FEWEST_ON_LINE} or more in both contexts, with the interval"
-    rows = [share_row(6, statement, "all", "share of networks", mean["off_line"].notna(), MOST, rule, note)]
-    statement, rule = "the slow points lie on a line", f"mean below {OFF_LINE:g}, with its interval"
+    rule = (
+        f"more than {MOST:.0%} of the networks have {FEWEST_ON_LINE} or more in both contexts, over at least "
+        f"{LEAST_RANGE:.0%} of the range of the outputs on its probe trials, with the interval"
+    )
+    rows = [share_row(6, statement, "all", "share of networks", line, MOST, rule, note)]
+    statement, rule = "the slow points lie on a line", f"mean below {OFF_LINE:g}, with its interval; {A_LINE}"
     for subject, part in [("all", table), *_kinds(table)]:
         values, what = mean["off_line"][part.index], "share of the points' variance off a curve along the readout"
         rows.append(mean_row(6, statement, subject, what, values, rule, partial(below, bound=OFF_LINE)))
@@ -218,7 +229,8 @@ def _cdi(study) -> list[dict]:
     gated, vanilla = table.cell.isin([c for c in PAPER_CELLS if get_cell(c).gates > 1]), table.cell == "vanilla"
     if gated.any() or vanilla.any():
         value = difference_interval(mean["near_one"][gated], mean["near_one"][vanilla])
-        statement, rule = "gated cells have more eigenvalues near 1 than vanilla", "the interval excludes 0"
+        statement = "gated cells have more eigenvalues near 1 than vanilla"
+        rule = f"the interval excludes 0; {A_LINE}"
         what = f"gated less vanilla, eigenvalues of magnitude within {study.near:g} of 1"
         N = mean["near_one"][gated | vanilla].notna().sum()
         rows.append(claim_row(6, statement, "all", what, value, N, rule, above(value, 0.0)))
@@ -226,7 +238,7 @@ def _cdi(study) -> list[dict]:
         ("relevant", "the linear integral of a unit input is near 1", *NEAR_ONE),
         ("irrelevant", "an irrelevant unit input is not integrated", NEAR_ONE[0] - 1, NEAR_ONE[1] - 1),
     ):
-        rule = f"mean over networks from {low:.1f} to {high:.1f}, with its interval"
+        rule = f"mean over networks from {low:.1f} to {high:.1f}, with its interval; {A_LINE}"
         what = f"linear integral of the {name} input, median along the line"
         for subject, part in [("all", table), *_kinds(table)]:
             values, judge = mean[name][part.index], partial(within, low=low, high=high)
@@ -241,11 +253,11 @@ def _modes(table, count, what: str, of_vanilla: str, of_gated: str) -> list[dict
         values = count[part.index]
         if subject == "vanilla":
             low, high = ABOUT_ONE
-            rule = f"mean from {low} to {high}, with its interval"
+            rule = f"mean from {low} to {high}, with its interval; {A_LINE}"
             judge = partial(within, low=low, high=high)
             rows.append(mean_row(6, f"vanilla {of_vanilla}", subject, what, values, rule, judge))
         else:
-            rule = f"mean above {MANY}, with its interval"
+            rule = f"mean above {MANY}, with its interval; {A_LINE}"
             judge = partial(above, bound=MANY)
             rows.append(mean_row(6, f"gated cells {of_gated}", subject, what, values, rule, judge))
     return rows
@@ -257,9 +269,7 @@ def _untrained(study) -> list[dict]:
         return []
     statement = "trained and untrained relu networks correlate more than trained tanh and trained relu networks"
     what = "difference of average canonical correlations"
-    counts = [(study.table["class"] == name).sum() for name in ("trained tanh", "trained relu", "untrained relu")]
-    interval = (study.difference_low, study.difference_high) if min(counts) >= FEWEST else (np.nan, np.nan)
-    value = (study.difference, *interval)
+    value = (study.difference, study.difference_low, study.difference_high)
     losses = dict(zip(study.classes, study.losses, strict=True))
     note = f"median loss {losses['trained relu']:.3g} trained, {losses['untrained relu']:.3g} untrained"
     note += f"; {study.components} components"

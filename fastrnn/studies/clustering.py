@@ -12,6 +12,7 @@ from ..analysis.statistics.summary import CLUSTERED_P, CLUSTERED_SHARE, HARDLY_S
 from ..errors import UsageError
 from ..hyperparameters import CONFIGURATION
 from .resampling import FEWEST, jackknife_interval, mean_interval, pair_interval
+from .topology import HARDLY_TOLD
 from .verdicts import FAILS, HOLDS, UNDECIDED, below, claim_row, too_few
 
 RANKED = 300  # networks, at most, whose distances are ranked
@@ -46,8 +47,9 @@ def similarity_rows(svcca, cka) -> list[dict]:
 
 
 def topology_rows(made, task: str) -> list[dict]:
-    """Claim 4, of a `Topology` on a task."""
+    """Claim 4, of a `Topology` on a task; where it is of `path_topology`, the notes say how little that tells."""
     same = len(made.table) > 1 and not made.distances.any()
+    about = [] if task == "flipflop" else [HARDLY_TOLD]
     if made.statistics is None and not same:
         return []
     rows = []
@@ -61,11 +63,12 @@ def topology_rows(made, task: str) -> list[dict]:
         else:
             statement, asked = "fixed-point graphs hardly separate cells", HARDLY
         if same:
-            rows.append(_all_the_same(statement, made.table, factor, FAILS if asked == CLUSTERS else HOLDS))
+            found = [_all_the_same(statement, made.table, factor, FAILS if asked == CLUSTERS else HOLDS)]
         else:
             table = made.statistics.table
             found = _clusters(4, statement, asked, "graph", table, made.distances, made.table, factor)
-            rows += [row | {"note": f"{row['note']}; {made.measure}"} for row in found]
+            found = [row | {"note": f"{row['note']}; {made.measure}"} for row in found]
+        rows += [row | {"note": "; ".join([row["note"], *about])} for row in found]
     return rows
 
 
@@ -156,7 +159,8 @@ def explained(distances, factors, factor: str) -> tuple[float, float, float]:
         return float(share - share / F) if np.isfinite(F) and F else float(share)
 
     value, low, high = jackknife_interval(share, len(factors))
-    return value, *map(float, np.clip([low, high], min(value, 0.0), 1))
+    low = low if value < 0 else np.maximum(low, 0.0)  # cut off at a negative estimate it would look certain
+    return value, float(low), float(np.minimum(high, 1.0))
 
 
 def _rank_correlation(a, b, drawn) -> float:

@@ -25,10 +25,11 @@ class FlipflopStudy(Result):
     Attributes
     ----------
     table : DataFrame, one row a network: id, cell, activation, n, l2, seed, validation_loss; `points` (fixed points,
-        slow ones aside), `unstable_0`, `unstable_1`, `unstable_2`, `unstable_3`, `unstable_more` (by unstable
-        dimensions), `degenerate` (whose eigenvalues don't tell), `slow`, `corners` (corners of the cube that hold a
-        stable point), `search_status`, `index_sum`, `modal` (bool: the count is the modal one), `elsewhere` (mean share
-        of starts near its unstable points that settle nowhere)
+        slow ones and outliers aside), `unstable_0`, `unstable_1`, `unstable_2`, `unstable_3`, `unstable_more` (of them,
+        by unstable dimensions), `degenerate` (of them, whose eigenvalues don't tell), `slow`, `outliers` (fixed points
+        that are not counted, far from all states that the network visits), `corners` (corners of the cube that hold a
+        stable point), `search_status`, `index_sum` (of all points found), `modal` (bool: the count is the modal one),
+        `elsewhere` (mean share of starts near its unstable points that settle at none of its points)
     counts : DataFrame, one row a kind ("all", then cell and activation): `kind`, `networks`, `modal_count`,
         `modal_networks`, `share`, `low`, `high` (Wilson's 95% interval of the share)
     slots : int8 (M, 3) slots of {-1, 0, 1}^3 that any network has a point in
@@ -78,17 +79,18 @@ def _elsewhere(graph: TransitionGraph) -> float:
 
 def _counts(found: FixedPoints, i: int) -> dict:
     """Points of network i by kind, and what its search says of itself."""
-    fixed = found.fixed(i)
-    degenerate, slow = (int((found.status[found.of(i)] == s).sum()) for s in (PointStatus.DEGENERATE, PointStatus.SLOW))
-    exact = fixed[found.status[fixed] == PointStatus.EXACT]
+    near, outliers = found.near(i), len(found.fixed(i)) - len(found.near(i))
+    degenerate = int((found.status[near] == PointStatus.DEGENERATE).sum())
+    slow = int((found.status[found.of(i)] == PointStatus.SLOW).sum())
+    exact = near[found.status[near] == PointStatus.EXACT]
     unstable = found.n_unstable[exact]
     corners = slots(found.readout[exact[unstable == 0]])
     corners = np.unique(corners[(corners != 0).all(axis=1)], axis=0)
     return (
-        {"points": len(fixed)}
+        {"points": len(near)}
         | {f"unstable_{d}": int((unstable == d).sum()) for d in range(MOST_UNSTABLE + 1)}
         | {"unstable_more": int((unstable > MOST_UNSTABLE).sum())}
-        | {"degenerate": degenerate, "slow": slow}
+        | {"degenerate": degenerate, "slow": slow, "outliers": outliers}
         | {"corners": len(corners), "search_status": SearchStatus(found.search_status[i, 0]).label}
         | {"index_sum": int(found.index_sum[i, 0])}
     )

@@ -25,8 +25,9 @@ PARTS = ("points", "unstable", "pair", "frequency", "output_frequency", "readout
 class SineStudy(Result):
     """Fixed points of N networks under C held inputs, and what the system linearised there would do.
 
-    Where a network has several fixed points under an input, the one nearest to the mean of its states under that
-    input is taken; where it has none, numbers are NaN.
+    Points far from all states that the network visits (`FixedPoints.outlier`) don't count. Where a network has several
+    others under an input, the one nearest to the mean of its states under that input is taken; where it has none,
+    numbers are NaN.
 
     Attributes
     ----------
@@ -38,7 +39,8 @@ class SineStudy(Result):
     by_kind : DataFrame, one row a cell and activation: `cell`, `activation`, `networks`, and of `slope` and `error`
         the mean, `_low` and `_high` (bootstrap over networks)
     inputs : (C,) the held inputs; commanded : (C,) their frequencies, cycles a step
-    points : int (N, C) exact fixed points found; unstable : int (N, C) unstable dimensions of the one taken
+    points : int (N, C) fixed points, slow ones and outliers aside
+    unstable : int (N, C) unstable dimensions of the one taken
     pair : complex (N, C) eigenvalue of the leading complex pair with positive angle; NaN where there is none
     frequency : (N, C) linear frequency, angle of `pair` / 2 pi, cycles a step
     output_frequency : (N, C) of the network's output in its second half, cycles a step; NaN where it does not
@@ -99,7 +101,7 @@ def _group(task, networks: Networks, found: FixedPoints) -> dict[str, np.ndarray
     made["taken"] = np.full(shape, -1)
     for i, c in np.ndindex(shape):
         made["output_frequency"][i, c] = output_frequency(outputs[i, c, late:, 0])
-        at = found.fixed(i, c)
+        at = found.near(i, c)
         made["points"][i, c] = len(at)
         if not len(at):
             continue

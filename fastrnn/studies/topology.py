@@ -21,6 +21,7 @@ from .result import Result
 
 NEIGHBOURS = 2  # of each point in the graph of nearest neighbours
 LINE_NODES = 20  # of a line attractor, evenly along it
+HARDLY_TOLD = "such graphs hardly tell one line or ring from another: the result is no finding"
 
 
 @dataclass(eq=False, repr=False)
@@ -82,7 +83,9 @@ def transition_topology(graphs: list[TransitionGraph], table, left_out) -> Topol
 def path_topology(states: list[np.ndarray], table, left_out, measure: str) -> Topology:
     """Of points (P, S) in a common order, one array a network of `table`: graphs of nearest neighbours.
 
-    A point that is missing is NaN and has no neighbours.
+    A point that is missing is NaN and has no neighbours. Such graphs hardly tell one line from another: of points
+    evenly along any smooth curve, each joined to its two nearest, they are the same, and those of line attractors
+    differ mostly by which points a search found.
     """
     measure = f"{measure}: each point and its {NEIGHBOURS} nearest neighbours"
     empty = np.array([not np.isfinite(points).any() for points in states], bool)
@@ -108,10 +111,7 @@ def neighbour_graph(points) -> np.ndarray:
 
 
 def states_along(points: FixedPoints, line: LineAttractor) -> np.ndarray:
-    """States (LINE_NODES, S) evenly along a line attractor, ends included, linear between its points.
-
-    Which points a search found has little to do with them.
-    """
+    """States (LINE_NODES, S) evenly along a line attractor, ends included, linear between its points."""
     wanted = np.linspace(line.position[0], line.position[-1], LINE_NODES)
     return np.stack([np.interp(wanted, line.position, values) for values in points.xstar[line.point].T], axis=1)
 

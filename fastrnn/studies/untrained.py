@@ -13,7 +13,7 @@ from ..analysis.similarity import pairwise_distances
 from ..engines import get as get_engine
 from ..errors import UsageError
 from ..networks import Networks
-from .resampling import RESAMPLES, SEED, ends
+from .resampling import FEWEST, RESAMPLES, SEED, ends
 from .result import Result
 from .selection import ROW
 from .topology import without
@@ -29,16 +29,17 @@ class UntrainedStudy(Result):
     Attributes
     ----------
     table : DataFrame, one row a network: id (of the trained network; both have it), activation, n, l2, seed,
-        `trained` (bool), `class` (one of `CLASSES`), `loss` on the probe trials
+        `trained` (bool), `class` (one of `CLASSES`), `loss` on the probe trials, `drawn` (bool: the one of its class
+        whose trajectories and outputs are kept, that of the lowest loss)
     classes : list of the classes there are, in the order of `CLASSES`
     components : principal components that were kept of each response
     correlations : (N, N) average canonical correlation of each pair
     mean, low, high : (classes, classes) of `correlations` over pairs of two networks, 95% interval from networks
-        resampled; a network and what it was before are no pair
+        resampled, NaN where a class has fewer than `FEWEST` networks; a network and what it was before are no pair
     losses : (classes,) median loss
     difference, difference_low, difference_high : trained relu with untrained relu, less trained tanh with trained
-        relu; NaN where a class is missing
-    trajectories : float32 (classes, B, T, 3) of one network of each class, in its own first principal components
+        relu, with its interval in the same way; NaN where a class is missing
+    trajectories : float32 (classes, B, T, 3) of the network drawn of each class, in its own first principal components
     context : int (B,) of the probe trials; output : float32 (classes, B, T); target : float32 (B, T)
     left_out : DataFrame (id, reason)
     """
@@ -95,6 +96,7 @@ def untrained_study(task, groups, left_out) -> UntrainedStudy:
     correlations = 1 - pairwise_distances(states, "svcca", components, progress=False)
     classes = [name for name in CLASSES if (table["class"] == name).any()]
     shown = [_lowest_loss(table, name) for name in classes]
+    table["drawn"] = np.isin(np.arange(len(table)), shown)
     drawn = []
     for i in shown:
         center, axes, _ = principal_components(states[i].astype(np.float64))
@@ -145,11 +147,14 @@ def _class_means(correlations, table, classes):
             part = np.flatnonzero(activation == level)
             weight[part] = random.multinomial(len(part), np.full(len(part), 1 / len(part)))
         drawn[r] = means(weight)
-    wanted = ends(max(2, int(members.sum(axis=1).min())))
-    low, high = _quantiles(drawn, wanted)
+    counts = members.sum(axis=1).astype(int)
+    enough = counts >= FEWEST
+    wanted = ends(max(2, int(counts[enough].min(initial=len(identities)))))
+    low, high = _quantiles(np.where(enough[:, None] & enough, drawn, np.nan), wanted)
     if {"trained tanh", "trained relu", "untrained relu"} <= set(classes):
         tanh, relu, before = (classes.index(name) for name in ("trained tanh", "trained relu", "untrained relu"))
         gap = drawn[:, relu, before] - drawn[:, tanh, relu]
+        gap = np.where(enough[[tanh, relu, before]].all(), gap, np.nan)
         difference = (float(observed[relu, before] - observed[tanh, relu]), *map(float, _quantiles(gap, wanted)))
     else:
         difference = (np.nan,) * 3
