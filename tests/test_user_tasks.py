@@ -426,7 +426,7 @@ def test_numbers_of_numpy_become_plain_ones():
         ),
         (
             lambda B: (np.zeros((B, 9, 1)), np.full((B, 9, 1), 1e300)),
-            r"task 'delay': the batch's targets must be finite in float32, at most 3.4e\+38; targets\[0, 0, 0\] is 1e\+300",
+            r"the batch's targets must be finite in float32, at most 3.4e\+38; targets\[0, 0, 0\] is 1e\+300",
         ),
         (
             lambda B: (np.zeros((B, 9, 1)), np.zeros((B, 9, 1), complex)),
@@ -531,7 +531,7 @@ def test_a_trial_that_seldom_writes_outside_its_arrays_does_no_harm():
 @pytest.mark.parametrize(
     ("trial", "purpose", "message"),
     [
-        (beyond_at_times, 0, "goes beyond its arrays (index is out of bounds); inputs are (3, 1), targets (3, 1), mask"),
+        (beyond_at_times, 0, "goes beyond its arrays (index is out of bounds); inputs are (3, 1), targets (3, 1)"),
         (fails_late, 0, "the trial function failed: ValueError('not any more') (trial 0 of iteration 2)"),
         (not_finite_at_times, TRAINING, "targets must be finite; targets[1, 0] is nan"),
         (not_finite_at_times, VALIDATION, "targets must be finite; targets[1, 0] is nan"),
@@ -548,11 +548,11 @@ def test_training_says_why_a_users_trials_end_networks(trial, purpose, message, 
 
 
 def drawn_anew(stream, settings, inputs, targets, mask):
-    inputs[:, 0] = np.random.random(inputs.shape[0])
+    inputs[:, 0] = np.random.random(inputs.shape[0])  # noqa: NPY002
 
 
 def drawn_anew_batch(rng, settings, trials):
-    return np.random.random((trials, 9, 1)), np.zeros((trials, 9, 1))
+    return np.random.default_rng().random((trials, 9, 1)), np.zeros((trials, 9, 1))
 
 
 @pytest.mark.parametrize(
