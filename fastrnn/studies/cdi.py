@@ -21,7 +21,7 @@ from .selection import ROW
 NEAR = 0.05  # an eigenvalue is near one where its magnitude differs by at most so much from 1
 LINEARIZED = 24  # points of a line, evenly along it, at which the system is linearised
 FEWEST_ON_LINE = 10  # slow points that make a line
-LEAST_RANGE = 0.25  # of the outputs' range: over less of it slow points are a cluster, and make no line
+LEAST_RANGE = 0.1  # of the outputs' range: over less of it slow points are a cluster, and make no line
 CONTEXTS = 2
 CURVE_DEGREE = 5  # of the polynomials of the readout that make a curve
 ARRAYS = ("magnitudes", "integral", "kept")
