@@ -405,7 +405,7 @@ def test_a_network_without_a_line_in_one_context_counts_as_that():
     assert len(of_lines) > 10 and not (of_lines.value.round(6) % 1 > 0.011).any()  # no 9 was averaged
     assert of_lines.networks.max() == 18
     rules = made[made.claim == 6].rule
-    assert rules.str.contains("10 ").all() and rules.str.contains("at least 50% of the range of the outputs").all()
+    assert rules.str.contains("10 ").all() and rules.str.contains("at least 10% of the range of the outputs").all()
     line = row_of(made, "the slow points lie on a line")
     assert (line.networks, line.note) == (18, "6 more networks have none")
     row = row_of(made, "slow points in each context")

@@ -265,10 +265,10 @@ def test_a_cluster_of_slow_points_is_no_line():
         if made:
             assert _cdi_topology(parts, ["group"], NONE_LEFT_OUT).table.id.tolist() == table.id.tolist()
         else:
-            with pytest.raises(UsageError, match="fewer than 10 slow points, or over less than 50% of the outputs' ra"):
+            with pytest.raises(UsageError, match="fewer than 10 slow points, or over less than 10% of the outputs' ra"):
                 _cdi_topology(parts, ["group"], NONE_LEFT_OUT)
-    assert is_line(np.linspace(0, 5, 10), 10.0) and not is_line(np.linspace(0, 5, 9), 10.0)
-    assert not is_line(np.linspace(0, 4.9, 10), 10.0) and not is_line(np.empty(0), 0.0)
+    assert is_line(np.linspace(0, 5, 10), 50.0) and not is_line(np.linspace(0, 5, 9), 50.0)
+    assert not is_line(np.linspace(0, 4.9, 10), 50.0) and not is_line(np.empty(0), 0.0)
 
 
 def test_groups_of_different_sizes_stand_side_by_side():
