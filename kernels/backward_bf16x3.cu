@@ -2,7 +2,7 @@
 //
 // A block owns TRIALS trials of one network; a warp all of them for 32 units of dh, in registers all the way. Shared:
 // da of SLOTS blocks (TRIALS, SLOTS n + 8) in two planes of bf16, and where there is one the gradient of the cell
-// state (TRIALS, n). Overwrites `das` and `dh0`. Deterministic.
+// state (TRIALS, n + 8). Overwrites `das` and `dh0`. Deterministic.
 #include "backward.cuh"
 #include "tensor_product.cuh"
 
@@ -10,7 +10,9 @@ template <class Cell, int n, int TRIALS, int SLOTS>
 struct TensorBackward {
   typedef TensorTile<TRIALS, n, 1> Owned;
   static constexpr int trials = TRIALS, row_stride = SLOTS * n + TENSOR_PADDING, plane = TRIALS * row_stride;
-  static constexpr int operand_bytes = 4 * plane, cell_bytes = Cell::states == 2 ? 4 * TRIALS * n : 0;
+  static constexpr int operand_bytes = 4 * plane;
+  static constexpr int cell_stride = n + TENSOR_PADDING;  // floats: pairs of half a warp lie in different banks
+  static constexpr int cell_bytes = Cell::states == 2 ? 4 * TRIALS * cell_stride : 0;
 
   bf16* operand;  // a high plane, then a low one
   const uint4* fragments;
