@@ -450,3 +450,4 @@ inline float __int_as_float(int bits) {
   return x;
 }
 using std::isfinite;
+using std::min;
