@@ -25,14 +25,14 @@ struct TensorBackward {
   }
   // As of FloatBackward: one of two neighbours, whole, in each plane.
   __device__ __forceinline__ void park(int slot, int row, int u, const float (&values)[2]) {
-    float* place = reinterpret_cast<float*>(operand + row * row_stride + slot * n + u);
-    place[0] = values[0];
-    place[plane / 2] = values[1];
+    bf16* place = operand + row * row_stride + slot * n + u;
+    *reinterpret_cast<u32*>(place) = __float_as_uint(values[0]);
+    *reinterpret_cast<u32*>(place + plane) = __float_as_uint(values[1]);
   }
   __device__ __forceinline__ void unpark(int slot, int row, int u, float (&values)[2]) const {
-    const float* place = reinterpret_cast<const float*>(operand + row * row_stride + slot * n + u);
-    values[0] = place[0];
-    values[1] = place[plane / 2];
+    const bf16* place = operand + row * row_stride + slot * n + u;
+    values[0] = __uint_as_float(*reinterpret_cast<const u32*>(place));
+    values[1] = __uint_as_float(*reinterpret_cast<const u32*>(place + plane));
   }
   __device__ __forceinline__ void multiply(const Owned& owned, typename Owned::Sums& sums, int slot, int block) {
     constexpr int deep = Layout<Cell, n>::columns / 16;
