@@ -8,7 +8,7 @@
 // left operand of the products, da of SLOTS gate blocks at a time, lies in shared memory; where there are more blocks,
 // a thread fetches its own part of the rest back from `das`. Weights, transposed, stay in shared memory or stream
 // through it as in rollout.cu. Shared: (TRIALS, SLOTS n + 4), STAGES tiles of weights, and where there is one the
-// gradient of the cell state (TRIALS, n).
+// gradient of the cell state (TRIALS, n + 4).
 //
 // Overwrites `das` and `dh0`. Deterministic: every sum has a fixed order.
 #include "backward.cuh"
@@ -34,7 +34,8 @@ struct FloatBackward {
   typedef Tile<TRIALS, ROWS, n, 1> Owned;
   typedef Ring<BackwardOrder<Cell, n, THREADS>, STAGES> Weights;
   static constexpr int trials = TRIALS, row_stride = SLOTS * n + PADDING, operand_bytes = 4 * TRIALS * row_stride;
-  static constexpr int cell_bytes = Cell::states == 2 ? 4 * TRIALS * n : 0;
+  static constexpr int cell_stride = n + PADDING;  // as of the operand: threads' vectors lie in different banks
+  static constexpr int cell_bytes = Cell::states == 2 ? 4 * TRIALS * cell_stride : 0;
 
   float* operand;
   Weights ring;
@@ -64,7 +65,9 @@ struct FloatBackward {
 // parameters (N, stride); transposed (N, G n, n): W_rec^T; states (N, T + 1, P, S); gates (N, T, P, G n);
 // errors (N, T, P, K): gradient by the outputs; das (N, T, P, G n); dh0 (N, P / TRIALS, S): partial sums over trials
 template <class Cell, int n, int TRIALS, int ROWS, int SLOTS, int STAGES, int THREADS, int SHARED>
-__global__ void __launch_bounds__(THREADS, n < 128 ? 0 : 1)  // 0: as the compiler chooses
+// The least number of blocks beside each other decides how many registers there are; 0: as the compiler chooses. Four
+// gates leave room for few blocks in shared memory: registers need not be saved for more.
+__global__ void __launch_bounds__(THREADS, n < 128 && gates_of<Cell>() < 4 ? 0 : 1)
     backward(const float* __restrict__ parameters, const float* __restrict__ transposed,
              const float* __restrict__ states, const float* __restrict__ gates, const float* __restrict__ errors,
              float* das, float* __restrict__ dh0, const int* __restrict__ status, int stride, int T, int P, int D,

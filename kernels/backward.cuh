@@ -7,8 +7,8 @@
 // All steps of a tile of trials, last to first, with `products` for what depends on the precision: see FloatBackward.
 //
 // parameters of the network; states, gates, errors, das of its first trial in the tile, behind the last step;
-// dh0 of the tile; dcell, last (TRIALS, n) in shared memory: each thread its own part of the first; the second for the
-// sums over trials at the end, where the operand of the products lay
+// dh0 of the tile; dcell, last (TRIALS, n) in shared memory, rows Products::cell_stride apart: each thread its own part
+// of the first; the second for the sums over trials at the end, where the operand of the products lay
 template <class Cell, int n, int SLOTS, class Products>
 __device__ __forceinline__ void all_steps_back(Products& products, const float* parameters, const float* states,
                                                const float* gates, const float* errors, float* das, float* dh0,
@@ -16,7 +16,7 @@ __device__ __forceinline__ void all_steps_back(Products& products, const float* 
                                                int K) {
   typedef Layout<Cell, n> L;
   typedef typename Products::Owned Owned;
-  constexpr int G = L::G, W = Owned::width;
+  constexpr int G = L::G, W = Owned::width, cell_stride = Products::cell_stride;
   static_assert(SLOTS >= 1 && SLOTS <= G && (!Cell::second || SLOTS >= Cell::first), "SLOTS: of one product's blocks");
   const float* W_out = parameters + L::W_out(D);
   const Owned owned;
@@ -24,12 +24,11 @@ __device__ __forceinline__ void all_steps_back(Products& products, const float* 
 #pragma unroll
   for (int i = 0; i < Owned::rows; i++)
 #pragma unroll
-    for (int part = 0; part < Owned::vectors; part++)
+    for (int part = 0; part < Owned::vectors; part++) {
 #pragma unroll
-      for (int w = 0; w < W; w++) {
-        dh[i][part][w] = 0.0f;
-        if constexpr (Cell::states == 2) dcell[owned.row(i) * n + owned.unit(part) + w] = 0.0f;
-      }
+      for (int w = 0; w < W; w++) dh[i][part][w] = 0.0f;
+      if constexpr (Cell::states == 2) store(dcell + owned.row(i) * cell_stride + owned.unit(part), dh[i][part]);
+    }
 
   // sums += da W_rec^T over blocks [begin, end), of which the first SLOTS are in the operand already.
   const auto multiply = [&](typename Owned::Sums& sums, int begin, int end) {
@@ -84,6 +83,7 @@ __device__ __forceinline__ void all_steps_back(Products& products, const float* 
         for (int part = 0; part < Owned::vectors; part++) {
           const int row = owned.row(i), u = owned.unit(part);
           float gate[G][W], before[Cell::states][W], next[Cell::states][W], da[G][W];
+          [[maybe_unused]] float dc[W];  // of dcell
           if constexpr (Cell::kept > 0) {
 #pragma unroll
             for (int block = 0; block < G; block++) load(gate[block], gates + row * L::columns + block * n + u);
@@ -93,6 +93,7 @@ __device__ __forceinline__ void all_steps_back(Products& products, const float* 
             load(before[s], states + row * L::S + s * n + u);
             load(next[s], after + row * L::S + s * n + u);
           }
+          if constexpr (Cell::states == 2) load(dc, dcell + row * cell_stride + u);
 #pragma unroll
           for (int w = 0; w < W; w++) {
             float g[G], b[Cell::states], a[Cell::states], d[Cell::states], made[G], passed[Cell::states];
@@ -101,13 +102,14 @@ __device__ __forceinline__ void all_steps_back(Products& products, const float* 
 #pragma unroll
             for (int s = 0; s < Cell::states; s++) b[s] = before[s][w], a[s] = next[s][w];
             d[0] = dh[i][part][w];
-            if constexpr (Cell::states == 2) d[1] = dcell[row * n + u + w];
+            if constexpr (Cell::states == 2) d[1] = dc[w];
             Cell::backward(gate_bias, g, b, a, d, made, passed);
             dh[i][part][w] = passed[0];
-            if constexpr (Cell::states == 2) dcell[row * n + u + w] = passed[1];
+            if constexpr (Cell::states == 2) dc[w] = passed[1];
 #pragma unroll
             for (int block = 0; block < G; block++) da[block][w] = made[block];
           }
+          if constexpr (Cell::states == 2) store(dcell + row * cell_stride + u, dc);
 #pragma unroll
           for (int block = 0; block < G; block++) {
             store(das + row * L::columns + block * n + u, da[block]);
@@ -165,11 +167,13 @@ __device__ __forceinline__ void all_steps_back(Products& products, const float* 
 #pragma unroll
   for (int i = 0; i < Owned::rows; i++)
 #pragma unroll
-    for (int part = 0; part < Owned::vectors; part++) store(last + owned.row(i) * n + owned.unit(part), dh[i][part]);
+    for (int part = 0; part < Owned::vectors; part++)
+      store(last + owned.row(i) * cell_stride + owned.unit(part), dh[i][part]);
   __syncthreads();
   for (int u = threadIdx.x; u < L::S; u += blockDim.x) {
     float sum = 0.0f;
-    for (int row = 0; row < Products::trials; row++) sum += u < n ? last[row * n + u] : dcell[row * n + u - n];
+    for (int row = 0; row < Products::trials; row++)
+      sum += u < n ? last[row * cell_stride + u] : dcell[row * cell_stride + u - n];
     dh0[u] = sum;
   }
 }

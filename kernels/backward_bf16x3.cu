@@ -2,7 +2,7 @@
 //
 // A block owns TRIALS trials of one network; a warp all of them for 32 units of dh, in registers all the way. Shared:
 // da of SLOTS blocks (TRIALS, SLOTS n + 8) in two planes of bf16, and where there is one the gradient of the cell
-// state (TRIALS, n). Overwrites `das` and `dh0`. Deterministic.
+// state (TRIALS, n + 8). Overwrites `das` and `dh0`. Deterministic.
 #include "backward.cuh"
 #include "tensor_product.cuh"
 
@@ -10,7 +10,9 @@ template <class Cell, int n, int TRIALS, int SLOTS>
 struct TensorBackward {
   typedef TensorTile<TRIALS, n, 1> Owned;
   static constexpr int trials = TRIALS, row_stride = SLOTS * n + TENSOR_PADDING, plane = TRIALS * row_stride;
-  static constexpr int operand_bytes = 4 * plane, cell_bytes = Cell::states == 2 ? 4 * TRIALS * n : 0;
+  static constexpr int operand_bytes = 4 * plane;
+  static constexpr int cell_stride = n + TENSOR_PADDING;  // floats: pairs of half a warp lie in different banks
+  static constexpr int cell_bytes = Cell::states == 2 ? 4 * TRIALS * cell_stride : 0;
 
   bf16* operand;  // a high plane, then a low one
   const uint4* fragments;
@@ -23,14 +25,14 @@ struct TensorBackward {
   }
   // As of FloatBackward: one of two neighbours, whole, in each plane.
   __device__ __forceinline__ void park(int slot, int row, int u, const float (&values)[2]) {
-    float* place = reinterpret_cast<float*>(operand + row * row_stride + slot * n + u);
-    place[0] = values[0];
-    place[plane / 2] = values[1];
+    bf16* place = operand + row * row_stride + slot * n + u;
+    *reinterpret_cast<u32*>(place) = __float_as_uint(values[0]);
+    *reinterpret_cast<u32*>(place + plane) = __float_as_uint(values[1]);
   }
   __device__ __forceinline__ void unpark(int slot, int row, int u, float (&values)[2]) const {
-    const float* place = reinterpret_cast<const float*>(operand + row * row_stride + slot * n + u);
-    values[0] = place[0];
-    values[1] = place[plane / 2];
+    const bf16* place = operand + row * row_stride + slot * n + u;
+    values[0] = __uint_as_float(*reinterpret_cast<const u32*>(place));
+    values[1] = __uint_as_float(*reinterpret_cast<const u32*>(place + plane));
   }
   __device__ __forceinline__ void multiply(const Owned& owned, typename Owned::Sums& sums, int slot, int block) {
     constexpr int deep = Layout<Cell, n>::columns / 16;

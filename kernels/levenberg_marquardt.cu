@@ -4,7 +4,8 @@
 //
 // A block owns one of M starts, each of any network, from the first step to the last. A and the damped matrix, which is
 // factorised in place (Cholesky), lie in `work`; everything else is shared: see points.cuh, and residuals, right side
-// and trial state. Overwrites states, q and taken. Deterministic: every sum has a fixed order.
+// and trial state, and where the Jacobian's factors were the newest column of the Cholesky factor. Overwrites states, q
+// and taken. Deterministic: every sum has a fixed order.
 #include "points.cuh"
 
 struct Rule {
@@ -26,27 +27,90 @@ __device__ double sum_of_block(double value, double* partial) {
   return sum;
 }
 
-// The lower half of a positive definite matrix (S, S), row after row, becomes its Cholesky factor; then b (S) becomes
-// the solution. A matrix that is not positive gives NaN.
-__device__ void solve(double* matrix, double* b, int S) {
+constexpr int WARP = 32, POINT_WARPS = POINT_THREADS / WARP;
+constexpr int PRODUCT_ROWS = 4, PRODUCT_COLUMNS = 4;  // elements of A^T A a thread adds up at once
+constexpr int UPDATED_ROWS = 4;  // of a damped matrix, whose elements are on their way together
+
+// The lower half of A^T A + mu I (S, S), row after row. A warp owns tiles of 16 rows and 32 columns, of which a lane
+// has every fourth row and every eighth column; beyond the edge it repeats the last.
+__device__ void damp(const double* A, double mu, double* damped, int S) {
+  constexpr int down = 4, across = WARP / down;  // lanes
+  constexpr int tile_rows = down * PRODUCT_ROWS, tile_columns = across * PRODUCT_COLUMNS;
+  static_assert(tile_columns % tile_rows == 0, "a tile that has nothing of the lower half begins beyond its last row");
+  const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+  int turn = 0;
+  for (int row = 0; row < S; row += tile_rows)
+    for (int column = 0; column <= row; column += tile_columns) {
+      if (turn++ % POINT_WARPS != warp) continue;
+      int i[PRODUCT_ROWS], j[PRODUCT_COLUMNS];
+      double sums[PRODUCT_ROWS][PRODUCT_COLUMNS];
+#pragma unroll
+      for (int r = 0; r < PRODUCT_ROWS; r++) i[r] = min(row + lane / across + r * down, S - 1);
+#pragma unroll
+      for (int c = 0; c < PRODUCT_COLUMNS; c++) j[c] = min(column + lane % across + c * across, S - 1);
+#pragma unroll
+      for (int r = 0; r < PRODUCT_ROWS; r++)
+#pragma unroll
+        for (int c = 0; c < PRODUCT_COLUMNS; c++) sums[r][c] = i[r] == j[c] ? mu : 0.0;
+#pragma unroll 1  // for want of registers
+      for (int k = 0; k < S; k++) {
+        const double* a = A + static_cast<size_t>(k) * S;
+        double left[PRODUCT_ROWS], right[PRODUCT_COLUMNS];
+#pragma unroll
+        for (int r = 0; r < PRODUCT_ROWS; r++) left[r] = a[i[r]];
+#pragma unroll
+        for (int c = 0; c < PRODUCT_COLUMNS; c++) right[c] = a[j[c]];
+#pragma unroll
+        for (int r = 0; r < PRODUCT_ROWS; r++)
+#pragma unroll
+          for (int c = 0; c < PRODUCT_COLUMNS; c++) sums[r][c] = fma(left[r], right[c], sums[r][c]);
+      }
+#pragma unroll
+      for (int r = 0; r < PRODUCT_ROWS; r++)
+#pragma unroll
+        for (int c = 0; c < PRODUCT_COLUMNS; c++) {
+          const int own_row = row + lane / across + r * down, own_column = column + lane % across + c * across;
+          if (own_row < S && own_column <= own_row) damped[static_cast<size_t>(own_row) * S + own_column] = sums[r][c];
+        }
+    }
+}
+
+// The lower half of a positive definite matrix (S, S), row after row, becomes its Cholesky factor L, and b (S) the
+// solution, L y = b being solved column by column as these are made. `made` (S), shared: the newest column of L. A
+// matrix that is not positive gives NaN.
+__device__ void solve(double* matrix, double* b, double* made, int S) {
   for (int k = 0; k < S; k++) {
-    const double pivot = sqrt(matrix[static_cast<size_t>(k) * S + k]);
-    __syncthreads();  // everybody has read it
-    for (int i = k + threadIdx.x; i < S; i += POINT_THREADS)
-      matrix[static_cast<size_t>(i) * S + k] = i == k ? pivot : matrix[static_cast<size_t>(i) * S + k] / pivot;
-    __syncthreads();
-    for (int i = k + 1 + threadIdx.x / 32; i < S; i += POINT_THREADS / 32) {
-      const double left = matrix[static_cast<size_t>(i) * S + k];
-      for (int j = k + 1 + threadIdx.x % 32; j <= i; j += 32)
-        matrix[static_cast<size_t>(i) * S + j] -= left * matrix[static_cast<size_t>(j) * S + k];
+    const double pivot = sqrt(matrix[static_cast<size_t>(k) * S + k]), y = b[k] / pivot;
+    __syncthreads();  // everybody has read them
+    for (int i = k + threadIdx.x; i < S; i += POINT_THREADS) {
+      const double element = i == k ? pivot : matrix[static_cast<size_t>(i) * S + k] / pivot;
+      matrix[static_cast<size_t>(i) * S + k] = made[i] = element;
+      b[i] = i == k ? y : b[i] - element * y;
     }
     __syncthreads();
-  }
-  for (int k = 0; k < S; k++) {  // L y = b
-    const double y = b[k] / matrix[static_cast<size_t>(k) * S + k];
-    __syncthreads();
-    if (threadIdx.x == 0) b[k] = y;
-    for (int i = k + 1 + threadIdx.x; i < S; i += POINT_THREADS) b[i] -= matrix[static_cast<size_t>(i) * S + k] * y;
+    // A lane loads elements of several rows before it stores any: the compiler can't tell that they are different ones.
+    for (int first = k + 1 + threadIdx.x / WARP; first < S; first += UPDATED_ROWS * POINT_WARPS) {
+      double* rows[UPDATED_ROWS];
+      double left[UPDATED_ROWS];
+#pragma unroll
+      for (int r = 0; r < UPDATED_ROWS; r++) {
+        const int i = first + r * POINT_WARPS < S ? first + r * POINT_WARPS : first;  // a row of this warp
+        rows[r] = matrix + static_cast<size_t>(i) * S;
+        left[r] = made[i];
+      }
+      const int last = min(first + (UPDATED_ROWS - 1) * POINT_WARPS, S - 1);
+      for (int j = k + 1 + threadIdx.x % WARP; j <= last; j += WARP) {
+        const double right = made[j];
+        double elements[UPDATED_ROWS];
+#pragma unroll
+        for (int r = 0; r < UPDATED_ROWS; r++) elements[r] = rows[r][j];  // of the upper half too: not stored
+#pragma unroll
+        for (int r = 0; r < UPDATED_ROWS; r++) {
+          const int i = first + r * POINT_WARPS;
+          if (i < S && j <= i) rows[r][j] = elements[r] - left[r] * right;
+        }
+      }
+    }
     __syncthreads();
   }
   for (int k = S - 1; k >= 0; k--) {  // L^T s = y
@@ -61,7 +125,7 @@ __device__ void solve(double* matrix, double* b, int S) {
 // parameters (N, stride) float32; networks (M): of each start; states (M, S), in and out; inputs (M, D); limits (S):
 // the search stays within; work (M, 2, S, S); q_out (M); taken_out (M): iterations; rules (M)
 template <class Cell>
-__global__ void __launch_bounds__(POINT_THREADS)
+__global__ void __launch_bounds__(POINT_THREADS, 4)  // blocks beside each other: at most 128 registers
     levenberg_marquardt(const float* __restrict__ parameters, const int* __restrict__ networks, double* states,
                         const double* __restrict__ inputs, const double* __restrict__ limits, double* work,
                         double* __restrict__ q_out, int* __restrict__ taken_out, const Rule* __restrict__ rules,
@@ -76,7 +140,7 @@ __global__ void __launch_bounds__(POINT_THREADS)
   double* damped = A + static_cast<size_t>(S) * S;
   Point<Cell> at(shared, n, D);
   double* next = at.rest(n);                                    // F(h)
-  double* factors = next + S;                                   // of the Jacobian
+  double* factors = next + S;                                   // of the Jacobian, at least S
   double* h = factors + Cell::states * (at.G + Cell::states) * n;  // the best state so far
   double* r = h + S;                                            // its residual
   double* step = r + S;
@@ -112,20 +176,14 @@ __global__ void __launch_bounds__(POINT_THREADS)
       });
       __syncthreads();
     }
-    for (int e = threadIdx.x; e < S * S; e += POINT_THREADS) {
-      const int i = e / S, j = e % S;
-      if (j > i) continue;
-      double sum = i == j ? mu : 0.0;
-      for (int k = 0; k < S; k++) sum = fma(A[static_cast<size_t>(k) * S + i], A[static_cast<size_t>(k) * S + j], sum);
-      damped[e] = sum;
-    }
+    damp(A, mu, damped, S);
     for (int i = threadIdx.x; i < S; i += POINT_THREADS) {
       double sum = 0.0;
       for (int k = 0; k < S; k++) sum = fma(A[static_cast<size_t>(k) * S + i], r[k], sum);
       step[i] = sum;
     }
     __syncthreads();
-    solve(damped, step, S);
+    solve(damped, step, factors, S);  // which no Jacobian needs now
     for (int u = threadIdx.x; u < S; u += POINT_THREADS) {
       const double moved = h[u] + step[u], limit = limits[u];
       at.state[u] = moved > limit ? limit : (moved < -limit ? -limit : moved);  // a NaN stays one

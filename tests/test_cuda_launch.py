@@ -402,6 +402,12 @@ def test_a_device_that_fails_is_told(error):
             raise error
 
 
+def test_memory_is_given_back_to_the_device_and_to_the_system():
+    device = HostDevice()
+    device.release()
+    assert device.xp.freed == ["device", "pinned"]
+
+
 def test_a_kernel_that_failed_is_told_where_it_is_waited_for():
     device = HostDevice()
     with device.stream(0):

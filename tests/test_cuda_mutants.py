@@ -66,8 +66,8 @@ MUTANTS = {
     "sums over trials begin too early": ("backward.cuh", f"{BARRIER}\n  for (int u", "for (int u", RESIDENT),
     "the gradient of the cell state starts anew": (
         "backward.cuh",
-        "dcell[row * n + u + w] = passed[1];",
-        "dcell[row * n + u + w] = 0.0f;",
+        "dc[w] = passed[1];",
+        "dc[w] = 0.0f;",
         CHUNKED,
     ),
     "tiles of the gradient run into each other": (

@@ -343,12 +343,13 @@ inline float from_bf16(unsigned bits) {
 // ldmatrix.x4: of matrix j, of whose rows lanes 8 j to 8 j + 7 give the addresses, two neighbours of row lane / 4, or of
 // column lane / 4.
 inline void load_matrices(unsigned (&r)[4], const unsigned short* row, bool transposed) {
+  typedef unsigned short __attribute__((may_alias)) Half;  // of memory that is written by pairs
   if (reinterpret_cast<uintptr_t>(row) % 16) fail("a row of a matrix is not aligned to 16 bytes");
-  const unsigned short* rows[WARP];
-  gather(row, rows);
+  const Half* rows[WARP];
+  gather<const Half*>(row, rows);
   const int across = current->lane / 4, along = current->lane % 4 * 2;
   for (int j = 0; j < 4; j++) {
-    const unsigned short* const* matrix = rows + 8 * j;
+    const Half* const* matrix = rows + 8 * j;
     const unsigned low = transposed ? matrix[along][across] : matrix[across][along];
     const unsigned high = transposed ? matrix[along + 1][across] : matrix[across][along + 1];
     r[j] = low | high << 16;
@@ -449,4 +450,11 @@ inline float __int_as_float(int bits) {
   std::memcpy(&x, &bits, sizeof x);
   return x;
 }
+inline unsigned __float_as_uint(float x) { return host::bits_of(x); }
+inline float __uint_as_float(unsigned bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
 using std::isfinite;
+using std::min;

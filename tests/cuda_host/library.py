@@ -134,13 +134,14 @@ class Library:
     """CuPy's namespace on one device, whose memory and kernels `owner` describes; see `HostDevice`.
 
     live : bytes of arrays that somebody holds
+    freed : pools whose free memory was given back, in order
     """
 
     __version__ = "14.2.0"
     ndarray = Array
 
     def __init__(self, owner):
-        self.owner, self.live = owner, 0
+        self.owner, self.live, self.freed = owner, 0, []
         self._local, self._built = threading.local(), {}
         attributes = {75: 9, 76: 0, 97: owner.shared_limit, 16: 132, 13: 1_980_000}
         runtime = SimpleNamespace(
@@ -198,7 +199,10 @@ class Library:
         return Array(self, np.array(array))
 
     def get_default_memory_pool(self):
-        return SimpleNamespace(free_all_blocks=lambda: None)
+        return SimpleNamespace(free_all_blocks=lambda: self.freed.append("device"))
+
+    def get_default_pinned_memory_pool(self):
+        return SimpleNamespace(free_all_blocks=lambda: self.freed.append("pinned"))
 
     def RawModule(self, **source) -> RawModule:
         return RawModule(self, **source)

@@ -17,7 +17,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
-OPTIONS = ("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-fno-strict-aliasing")
+OPTIONS = ("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique")
 OPTIONS += ("-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-variable", "-Wno-comment")
 # What else is watched: accesses beyond an array or its alignment, and overflow, by the compiler's own libraries; races,
 # by races.h in the place of one.

@@ -79,7 +79,8 @@ def _try_out(cupy, gpu: GPU) -> None:
     failures = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
     try:
         with cupy.cuda.Device(gpu.number):
-            ok = int(cupy.arange(4, dtype="int32").sum()) == 6
+            # a kernel compiled with CuPy's headers; sums of 64-bit integers CuPy has ready, others need headers of CUB
+            ok = int(cupy.arange(4, dtype="int64").sum()) == 6
     except (MemoryError, *failures) as error:
         if isinstance(error, MemoryError) or error.status == OUT_OF_MEMORY:
             message = f"{gpu.name} has no memory free ({error}): end what uses it, or use device 'cpu'"
@@ -161,11 +162,12 @@ class GPU:
             raise RunError(f"NVRTC {version} can't compile the kernels for {self.name}:\n{error}") from error
 
     def release(self) -> None:
-        """Give memory that nothing uses back to the device."""
+        """Give memory that nothing uses back to the device, and to the system what copies passed through."""
         with self._errors_told(), self.xp.cuda.Device(self.number):  # its pool
             for stream in self._streams:
                 stream.synchronize()
             self.xp.get_default_memory_pool().free_all_blocks()
+            self.xp.get_default_pinned_memory_pool().free_all_blocks()
 
     def synchronize(self) -> None:
         """Wait for all work."""

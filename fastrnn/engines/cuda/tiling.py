@@ -214,7 +214,7 @@ def _backward(cell: str, activation: str, n: int, trials: int, rows: int, shared
     threads = trials // rows * (n // 8)
     most, least = (len(c.first), len(c.first)) if c.second else (c.gates, 1)
     for slots in range(most, least - 1, -1):
-        floats = trials * (slots * n + PADDING) + trials * n * (c.state_multiple - 1) + stages * DEPTH * n
+        floats = trials * (slots * n + PADDING + (n + PADDING) * (c.state_multiple - 1)) + stages * DEPTH * n
         shared = 4 * floats
         if shared <= shared_limit:
             kind = type_of(cell, activation)
@@ -253,7 +253,7 @@ def _backward_bf16x3(cell: str, activation: str, n: int, trials: int, shared_lim
     c = get_cell(cell)
     most, least = (len(c.first), len(c.first)) if c.second else (c.gates, 1)
     for slots in range(most, least - 1, -1):
-        shared = 4 * trials * (slots * n + TENSOR_PADDING + n * (c.state_multiple - 1))
+        shared = 4 * trials * (slots * n + TENSOR_PADDING + (n + TENSOR_PADDING) * (c.state_multiple - 1))
         if shared <= shared_limit:
             name = f"backward_bf16x3<{type_of(cell, activation)}, {n}, {trials}, {slots}, {n}, {shared}>"
             return Kernel("backward_bf16x3", name, n, shared)
