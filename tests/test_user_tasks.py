@@ -548,7 +548,7 @@ def test_training_says_why_a_users_trials_end_networks(trial, purpose, message, 
 
 
 def drawn_anew(stream, settings, inputs, targets, mask):
-    inputs[:, 0] = np.random.random(inputs.shape[0])  # noqa: NPY002
+    inputs[:, 0] = np.random.random(inputs.shape[0])  # noqa: NPY002  what numba knows, and users write
 
 
 def drawn_anew_batch(rng, settings, trials):

@@ -44,12 +44,9 @@ def call_trial(
 def trial_address(function, name: str | None) -> int:
     """Address of `function` compiled to `TRIAL_SIGNATURE`; kept on disk under `name` if there is one.
 
-    One without a name is a user's: what it does wrong, beyond its arrays too, makes targets NaN and does no other harm.
+    One without a name is a user's: where it raises, targets are NaN.
     """
-    if name is None:
-        fill = compiled(keep=False, checked=True)(python_function(function))
-    else:
-        fill = function if isinstance(function, Dispatcher) else compiled(keep=False)(function)
+    fill = function if isinstance(function, Dispatcher) else compiled(keep=False)(function)
 
     def entry(key, purpose, iteration, trial, settings, count, inputs, targets, mask, T, D, K):
         fill(
@@ -192,9 +189,10 @@ class Task:
         """Address of the compiled trial function, 0 for a `batch` task; compiles at first use."""
         if self.trial is None:
             return 0
-        if not self.built_in:
-            self._try_out_trial()
-        return trial_address(self.trial, f"trial-{self.name}" if self.built_in else None)
+        if self.built_in:
+            return trial_address(self.trial, f"trial-{self.name}")
+        self._try_out_trial()
+        return trial_address(self._checked_trial, None)
 
     @property
     def fingerprint(self) -> str:
@@ -291,7 +289,7 @@ class Task:
         return ""
 
     def _try_out_trial(self) -> None:
-        """Draw trials with a user's function, array bounds checked."""
+        """Draw some trials with a user's function, twice: `UsageError` for what is wrong with them."""
         masks = []
         for trial in range(TRIED_OUT):
             first, again = (self._drawn_with_care(0, counters.PROBE, 0, trial) for _ in range(2))
@@ -308,8 +306,8 @@ class Task:
 
     @cached_property
     def _checked_trial(self):
-        """The user's trial function, compiled with array bounds checked, for calls from Python."""
-        return numba.njit(boundscheck=True, error_model="numpy")(python_function(self.trial))
+        """The user's trial function, compiled with array bounds checked: what went beyond them would be silent."""
+        return compiled(keep=False, checked=True)(python_function(self.trial))
 
     def _drawn_with_care(self, key: int, purpose: int, iteration: int, trial: int) -> tuple[np.ndarray, ...]:
         """One trial of a user's function: inputs, targets, mask; `UsageError` for what is wrong with it."""

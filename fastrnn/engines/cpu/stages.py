@@ -51,7 +51,7 @@ STRIDE_OF = {name: "state_row" for name in ("h", "h_next", "rh")}
 STRIDE_OF |= {"gates": "gate_row", "da": "gate_row", "sums": "sums_row"}
 
 # Vectors of units that a stage computes side by side: a single one's operations wait for each other. Not tried with
-# AVX-512.
+# AVX-512, where `VectorMath.reciprocal` takes single ones.
 TOGETHER = 1 if LANES == 16 else 2
 
 FORWARD_FIRST, FORWARD_SECOND, BACKWARD_FIRST, BACKWARD_SECOND = range(4)
